@@ -1,12 +1,12 @@
-"""From a host name to a connected, non-blocking socket, and to TLS on it; every failure in plain words.
+"""From a host name to a connected, non-blocking socket, and to TLS on it; every failure has a clear message.
 
-TLS is used twice: behind STARTTLS (RFC 3207) and from the first octet ("implicit TLS", RFC 8314 section 3.3).
-There is no fallback between the two, and none to plaintext: a server, or somebody in between, who declines
-TLS ends the session. What SMTP says on the socket is in `mailmerge.smtp.session`.
+TLS begins either after STARTTLS (RFC 3207) or with the first octet ("implicit TLS", RFC 8314 section 3.3).
+Neither falls back to the other or to plaintext: if the server, or somebody in between, declines TLS, the
+session ends. What SMTP sends over the socket is in `mailmerge.smtp.session`.
 
-Nothing here blocks: whatever has to wait is a generator that yields what for. So a server that is silent
-holds up nobody else, and a run that is to stop need not wait for it. Only the look-up of a name cannot be
-interrupted: it has a thread of its own, which is left behind.
+Nothing here blocks: what has to wait is a generator that yields what it waits for. So a silent server does
+not delay other connections, and a run that stops need not wait for it. Only the look-up of a name cannot be
+interrupted: it runs in its own thread, which is abandoned.
 """
 
 from __future__ import annotations
@@ -38,8 +38,8 @@ if TYPE_CHECKING:
 
     Found = list[tuple[int, int, int, str, tuple[object, ...]]]
 
-# Which of these a system has differs; all of them say that the name itself is wrong. Every other failure
-# of a look-up (EAI_AGAIN above all) may pass, so it is not the user's mistake.
+# Systems differ in which of these they have; all of them mean that the name itself is wrong. Any other
+# failure of a look-up (mostly EAI_AGAIN) may be temporary, so it is not the user's mistake.
 _NO_SUCH_NAME = {
     getattr(socket, name) for name in ("EAI_NONAME", "EAI_NODATA", "EAI_ADDRFAMILY") if hasattr(socket, name)
 }
@@ -47,11 +47,11 @@ _NO_SUCH_NAME = {
 T = TypeVar("T")
 
 _QUICK, _LOOK_EVERY = 0.005, 0.01
-"""Seconds: most names are found by then, and others are asked for that often."""
+"""How often a look-up is polled, in seconds: most names are found within this time."""
 
 
 def block(wanted: Wait) -> None:
-    """Wait for it, doing nothing else."""
+    """Wait until *wanted* is ready or its time is over, doing nothing else."""
     if wanted.descriptor < 0:
         time.sleep(wanted.seconds)
         return
@@ -64,10 +64,10 @@ def block(wanted: Wait) -> None:
 def connect(
     endpoint: Endpoint, seconds: float, monotonic: Callable[[], float] = time.monotonic
 ) -> Generator[Wait, None, socket.socket]:
-    """Connect to the first address of *endpoint* that takes us, *seconds* for each.
+    """Connect to the first address of *endpoint* that accepts; *seconds* is the time for each.
 
     Raises:
-        ConnectionLost: no such name, nobody there, or no answer.
+        ConnectionLost: the name does not exist, nothing listens there, or there was no answer.
 
     """
     failure: OSError | None = None
@@ -77,13 +77,14 @@ def connect(
             yield from _connect_one(connection, address, seconds, monotonic)
         except OSError as error:
             connection.close()
-            # A time-out tells more than a refusal at another address (often ::1, where nobody listens).
+            # A time-out is more informative than a refusal at another address (often ::1, where nothing
+            # listens).
             failure = failure if isinstance(failure, TimeoutError) else error
         except BaseException:
             connection.close()
             raise
         else:
-            # We write whole groups of commands at once, so Nagle's algorithm could only delay the last one
+            # We write whole groups of commands together, so Nagle's algorithm could only delay the last one
             # until the server acknowledges the first (RFC 2920 section 3.1 asks clients to avoid that).
             connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             return connection
@@ -91,14 +92,14 @@ def connect(
 
 
 def beside(call: Callable[[], T], name: str) -> Generator[Wait, None, T]:
-    """Do in a thread what cannot be done in steps, and wait for it so that nobody else is held up."""
+    """Run *call* in a thread, because it cannot be done in steps, and yield until it has ended."""
     given: list[T] = []
     failures: list[Exception] = []
 
     def work() -> None:
         try:
             given.append(call())
-        except Exception as error:  # noqa: BLE001  raised below, in the thread that wanted to know
+        except Exception as error:  # noqa: BLE001  raised below, in the calling thread
             failures.append(error)
 
     working = threading.Thread(target=work, name=name, daemon=True)
@@ -131,10 +132,10 @@ def _not_found(endpoint: Endpoint, error: Exception) -> Exception:
         isinstance(error, socket.gaierror)
         and error.errno in _NO_SUCH_NAME
         and provider_for_host(endpoint.host)
-        is None  # that name exists: some systems say so where they are offline
+        is None  # that name exists: some systems report this when they are offline
     ):
         return ConnectionLost(
-            f"there is no host called {endpoint.host}",
+            f"the host {endpoint.host} does not exist",
             code="S611",
             hint="Check the spelling of `host` (`mailmerge providers` lists the usual ones); or is this "
             "machine offline?",
@@ -162,13 +163,12 @@ def _connect_one(
 
 
 def peer_is_local(connection: socket.socket, endpoint: Endpoint) -> bool:
-    """Whether the other end of *connection* is on this very machine.
+    """Return whether the other end of *connection* is on this machine.
 
-    The address that we are connected to decides, never the name: ``localhost`` is whatever the resolver
-    says it is.
+    The address that we are connected to decides, never the name: ``localhost`` can resolve to any address.
 
     Raises:
-        ConnectionLost: the other end has gone already.
+        ConnectionLost: the other end has closed the connection already.
 
     """
     try:
@@ -216,12 +216,12 @@ _NO_TLS_AT_ALL = {"WRONG_VERSION_NUMBER", "PACKET_LENGTH_TOO_LONG", "RECORD_LAYE
 _OLD_TLS = ("PROTOCOL_VERSION", "UNSUPPORTED_PROTOCOL", "VERSION_TOO_LOW", "NO_PROTOCOLS_AVAILABLE")
 
 _ALERT, _HANDSHAKE = 0x15, 0x16
-"""The first octet of a TLS record (RFC 8446 section 5.1): the two that a server can begin with."""
+"""The first octets that a TLS server's record can have (RFC 8446 section 5.1)."""
 _TLS_OCTETS = bytes((_ALERT, _HANDSHAKE))
 
 
 def tls_context(endpoint: Endpoint) -> ssl.SSLContext:
-    """Return the rules for TLS with *endpoint*: certificate and name verified, TLS 1.2 at least.
+    """Return the TLS context for *endpoint*: certificate and host name are verified, TLS 1.2 is the minimum.
 
     Raises:
         InputError: the file of authorities cannot be read.
@@ -277,13 +277,13 @@ def secure(
         ConnectionLost: no answer.
 
     """
-    # `insecure` is allowed for this machine only. The configuration has checked the name; here it is the
+    # `insecure` is allowed for this machine only. The configuration has checked the name; here the
     # address that counts, because a name can be made to point anywhere.
     if endpoint.insecure and not peer_is_local(connection, endpoint):
         connection.close()
         raise TlsError(f"{endpoint.host} is not on this machine, so its certificate must be verified")
     try:
-        connection.getpeername()  # fails after a reset, which ``wrap_socket`` would not clear up behind
+        connection.getpeername()  # fails after a reset, after which ``wrap_socket`` would not clean up
         tls = context.wrap_socket(connection, server_hostname=endpoint.host, do_handshake_on_connect=False)
     except OSError as error:
         raise tls_failure(error, endpoint) from None
@@ -308,7 +308,7 @@ def secure(
 
 
 def certificate_end(connection: socket.socket | None) -> datetime | None:
-    """Say until when the other end's certificate is valid, in UTC; None: it has shown none that counts."""
+    """Return until when the server's certificate is valid, in UTC; None: it has no verified certificate."""
     if not isinstance(connection, ssl.SSLSocket):
         return None
     shown = (connection.getpeercert() or {}).get("notAfter")
@@ -318,7 +318,7 @@ def certificate_end(connection: socket.socket | None) -> datetime | None:
 def speaks_tls(
     endpoint: Endpoint, seconds: float, monotonic: Callable[[], float] = time.monotonic
 ) -> Generator[Wait, None, bool]:
-    """Tell whether *endpoint* answers a TLS greeting on another connection; nothing else is said."""
+    """Return whether *endpoint* answers a TLS handshake on another connection; nothing else is sent."""
     hello = ssl.MemoryBIO()
     client = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).wrap_bio(
         ssl.MemoryBIO(), hello, server_hostname=endpoint.host
@@ -353,9 +353,9 @@ def _do_handshake(
 
 
 def _looks_like_tls(tls: ssl.SSLSocket, endpoint: Endpoint) -> bool:
-    """Look at the first octets without taking them: OpenSSL's word for a plaintext server helps nobody.
+    """Peek at the first octets: OpenSSL's error for a plaintext server is of no help to users.
 
-    They are shown to the user, so they are escaped: until TLS stands anybody may have written them.
+    They are shown to the user, so they are escaped: before TLS is set up, anybody may have written them.
     """
     try:
         start = socket.socket.recv(tls, 64, socket.MSG_PEEK)
@@ -383,7 +383,7 @@ def _looks_like_tls(tls: ssl.SSLSocket, endpoint: Endpoint) -> bool:
 
 
 def _expected(endpoint: Endpoint) -> str:
-    """Name the mode: the same words whether we saw the plaintext first or OpenSSL did."""
+    """Return the expected TLS mode in words, the same whether we or OpenSSL saw the plaintext first."""
     return "implicit TLS" if endpoint.tls == "tls" else "TLS"
 
 
@@ -396,7 +396,7 @@ class _FailureError(OSError):
 
 
 def tls_failure(error: OSError, endpoint: Endpoint) -> SessionError:
-    """Make the error to show for a handshake that failed."""
+    """Return the error to show for a handshake that failed."""
     if isinstance(error, _FailureError):
         return error.error
     if isinstance(error, ssl.SSLCertVerificationError):
@@ -407,7 +407,7 @@ def tls_failure(error: OSError, endpoint: Endpoint) -> SessionError:
             return TlsError(
                 f"{endpoint.host} supports only TLS older than 1.2 ({reason})",
                 code="S624",
-                hint="The server must be updated: older TLS protects nothing.",
+                hint="Ask the server's administrator to update it: older TLS is not secure.",
             )
         if reason in _NO_TLS_AT_ALL:
             return TlsError(
@@ -443,5 +443,5 @@ def _certificate_failure(error: ssl.SSLCertVerificationError, endpoint: Endpoint
     return TlsError(
         f"the certificate of {host} {what}: {error.verify_message}",
         code="S621",
-        hint="If it is your own server, give its certificate authority with `ca_file`.",
+        hint="If it is your own server, specify its certificate authority with `ca_file`.",
     )

@@ -1,9 +1,9 @@
-"""One connection: a non-blocking socket that pumps one session, with TLS and the clock.
+"""One connection: a non-blocking socket that drives one session, with TLS and the clock.
 
-Everything that touches the world is here: octets, TLS and time go in and out of `mailmerge.smtp.session`,
-which knows none of them. The socket never blocks, because with pipelining both sides may want to write at
-the same time: a client that blocks in a write while the server blocks writing replies would wait for ever
-(RFC 2920 section 3.1 has clients read while they write).
+All I/O is here: `mailmerge.smtp.session` itself does not use sockets, TLS or the time. The socket never
+blocks, because with pipelining both sides may want to write at the same time: a client that blocks in a write
+while the server blocks writing replies would wait forever (RFC 2920 section 3.1 has clients read while they
+write).
 """
 
 from __future__ import annotations
@@ -42,19 +42,19 @@ if TYPE_CHECKING:
 __all__ = ["Connection", "Credentials", "Deadlines", "Endpoint", "ServerProfile"]
 
 _LONG = 60.0
-"""Seconds to wait where there is no deadline: it is looked at again then."""
+"""How long to wait at most without a deadline, in seconds, before checking again."""
 _SYNC_EVERY = 0.8
-"""Seconds after which a window looks for a sync point, so that a second's messages are in doubt at most."""
+"""How often a window makes a sync point, in seconds: at most a second's messages are in doubt."""
 _READ_OCTETS = 256 * 1024
 _WRITE_OCTETS = 64 * 1024
 _JOINED_BUFFERS = 1000
 _GATHER_BUFFERS = 64
 _GATHER_OCTETS = 1 << 20
-_GATHERS = hasattr(socket.socket, "sendmsg")  # Windows has it not
-_QUICK_ACK: int | None = getattr(socket, "TCP_QUICKACK", None)  # Linux alone has it
+_GATHERS = hasattr(socket.socket, "sendmsg")  # not on Windows
+_QUICK_ACK: int | None = getattr(socket, "TCP_QUICKACK", None)  # only on Linux
 _WOULD_BLOCK = (BlockingIOError, ssl.SSLWantReadError, ssl.SSLWantWriteError)
-# Servers rarely send TLS's own good-bye before they close. Nothing is lost by not insisting on it: a reply
-# that somebody cut off has no line end, and is never believed.
+# Servers rarely send TLS's close_notify before they close. Nothing is lost by not insisting on it: a reply
+# that somebody cut off has no line end, and is never accepted.
 _END_OF_STREAM = (ssl.SSLEOFError, ssl.SSLZeroReturnError)
 
 
@@ -62,14 +62,14 @@ class Connection:
     """Hands messages to one server; ``open`` may be called again after `Closed`.
 
     Args:
-        endpoint: where to.
+        endpoint: the server.
         credentials: who signs in; None: nobody.
-        pipeline: how messages may be handed over, see `mailmerge.smtp.transfer`.
-        deadlines: how long to wait for what.
-        transcript: takes each line of the conversation, secrets masked.
+        pipeline: the hand-over mode, see `mailmerge.smtp.transfer`.
+        deadlines: how long to wait for each reply.
+        transcript: called with each line of the conversation, secrets masked.
         monotonic: the clock, in seconds.
-        profile: what other connections to this server have learnt; is learnt from, too.
-        renewing: has the secret ready for the next sign-in, step by step, where that takes time.
+        profile: what other connections to this server have learnt, and where this one records what it learns.
+        renewing: prepares the secret for the next sign-in, step by step, if that takes time.
 
     """
 
@@ -87,7 +87,7 @@ class Connection:
     ) -> None:
         self.endpoint = endpoint
         self.id = ""
-        """Names the present session in the ledger."""
+        """Identifies the present session in the ledger."""
         self.profile = profile or ServerProfile()
         self._credentials = credentials
         self._renewing = renewing
@@ -102,25 +102,25 @@ class Connection:
         self._tls: ssl.SSLContext | None = None
         self._interest = 0
         self._blocked = False
-        """The kernel took less than we had: writing goes on when the socket is writable."""
+        """Whether the kernel accepted less than we had: writing continues when the socket is writable."""
         self._broken: SessionError | None = None
-        """How writing failed; reading goes on for what had arrived."""
+        """How writing failed; reading continues for what had arrived."""
         self._asked_for_tls = False
-        """Whether we tried TLS on another connection to this silent server already."""
+        """Whether TLS was already tried on another connection to this silent server."""
         self._moved = False
         """Whether the last pump read or wrote anything."""
         self._round_trip = math.inf
-        """Seconds between a command and its reply, at best."""
+        """The shortest time between a command and its reply, in seconds."""
         self._overlap = Overlap.UNTRIED
-        """What the profile has been told of."""
+        """What has been recorded in the profile."""
         self._in_step = 0.0
-        """When the session's step was last certain."""
+        """When the session last was at a sync point."""
 
     # --- for the sender -------------------------------------------------------------------------------
 
     @property
     def opened(self) -> bool:
-        """Whether there is a session; the end of one is seen by ``poll``."""
+        """Whether there is a session; only ``poll`` notices the end of one."""
         return self._socket is not None
 
     @property
@@ -130,22 +130,22 @@ class Connection:
 
     @property
     def mode(self) -> Mode:
-        """How messages are handed over just now."""
+        """How messages are handed over now."""
         return self._session.mode if self._session else "off"
 
     @property
     def max_size(self) -> int | None:
-        """Largest message the server takes, in octets; None: it does not say."""
+        """The largest message that the server accepts, in octets; None: it does not specify one."""
         return self._session.max_size if self._session else None
 
     @property
     def certificate_until(self) -> datetime | None:
-        """Until when the server's certificate is valid, in UTC; None: no TLS, or any certificate would do."""
+        """Until when the server's certificate is valid, in UTC; None: no TLS, or it is not verified."""
         return certificate_end(self._socket)
 
     @property
     def wants_write(self) -> bool:
-        """Whether the socket must be waited for to become writable, too."""
+        """Whether to wait for the socket to become writable too."""
         return self._blocked
 
     def fileno(self) -> int:
@@ -153,7 +153,7 @@ class Connection:
         return self._socket.fileno() if self._socket else -1
 
     def can_accept(self, interval: float = 0.0) -> bool:
-        """Whether another message may be submitted now; *interval*: seconds between two, by the pace."""
+        """Return whether another message may be submitted now; *interval*: seconds between two."""
         session = self._session
         if not session or not self._socket:
             return False
@@ -164,9 +164,9 @@ class Connection:
         return session.can_accept()
 
     def _may_overlap(self, session: Session, interval: float) -> bool:
-        """Whether a message may begin behind one that is not answered.
+        """Return whether a message may begin behind one that is not answered.
 
-        Without that a message takes two round trips: it need not be where the pace is no faster.
+        Without that a message takes two round trips, which is enough if the rate is not faster.
         """
         if self._pipeline == "auto" and interval >= 2 * self._round_trip:
             return False
@@ -175,32 +175,32 @@ class Connection:
         return self.profile.borne is not False  # another connection may have found out since
 
     def _known(self) -> bool | None:
-        """Whether the server bears commands behind a message, if that is known; a window finds out anew."""
+        """Whether the server supports commands behind a message; None: unknown. A window finds out again."""
         borne = self.profile.borne
         return None if borne and self._pipeline == "window" else borne
 
     def submit(self, message: Message, token: int) -> None:
-        """Begin to hand over *message*, known as *token* in events; its end waits for ``release``."""
+        """Begin to hand over *message*, called *token* in events; its end waits for ``release``."""
         self._present().submit(message, token)
 
     def release(self, tokens: Iterable[int]) -> None:
-        """Let the ends of these messages go: their intents are durable."""
+        """Let the ends of these messages be sent: their intents are durable."""
         self._present().release(tokens)
 
     def open(self) -> None:
         """Connect, secure, sign in.
 
         Raises:
-            SessionError: what was wrong, in words for the user; nothing was handed over.
+            SessionError: what was wrong, with a message for the user; nothing was handed over.
 
         """
         for wanted in self.opening():
             block(wanted)
 
     def opening(self) -> Iterator[Wait]:
-        """Do what `open` does, step by step: yield what is waited for, and go on when asked again.
+        """Do what `open` does, step by step: yield what is waited for, and continue when resumed.
 
-        Closed before its end, it gives up at once.
+        If the generator is closed before its end, the attempt is given up immediately.
 
         Raises:
             SessionError: as `open` does.
@@ -233,9 +233,9 @@ class Connection:
             raise
 
     def poll(self, timeout: float) -> list[Event]:
-        """Write what may be written, wait up to *timeout* seconds for news, return it.
+        """Write what may be written, wait up to *timeout* seconds for events, and return them.
 
-        The end of the session is an event, too: `Closed` is the last one, and the next call returns nothing.
+        The end of the session is an event too: `Closed` is the last one, and the next call returns nothing.
         """
         session = self._session
         if session is None:
@@ -257,13 +257,13 @@ class Connection:
             self._wait(remaining)
 
     def probing(self) -> Generator[Wait, None, bool]:
-        """Ask the idle server whether it is still there; if it is not, ``poll`` reports the end.
+        """Check whether the idle server is still there; if it is not, ``poll`` reports the end.
 
-        Yields what is waited for, as `opening` does; returns the answer.
+        Yields what is waited for, as `opening` does; returns whether it is there.
         """
         session = self._present()
         if self._socket and not session.in_flight:
-            # A server that was tired of waiting has said so, or just closed, and nobody has looked since.
+            # A server that timed out has sent a 421 or just closed, and nobody has read that since.
             self._pump()
             if session.ready:
                 session.noop()
@@ -274,12 +274,12 @@ class Connection:
         return session.ready
 
     def close(self, *, within: float = math.inf) -> list[Event]:
-        """Say QUIT and close, within the deadline for QUIT or so many seconds; never fails.
+        """Send QUIT and close, within the deadline for QUIT or *within* seconds; never fails.
 
         Messages still in flight are cut off: see ``abort`` for their outcomes.
 
         Returns:
-            What happened meanwhile: the server may prove to have been out of step.
+            The events meanwhile: the server may prove to have been out of step.
 
         """
         session = self._session
@@ -294,18 +294,18 @@ class Connection:
         except (SessionError, OSError):
             pass
         finally:
-            if session:  # nobody polls any more, so it is learnt here
+            if session:  # nobody polls any more, so it is recorded here
                 self._learn_limit(session)
                 self._learn_overlap(session)
             self._drop()
         return session.take_events() if session else []
 
     def abort(self) -> list[Event]:
-        """Close at once; return the outcomes of what was in flight."""
+        """Close immediately; return the outcomes of what was in flight."""
         session = self._session
         if session is None:
             return []
-        # No QUIT, and nothing of what is half written: only closing keeps a message from becoming complete.
+        # No QUIT, and no rest of what is half written: only closing keeps a message from becoming complete.
         session.give_up(ConnectionLost("we closed the connection"))
         self._learn_overlap(session)
         self._drop()
@@ -354,7 +354,7 @@ class Connection:
                 plain.close()
 
     def _listen(self) -> None:
-        """Watch the present socket, which TLS replaces."""
+        """Register the present socket, which TLS replaces, with the selector."""
         if self._selector:
             self._selector.close()
         self._selector = selectors.DefaultSelector()
@@ -378,10 +378,10 @@ class Connection:
             yield self._wanted(None)
 
     def _check_tls_mode(self) -> Iterator[Wait]:
-        """Try TLS, on another connection, with a server that is silent.
+        """Try TLS, on another connection, with a silent server.
 
-        A port with implicit TLS waits for us to begin, as we wait for its greeting: without this the user
-        would learn after five minutes that "nothing was said". A slow server is not disturbed by it.
+        A port with implicit TLS waits for us to begin, while we wait for its greeting: without this check the
+        user would only get a time-out after five minutes. A slow server is not disturbed by it.
         """
         self._asked_for_tls = True
         endpoint = self.endpoint
@@ -398,9 +398,9 @@ class Connection:
     # --- pumping --------------------------------------------------------------------------------------
 
     def _pump(self) -> None:
-        """Read what is there, then write what may be written, then look at the clock.
+        """Read what is there, then write what may be written, then check the deadlines.
 
-        Reading comes first: a reply that waits before its command has left belongs to no command.
+        Reading comes first: a reply that is there before its command was sent answers no command.
         """
         session = self._present()
         self._moved = False
@@ -433,16 +433,16 @@ class Connection:
             session.receive(data)
             if _QUICK_ACK is not None and session.listening:
                 self._acknowledge_quickly(connection)
-            # What OpenSSL has decrypted already no selector will ever report.
+            # No selector will ever report what OpenSSL has decrypted already.
             if not isinstance(connection, ssl.SSLSocket) or not connection.pending():
                 return
 
     @staticmethod
     def _acknowledge_quickly(connection: socket.socket) -> None:
-        """Send our ACK at once: replies in two segments would wait for it (40 ms with Postfix).
+        """Send our ACK immediately: replies in two segments would wait for it (40 ms with Postfix).
 
-        The server's Nagle holds its second segment back until we acknowledge the first, and our kernel would
-        delay that acknowledgement. The option lasts for a moment only, so it is set again each time.
+        Nagle's algorithm delays the server's second segment until we acknowledge the first, and our kernel
+        would delay that acknowledgement. The option only lasts for a moment, so it is set again each time.
         """
         if _QUICK_ACK is not None:
             try:
@@ -457,12 +457,13 @@ class Connection:
             try:
                 octets = self._write_some(connection, session)
             except ssl.SSLWantReadError:
-                return  # TLS wants to hear something first: reading is waited for in any case
+                return  # TLS needs to read something first: reading is waited for in any case
             except _WOULD_BLOCK:
                 self._blocked = True
                 return
             except OSError as error:
-                # Replies may have arrived before the break, and each is one row less in doubt: read on.
+                # Replies may have arrived before the break, and each is one row less in doubt: continue
+                # reading.
                 self._broken = self._break(error)
                 session.write_failed(self._broken)
                 return
@@ -472,13 +473,13 @@ class Connection:
 
     @staticmethod
     def _write_some(connection: socket.socket, session: Session) -> int:
-        """Hand over what may be written now, in as few system calls and TLS records as possible."""
+        """Write what may be written now, in as few system calls and TLS records as possible."""
         if isinstance(connection, ssl.SSLSocket) or not _GATHERS:
             return connection.send(b"".join(session.outbox.buffers(_JOINED_BUFFERS, _WRITE_OCTETS)))
         return connection.sendmsg(session.outbox.buffers(_GATHER_BUFFERS, _GATHER_OCTETS))
 
     def _wait(self, seconds: float | None) -> None:
-        """Wait until the socket is ready, *seconds* are over or a deadline is reached."""
+        """Wait until the socket is ready, *seconds* have passed or a deadline is reached."""
         if self._selector is None:
             return
         interest = selectors.EVENT_READ | (selectors.EVENT_WRITE if self._blocked else 0)
@@ -488,12 +489,12 @@ class Connection:
         self._selector.select(self._at_most(seconds))
 
     def _wanted(self, seconds: float | None) -> Wait:
-        """Say what `_wait` would wait for."""
+        """Return what `_wait` would wait for."""
         left = self._at_most(seconds)
         return Wait(self.fileno(), to_write=self._blocked, seconds=_LONG if left is None else left)
 
     def _at_most(self, seconds: float | None) -> float | None:
-        """Return how long to wait until the next deadline, *seconds* at most; None: for ever."""
+        """Return how long to wait until the next deadline, *seconds* at most; None: without limit."""
         now = self._monotonic()
         due = self._timer.due(self._present(), now)
         if due is None:
@@ -523,7 +524,7 @@ class Connection:
         return ConnectionLost(f"the connection to {self.endpoint.host} broke: {why}")
 
     def _learn(self, events: list[Event]) -> None:
-        """Remember for later sessions what a surprise has taught in this one."""
+        """Record in the profile, for later sessions, what a surprise in this one has shown."""
         session = self._session
         if session is None:
             return
@@ -533,18 +534,18 @@ class Connection:
                 self._in_step = self._monotonic()
             if not isinstance(event, Closed):
                 continue
-            # A time-out or a reply out of place may be this mode's fault: the next session is one mode more
-            # careful, so that a server that cannot bear it costs one connection each and no row.
+            # A time-out or a reply out of place may be caused by this mode: the next session is one mode more
+            # careful, so a server that does not support a mode costs one connection and no row.
             if session.distrusts_bdat:
                 self.profile.step_down("window")
             elif session.overlap_failure:
-                pass  # that is learnt already
+                pass  # that is recorded already
             elif isinstance(event.error, ProtocolError) or (event.error and event.error.code == "S613"):
                 self.profile.step_down(session.mode)
             self._learn_limit(session)
 
     def _learn_overlap(self, session: Session) -> None:
-        """Tell the profile what the session has found out about commands behind a message."""
+        """Record in the profile what the session has found out about commands behind a message."""
         if session.overlap is not self._overlap:
             self._overlap = session.overlap
             if session.overlap_failure:
@@ -552,7 +553,7 @@ class Connection:
             elif session.overlap is Overlap.PASSED and self._pipeline != "window":
                 self.profile.found(borne=True)
         if session.overlap_suspect and self.profile.borne:
-            # It has borne it before, and may have closed for any reason: it is tried once more.
+            # It has supported it before, and may have closed for any reason: it is tried once more.
             self.profile.found(None)
 
     def _learn_limit(self, session: Session) -> None:
@@ -562,7 +563,7 @@ class Connection:
 
     def _drop(self) -> None:
         if self.profile.trying == self.id:
-            self.profile.trying = ""  # what it had not found out by now another one may
+            self.profile.trying = ""  # it can no longer find out, so another connection may
         if self._selector:
             self._selector.close()
             self._selector = None

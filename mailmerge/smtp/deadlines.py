@@ -1,4 +1,4 @@
-"""How long we wait for what, and since when; the clock itself is the caller's."""
+"""How long we wait for each reply, and since when; the caller provides the time."""
 
 from __future__ import annotations
 
@@ -17,20 +17,20 @@ if TYPE_CHECKING:
 
 
 class Wait(NamedTuple):
-    """What has to be waited for before a step that would block can go on; going on early does no harm."""
+    """What to wait for before a step that would block can continue; continuing early does no harm."""
 
     descriptor: int
-    """What a selector can look at; -1: nothing, there is only the time."""
+    """The file descriptor to wait for; -1: none, only the time."""
     to_write: bool
     seconds: float
-    """For how long at most."""
+    """For how many seconds at most."""
 
 
 class Deadlines(Struct, frozen=True, dict=True):
-    """How long each reply may take in total, in seconds (RFC 5321 section 4.5.3.2, and Postfix's habits).
+    """How long each reply may take in total, in seconds (RFC 5321 section 4.5.3.2, and Postfix's defaults).
 
-    A reply's time starts when it is the next one owed and its command has left: with pipelining others may be
-    owed before it. The time is for the whole reply, so that a server cannot keep us by an octet a minute.
+    A reply's time starts when it is the next one due and its command was sent: with pipelining, others may be
+    due before it. The time is for the whole reply, so that a server cannot keep us with an octet a minute.
     """
 
     connect: float = 30
@@ -44,14 +44,14 @@ class Deadlines(Struct, frozen=True, dict=True):
     content: float = 600
     """From the end of the content to its reply (section 4.5.3.2.6).
 
-    The longest of all, because a message that we give up too early is in doubt, and was often accepted.
+    The longest deadline, because a message that we give up too early is in doubt, and was often accepted.
     """
     progress: float = 180
-    """Without one octet of what we have to say being taken (section 4.5.3.2.5)."""
+    """Without the server reading a single octet of what we send (section 4.5.3.2.5)."""
     trial: float = 20
-    """For each reply to an envelope behind a message, while nobody knows whether the server bears that.
+    """For each reply to an envelope behind a message, until it is known whether the server supports that.
 
-    What is given up there was not handed over, so that being hasty costs nothing but a connection.
+    What is given up there was not handed over, so a short deadline costs nothing but a connection.
     """
     liveness: float = 30
     """For NOOP after a pause."""
@@ -63,7 +63,7 @@ class Deadlines(Struct, frozen=True, dict=True):
     """Without a plaintext greeting, until we check whether the port expects implicit TLS."""
 
     def of(self, step: Step) -> float:
-        """Return the seconds for the reply to *step*."""
+        """Return how many seconds the reply to *step* may take."""
         return self._by_step[step]
 
     @cached_property
@@ -95,10 +95,10 @@ _ENVELOPE = frozenset({Step.EARLY_RSET, Step.MAIL, Step.RCPT, Step.DATA})
 
 
 class DeadlineTimer:
-    """Tells when the present wait of a session is over.
+    """Computes when the present wait of a session is over.
 
-    A wait begins when another reply becomes the next one owed, when its command has left, and when the
-    session falls silent; it does not begin anew because some octets of a reply came, or of a TLS record.
+    A wait begins when another reply becomes the next one due, when its command was sent, and when the
+    session falls silent; some octets of a reply, or of a TLS record, do not restart it.
     """
 
     def __init__(self, deadlines: Deadlines) -> None:
@@ -108,15 +108,15 @@ class DeadlineTimer:
         self._progress = 0.0
 
     def wrote(self, now: float) -> None:
-        """Take note that the kernel took octets of ours at *now*."""
+        """Record that the kernel accepted octets at the time *now*."""
         self._progress = now
 
     def since_written(self, now: float) -> float:
-        """Return how long ago that was, or the connection was made."""
+        """Return the seconds since the kernel last accepted octets, or since the connection was made."""
         return now - self._progress
 
     def due(self, session: Session, now: float) -> float | None:
-        """Return when the present wait is over; None: nothing is owed to us just now."""
+        """Return when the present wait is over; None: no reply is due."""
         step = session.awaited
         watched = (session.answered, step, session.asked, session.life)
         if watched != self._watched:
@@ -129,7 +129,7 @@ class DeadlineTimer:
         if session.asked:
             return self._since + self._allowed(session, step)
         if session.outbox:
-            # The server has not taken our last words yet: it may be slow, but not stand still.
+            # The server has not read all of our octets yet: it may be slow, but must make progress.
             return max(self._since, self._progress) + self._deadlines.progress
         return None  # it is we who wait, for a release
 
@@ -144,7 +144,7 @@ class DeadlineTimer:
         if step is Step.GREETING:
             seconds = self._deadlines.greeting
             return ConnectionLost(
-                f"{where}, said nothing in {figure(seconds)} s", code="S613", hint=TLS_MODE_HINT
+                f"{where}, sent nothing within {figure(seconds)} s", code="S613", hint=TLS_MODE_HINT
             )
         if step is None or not session.asked:
             seconds = self._deadlines.progress

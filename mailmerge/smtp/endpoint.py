@@ -1,4 +1,4 @@
-"""Where messages are submitted, and what sessions with that server have taught us."""
+"""Where messages are submitted, and what was learnt in sessions with that server."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ TLS_MODE_HINT = '`tls = "tls"` usually belongs to port 465, `tls = "starttls"` t
 
 
 class Endpoint(Struct, frozen=True):
-    """A server for mail submission, and how to speak to it.
+    """A server for mail submission, and how to connect to it.
 
     Raises:
         InputError: a name that could add a line to EHLO, an impossible port, or `insecure` elsewhere.
@@ -32,15 +32,15 @@ class Endpoint(Struct, frozen=True):
     port: int
     tls: TlsMode
     helo: str
-    """The name we give in EHLO; ASCII."""
+    """The name that we send in EHLO; ASCII."""
     ca_file: Path | None = None
-    """Trust the certificate authorities in this file, and no others."""
+    """A PEM file with the only certificate authorities to trust; None: the system's."""
     insecure: bool = False
-    """Verify no certificate: for servers on this very machine only."""
+    """Whether to skip certificate verification: for servers on this machine only."""
     cert_file: Path | None = None
-    """The certificate that we show, PEM; None: none."""
+    """A PEM file with our client certificate; None: we have none."""
     key_file: Path | None = None
-    """Its private key, PEM; None: it is in *cert_file*."""
+    """A PEM file with its private key; None: the key is in *cert_file*."""
 
     def __post_init__(self) -> None:
         for what, text in (("host", self.host), ("EHLO name", self.helo)):
@@ -63,36 +63,36 @@ _LOWER: Mapping[Mode, Mode] = {"window": "overlap", "overlap": "grouped", "group
 
 
 def _forget(_borne: bool) -> None:
-    """Remember nothing."""
+    """Do nothing with what was found out."""
 
 
 class ServerProfile(Struct):
-    """What sessions with a server have taught; share one among the connections to it, for one run."""
+    """What was learnt in sessions with a server; all connections to it in a run share one."""
 
     ceiling: Mode | None = None
-    """The fastest mode still trusted; None: no surprise yet."""
+    """The fastest mode that is still trusted; None: no surprise so far."""
     messages_per_connection: int | None = None
-    """How many messages one connection takes; None: no limit met."""
+    """How many messages one connection may have; None: no limit was met."""
     suspected: int | None = None
-    """How many it took when it last ended early without saying why."""
+    """How many it had when it last ended early without a reason."""
     borne: bool | None = None
-    """Whether it bears commands behind a message that it has not answered; None: not known."""
+    """Whether the server supports commands behind an unanswered message; None: unknown."""
     not_bearing: tuple[str, ...] = ()
-    """Words, in lower case, of the greeting or EHLO reply of servers known not to bear it."""
+    """Words, in lower case, in the greeting or EHLO reply of servers known not to support it."""
     failure: str = ""
-    """What it did that showed, in this run, that it does not."""
+    """What the server did, in this run, that showed that it does not support it."""
     trying: str = ""
-    """The connection that finds out; only one does, so that it costs one row at most."""
+    """The connection that runs the trial; only one does, so that it costs at most one row."""
     remember: Callable[[bool], None] = _forget
-    """Is told what was found out."""
+    """Called with what was found out."""
 
     def may_try(self, connection: str) -> bool:
-        """Whether *connection* may find out whether the server bears it; the first one that asks may."""
+        """Return whether *connection* may run the trial; the first one that asks may."""
         self.trying = self.trying or connection
         return self.trying == connection
 
     def found(self, borne: bool | None, failure: str = "") -> None:
-        """Take note of what a trial has shown; None: nothing, or nothing any more."""
+        """Record what a trial has shown; None: nothing, or it no longer can."""
         self.trying = ""
         if borne is not None and borne is not self.borne:
             self.remember(borne)
@@ -100,7 +100,7 @@ class ServerProfile(Struct):
         self.failure = self.failure or failure
 
     def limit(self, pipeline: Pipeline) -> Pipeline | Mode:
-        """Return what to ask for, given that *pipeline* is wanted."""
+        """Return the mode to use when *pipeline* is configured."""
         order: list[Pipeline | Mode] = ["off", "grouped", "overlap", "window"]
         wanted: Pipeline = "overlap" if pipeline == "auto" else pipeline
         if self.ceiling is None or order.index(wanted) <= order.index(self.ceiling):
@@ -108,15 +108,15 @@ class ServerProfile(Struct):
         return self.ceiling
 
     def connection_limit_reached(self, limit: ConnectionLimit) -> None:
-        """Take note that a connection took so many messages and no more.
+        """Record that a connection accepted this many messages and no more.
 
-        Unless the server stated that this is a limit of its own it must happen twice: once is an accident.
+        Unless the server stated that this is its own limit, it must happen twice: once may be an accident.
         """
         if limit.stated or limit.messages == self.suspected:
             self.messages_per_connection = limit.messages
         self.suspected = limit.messages
 
     def step_down(self, mode: Mode) -> None:
-        """Trust one mode less than *mode*, which brought a surprise."""
+        """Trust only the mode below *mode*, which led to a surprise."""
         if self.ceiling is None or _LOWER[self.ceiling] != self.ceiling:
             self.ceiling = _LOWER[mode]

@@ -1,7 +1,7 @@
-"""From the greeting to the first message: EHLO, STARTTLS, sign-in, EHLO again after each.
+"""From the greeting to the first message: EHLO, STARTTLS and sign-in, with another EHLO after each.
 
-Either the session is open in the end, as private and signed in as the account wants it, or there is an error
-that says why, and nothing but EHLO and STARTTLS was ever said in plaintext.
+In the end the session is either open, with TLS and sign-in as the account requires, or there is an error with
+the reason; nothing but EHLO and STARTTLS was ever sent in plaintext.
 """
 
 from __future__ import annotations
@@ -27,14 +27,14 @@ if TYPE_CHECKING:
     from mailmerge.smtp.state import SessionState
 
 _MOST_CHALLENGES = 5
-"""No mechanism of ours needs more than two; a server that asks for ever is left."""
+"""The most challenges that we answer; no mechanism of ours needs more than two."""
 _HINTS: Mapping[SignIn, str] = {
-    "certificate": "Does the server know the certificate in `cert_file`, and may it act as `user`? Without "
-    "`user` the server takes the name in the certificate.",
+    "certificate": "Does the server accept the certificate in `cert_file`, and may it act as `user`? Without "
+    "`user` the server uses the name in the certificate.",
     "token": 'Is the token for `user`, and does it allow sending by SMTP? With auth = "oauth" sign in again '
     f"as that user: {login_command()}.",
 }
-"""What to look at where not a password was refused."""
+"""The hint for each mechanism that does not use a password."""
 _UNKNOWN_COMMAND = {500, 502, 504}
 
 
@@ -42,15 +42,15 @@ class Handshake:
     """Brings a session to `Life.OPEN`, or fails with a clear error.
 
     Args:
-        host: how errors call the server.
-        helo: the name that we give in EHLO; ASCII.
-        state: the session's.
-        replies: where steps are said.
-        private: nobody else can read the connection even without STARTTLS: it has been in TLS since its first
-            octet, or the server is on this machine.
+        host: the server's name in errors.
+        helo: the name that we send in EHLO; ASCII.
+        state: the session's state.
+        replies: the queue through which steps are sent.
+        private: whether the connection is private even without STARTTLS: it uses implicit TLS, or the server
+            is on this machine.
         credentials: who signs in; None: nobody.
-        not_bearing: words, in lower case, of the greeting or EHLO reply of servers that do not bear commands
-            behind a message that they have not answered.
+        not_bearing: words, in lower case, in the greeting or EHLO reply of servers that do not support
+            commands behind an unanswered message.
 
     """
 
@@ -83,17 +83,17 @@ class Handshake:
         self._binding: sasl.ChannelBinding | None = None
         self._challenges = 0
         self._first_refusal: AuthError | None = None
-        """How the first token was refused, while a fresh one is tried."""
+        """How the first token was refused, while a new one is tried."""
 
     def bind(self, binding: sasl.ChannelBinding | None) -> None:
-        """Take what tells this TLS connection from others; None: nothing that is known does."""
+        """Set the channel binding of this TLS connection; None: it has none."""
         self._binding = binding
 
     def secured(self) -> None:
-        """Take note that the TLS handshake succeeded: all that was learnt before it is forgotten.
+        """Record that the TLS handshake succeeded: everything that was learnt before is forgotten.
 
-        RFC 3207 section 4.2: whoever could change the plaintext could have written the server's offers, so
-        they are discarded, and EHLO is said again.
+        RFC 3207 section 4.2: somebody who could change the plaintext could have written the server's offers,
+        so they are discarded, and EHLO is sent again.
         """
         self._state.on(Trigger.SECURED)
         self._state.offers = Extensions()
@@ -102,7 +102,7 @@ class Handshake:
         self._say_ehlo()
 
     def in_context(self, error: SessionError) -> SessionError:
-        """Return *error*, or a better one where only the handshake knows what it means."""
+        """Return *error*, or a better one if only the handshake can tell what it means."""
         if self._state.life is Life.GREETING and error.code == "S625":
             return TlsError(
                 f"{self._host} expects implicit TLS: it sent TLS instead of a plaintext greeting",
@@ -110,7 +110,7 @@ class Handshake:
                 hint=TLS_MODE_HINT,
             )
         if self._state.auth is Auth.RENEWED and self._first_refusal and not isinstance(error, AuthError):
-            # Some servers close when one refused token is followed by another: the refusal is the news.
+            # Some servers close when a refused token is followed by another one: the refusal is what matters.
             return self._first_refusal
         return error
 
@@ -120,14 +120,14 @@ class Handshake:
         self._replies.ask(Step.EHLO, b"EHLO " + self._helo)
 
     def _recognise(self, reply: Reply) -> None:
-        """Look whether *reply* is that of a server that is known not to bear what it offers."""
+        """Check whether *reply* is that of a server known not to support all of PIPELINING."""
         text = " ".join(reply.lines).casefold()
         known = any(words in text for words in self._not_bearing)
         if known and self._state.overlap in {Overlap.UNTRIED, Overlap.PASSED}:
             self._state.on(Trigger.NOT_BORNE)
 
     def _on_greeting(self, _slot: Slot, reply: Reply) -> None:
-        # RFC 5321 section 3.1: 554, and 421, are greetings of a server that does not want us.
+        # RFC 5321 section 3.1: 554, and 421, are greetings of a server that refuses the connection.
         if reply.severity != 2:
             raise refused_session(self._host, "refused the connection", reply, Phase.GREETING)
         self._recognise(reply)
@@ -140,9 +140,9 @@ class Handshake:
             state.offers = Extensions.from_reply(reply)
             self._recognise(reply)
         elif reply.severity == 5 and (state.auth is Auth.DONE or state.start_tls is StartTls.OWED):
-            # After the sign-in a second EHLO is our own wish (RFC 4954 asks for it only where the mechanism
-            # adds a security layer). Where TLS is owed HELO would not help: STARTTLS needs EHLO, and is
-            # reported as missing. In both cases: the server does not tell, so nothing is believed.
+            # After the sign-in, a second EHLO is our own choice (RFC 4954 requires it only if the mechanism
+            # adds a security layer). If TLS is still due, HELO would not help: STARTTLS needs EHLO, and is
+            # reported as missing. In both cases no extensions are offered.
             state.offers = Extensions()
         elif state.start_tls is not StartTls.OWED and reply.code in _UNKNOWN_COMMAND:
             # RFC 5321 section 3.2: a server without extensions is greeted with HELO.
@@ -158,7 +158,7 @@ class Handshake:
         self._go_on()
 
     def _go_on(self) -> None:
-        """Do what is owed next: TLS before the sign-in, both before any message."""
+        """Do what is due next: TLS before the sign-in, both before any message."""
         if self._state.start_tls is StartTls.OWED:
             self._start_tls()
         elif self._state.auth is Auth.OWED and self._credentials:
@@ -169,11 +169,11 @@ class Handshake:
     # --- TLS ------------------------------------------------------------------------------------------
 
     def _start_tls(self) -> None:
-        # RFC 3207 section 6: an attacker in between needs only to strike this one word out of the EHLO reply.
-        # So TLS is never "used if offered": where it is owed its absence ends the session.
+        # RFC 3207 section 6: an attacker in between only needs to remove this one word from the EHLO reply.
+        # So TLS is never "used if offered": if it is required, its absence ends the session.
         if not self._state.offers.starttls:
             raise TlsError(
-                f"{self._host} offers no STARTTLS, so nothing was sent",
+                f"{self._host} does not offer STARTTLS, so nothing was sent",
                 code="S626",
                 hint="Something in between may have removed it, or the port is wrong: "
                 "port 465 expects implicit TLS.",
@@ -193,8 +193,8 @@ class Handshake:
                 reply=reply,
             )
         if self._replies.unread:
-            # Octets in plaintext behind the 220 would be read as replies inside of TLS: the "STARTTLS
-            # command injection" of CVE-2011-0411 and its many relatives, here against the client.
+            # Plaintext octets after the 220 would be read as replies inside TLS: the "STARTTLS command
+            # injection" of CVE-2011-0411 and many similar ones, here against the client.
             raise TlsError(
                 f"{self._host} sent more plaintext after agreeing to TLS: somebody may be tampering",
                 code="S628",
@@ -214,7 +214,7 @@ class Handshake:
         line = b"AUTH " + name.encode("ascii")
         initial = self._mechanism.initial()
         if initial is not None:
-            line += b" " + (self._encoded(initial) or b"=")  # RFC 4954 section 4: empty, but there
+            line += b" " + (self._encoded(initial) or b"=")  # RFC 4954 section 4: empty, but present
         self._replies.ask(Step.AUTH, line, shown=f"AUTH {name} {MASK}")
         self._state.on(Trigger.AUTH_SAID)
 
@@ -239,8 +239,8 @@ class Handshake:
     def _take_refusal(self, reply: Reply) -> None:
         """Give up, except that a refused token is renewed once.
 
-        Never with another mechanism: a second refusal counts towards a lock of the account, and its words
-        hide the first ones, which said what was wrong.
+        No other mechanism is ever tried: a second refusal counts towards locking the account, and its text
+        hides the first one's, which explained what was wrong.
         """
         meaning = classify(reply, Phase.AUTH)
         for_now = meaning.scope is not Scope.CONFIG
@@ -259,13 +259,13 @@ class Handshake:
             raise error
         if self._state.auth is Auth.RENEWED:
             raise error
-        # A token may just have run out: the same mechanism once more, with a fresh one.
+        # The token may just have expired: the same mechanism once more, with a new one.
         self._state.on(Trigger.TOKEN_REFUSED)
         self._first_refusal = error
         self._sign_in(credentials, renewed=True)
 
     def _encoded(self, answer: bytes) -> bytes:
-        """Return *answer* in base64 (RFC 4954 section 4), which is a secret from now on."""
+        """Return *answer* in base64 (RFC 4954 section 4), which is masked as a secret from now on."""
         encoded = base64.b64encode(answer)
         self._replies.masker.learn(encoded)
         return encoded

@@ -1,6 +1,6 @@
-"""What a session finds out about the server's pipelining: trials before it relies on it, sync points after.
+"""What a session finds out about the server's pipelining: a trial comes before it is relied on.
 
-`mailmerge.smtp.state` says why each is needed; `mailmerge.smtp.transfer` hands messages over accordingly.
+`mailmerge.smtp.state` explains why; `mailmerge.smtp.transfer` hands messages over accordingly.
 """
 
 from __future__ import annotations
@@ -23,12 +23,12 @@ if TYPE_CHECKING:
     from mailmerge.smtp.transactions import Transaction
 
 _CHUNK = b"XXXX\r\n"
-"""Six octets that no server has as a command: executed instead of skipped they bring one reply too many."""
+"""Six octets that are not a command: if executed instead of skipped, they cause an extra reply."""
 _PASSED = [2, 5, 2, 2]
 
 
 class BdatTrial:
-    """Says one BDAT that must be refused, and judges the replies around it."""
+    """Sends one BDAT that must be refused, and evaluates the replies around it."""
 
     def __init__(self, state: SessionState, replies: ReplyQueue) -> None:
         self.handlers: Mapping[Step, Handler] = dict.fromkeys(
@@ -40,18 +40,18 @@ class BdatTrial:
 
     @property
     def possible(self) -> bool:
-        """Whether the server offers what a window needs, and has not been tried."""
+        """Whether the server offers what a window needs, and the trial has not been run."""
         offers = self._state.offers
         return self._state.trial is Trial.UNTRIED and offers.pipelining and offers.chunking
 
     def begin(self, sender: bytes) -> None:
-        """Say the four commands in one group, as the messages of a window will be (RFC 2920 section 3.1).
+        """Send the four commands in one group, as the messages of a window will be (RFC 2920 section 3.1).
 
         *sender* is the path of the first message, in angle brackets.
         """
         self._digits.clear()
         self._replies.ask(Step.TRIAL_MAIL, b"MAIL FROM:" + sender)
-        # No RCPT was said, so the server has to refuse; the chunk travels behind its command as one line.
+        # No RCPT was sent, so the server has to refuse; the chunk is sent after its command as one line.
         self._replies.ask(Step.TRIAL_CHUNK, b"BDAT %d LAST\r\n%b" % (len(_CHUNK), _CHUNK[:-2]))
         self._replies.ask(Step.TRIAL_RSET, b"RSET")
         self._replies.ask(Step.TRIAL_NOOP, b"NOOP")
@@ -66,7 +66,7 @@ class BdatTrial:
 
 # --- commands behind a message that is not answered ---------------------------------------------------------
 
-PLAIN_HINT = 'if this server does not bear pipelining, set pipeline = "off" in its account'
+PLAIN_HINT = 'if this server does not support pipelining, set pipeline = "off" in its account'
 
 _OUT_OF_PLACE = frozenset({500, 502, 503})
 """RFC 5321 section 4.2.2: not recognised, not implemented, bad sequence of commands."""
@@ -82,40 +82,40 @@ _WORDS = (
     "early talker",
 )
 _EXPLICIT = frozenset({"connection_cap", "quota", "connections"})
-"""What a server says on its own account, whatever came when."""
+"""Reasons that have nothing to do with pipelining."""
 _MOST_UNPROVED = 3
 
 
 class OverlapTrial:
-    """Judges what becomes of a message whose envelope was said behind another one.
+    """Evaluates what happens to a message whose envelope was sent behind another one.
 
     Args:
-        host: how errors call the server.
-        state: the session's.
+        host: the server's name in errors.
+        state: the session's state.
 
     """
 
     def __init__(self, host: str, state: SessionState) -> None:
         self.failure = ""
-        """What the server did that shows that it does not bear it; empty: nothing, in this session."""
+        """What the server did that shows that it does not support it; empty: nothing, in this session."""
         self.suspect = False
-        """The connection ended behind an overlapped hand-over, at a server that has borne it before."""
+        """Whether the connection ended behind an overlapped hand-over, though the server had supported it."""
         self._host = host
         self._state = state
         self._unproved = 0
 
     def begin(self) -> None:
-        """Take note that an envelope was said behind a message that is not answered."""
+        """Record that an envelope was sent behind an unanswered message."""
         if self._state.overlap is Overlap.UNTRIED:
             self._state.on(Trigger.OVERLAPPED)
 
     def borne(self) -> None:
-        """Take note that the server treated such a message as any other."""
+        """Record that the server treated such a message like any other."""
         if self._state.overlap is Overlap.RUNNING:
             self._state.on(Trigger.BORNE)
 
     def blames(self, outcome: Outcome) -> bool:
-        """Tell whether an early message was refused because it came early, as far as its reply tells that."""
+        """Return whether an early message was refused because it came early, as far as its reply shows."""
         reply = outcome.reply
         if reply is None or outcome.reason in _EXPLICIT:
             return False
@@ -124,26 +124,26 @@ class OverlapTrial:
         text = reply.text[:4000].casefold()
         if any(word in text for word in _WORDS):
             return True
-        # The sender was good enough a moment ago, and a server that closes may have been made to.
+        # The sender was accepted a moment ago, and pipelining may have made the server close.
         return self._state.overlap is Overlap.RUNNING and (reply.code == 421 or outcome.phase is Phase.MAIL)
 
     def blames_421(self, reply: Reply) -> bool:
-        """Tell whether a 421 came in a trial, and says nothing that would explain it."""
+        """Return whether a 421 came in a trial, without text that would explain it."""
         return self._state.overlap is Overlap.RUNNING and self.blames(classify(reply, Phase.RSET))
 
     def judge(self, outcome: Outcome) -> Outcome:
-        """Return what the refusal of an early message means: first of all, something about our pipelining."""
+        """Return what the refusal of an early message means: above all, something about our pipelining."""
         running = self._state.overlap is Overlap.RUNNING
         blamed = self._state.overlap is not Overlap.UNTRIED and self.blames(outcome)
         if blamed:
             self.fail(f"it answered {outcome.reply}")
         elif running:
-            # Perhaps it is about the row: that will be seen when it goes on its own.
+            # Perhaps it is about the row: that will be seen when it is sent alone.
             self._unproved += 1
             if self._unproved < _MOST_UNPROVED:
                 self._state.on(Trigger.UNPROVED)
             else:
-                self.fail(f"it answered {outcome.reply}, and not the first time")
+                self.fail(f"it answered {outcome.reply}, and not for the first time")
         else:
             return outcome
         return replace(
@@ -157,25 +157,25 @@ class OverlapTrial:
         )
 
     def fail(self, failure: str) -> None:
-        """Take note that the server does not bear it."""
+        """Record that the server does not support it."""
         if self._state.overlap is not Overlap.FAILED:
             self._state.on(Trigger.NOT_BORNE)
             self.failure = failure
 
     def lost(self, reason: str, refusal: Outcome | None) -> None:
-        """Take note that the connection ended, because of *reason*, with an envelope behind a message.
+        """Record that the connection ended, because of *reason*, with an envelope behind a message.
 
-        *refusal*: how that was refused, if it was.
+        *refusal*: how that envelope was refused, if it was.
         """
         if refusal is not None and self._state.overlap is not Overlap.UNTRIED and self.blames(refusal):
             self.fail(f"it answered {refusal.reply}")
         elif self._state.overlap is Overlap.RUNNING:
-            self.fail("it fell silent" if reason == "timeout" else "it closed the connection")
+            self.fail("it stopped answering" if reason == "timeout" else "it closed the connection")
         else:
             self.suspect = True
 
     def at_loss(self, transaction: Transaction, outcome: Outcome) -> Outcome:
-        """Return what a lost connection means for a message, where one was said behind another."""
+        """Return what a lost connection means for a message if one was sent behind another."""
         if outcome.status is Status.IN_DOUBT:
             return replace(outcome, hint=PLAIN_HINT)
         if transaction.early and transaction.refusal is not None:
@@ -185,7 +185,7 @@ class OverlapTrial:
         return outcome
 
     def error(self, reply: Reply) -> ConnectionLost:
-        """Make the error that ends a session in which a message was refused for coming early."""
+        """Return the error that ends a session in which a message was refused for coming early."""
         return ConnectionLost(
             f"{self._host} refused a message that came before the last one was answered: {reply}",
             code="S650",

@@ -1,7 +1,7 @@
-"""Replies: bytes to `Reply` values, and `Reply` values to what they mean for a row.
+"""Replies: from bytes to `Reply` values, and from `Reply` values to what they mean for a row.
 
-Parsing is incremental and indifferent to how the bytes are cut; anything that is not a reply of
-RFC 5321 section 4.2 is a `ProtocolError`. Meaning is looked up in `mailmerge.smtp.reply_rules`.
+Parsing is incremental and does not depend on how the bytes are split; anything that is not a reply as in
+RFC 5321 section 4.2 is a `ProtocolError`. The meaning is looked up in `mailmerge.smtp.reply_rules`.
 """
 
 from __future__ import annotations
@@ -31,19 +31,19 @@ _ENHANCED = re.compile(r"([245])\.(\d{1,3})\.(\d{1,3})(?=\s|$)\s*")
 _KNOWN_REPLIES = 256
 
 _QUOTE = re.compile(r"\b(?:said|says|replied|responded|answered)(?: with)?: ?")
-"""What stands before another server's words: ``host mx.example.net[192.0.2.1] said: ``."""
+"""What precedes a quoted reply of another server: ``host mx.example.net[192.0.2.1] said: ``."""
 _CODES = re.compile(r"([45][0-9]{2})(?:[ -]([45])\.(\d{1,3})\.(\d{1,3})\b)?")
 _ADDRESS = re.compile(r"[^\s<>()\[\]:;,\"'`@]{1,64}@[a-z0-9.-]{1,255}")
 _SPAN = re.compile(
     r"\b(?:in|after|for|within|per) (?:about )?(\d{1,5}) ?(s|m|h|d)(?:ec|in|ay|econd|inute|our)?s?\b"
 )
-"""How long a reply says that a limit lasts: ``try again in 3 hours``, ``100 messages in 60 minutes``."""
+"""How long a limit lasts according to a reply: ``try again in 3 hours``, ``100 messages in 60 minutes``."""
 _UNITS = {"s": 1.0, "m": MINUTE, "h": HOUR, "d": DAY}
 _LONGEST_SPAN = 7 * DAY
 _VAGUE = frozenset({"refused", "recipient", "protocol"})
-"""Reasons that an address in the reply can correct."""
+"""Reasons that an address in the reply can change."""
 _CLOSE = 60
-"""Characters between what a refusal is about and that it is one."""
+"""The most characters between the subject of a refusal and the words that refuse it."""
 _MENTIONS = 10
 _OF_A_NAME = frozenset("abcdefghijklmnopqrstuvwxyz0123456789.-_@")
 _NAME_GOES_ON = re.compile(r"[a-z0-9_@]|[.-][a-z0-9]")
@@ -51,9 +51,9 @@ Enhanced = tuple[int, int, int]
 
 
 class ReplyParser:
-    """Bytes in, `Reply` values out, however the bytes are cut.
+    """Takes bytes, split in any way, and yields `Reply` values.
 
-    A reply may have 100 lines and 64 KB: servers that never end are cut off.
+    A reply may have 100 lines and 64 KB: longer ones are errors, as a server might never end.
     """
 
     def __init__(self) -> None:
@@ -65,14 +65,14 @@ class ReplyParser:
 
     @property
     def pending(self) -> bool:
-        """Whether bytes were received that no finished reply accounts for."""
+        """Whether bytes were received that are not part of a complete reply."""
         return self._at < len(self._buffer) or bool(self._lines)
 
     def feed(self, data: bytes) -> Iterator[Reply]:
-        """Take *data*; yield each reply it completes.
+        """Parse *data*; yield each reply that it completes.
 
         Raises:
-            ProtocolError: the bytes are no reply; what was complete before was yielded.
+            ProtocolError: the bytes are not a reply; the complete replies before them were yielded.
 
         """
         self._buffer = self._buffer[self._at :] + data
@@ -111,12 +111,12 @@ class ReplyParser:
         lines, self._lines, self._octets = self._lines, [], 0
         reply = build_reply(lines)
         if len(lines) == 1 and len(self._known) < _KNOWN_REPLIES:
-            self._known[line] = reply  # servers repeat themselves: most replies are seen again
+            self._known[line] = reply  # most replies are repeated word for word
         return reply
 
 
 def build_reply(lines: list[bytes]) -> Reply:
-    """Make a `Reply` of complete lines that belong together."""
+    """Return the `Reply` that consists of these complete lines."""
     code = int(lines[0][:3])
     texts = decode(b"\n".join(line[4:-2] for line in lines)).split("\n")
     match = _ENHANCED.match(texts[0])
@@ -128,12 +128,12 @@ def build_reply(lines: list[bytes]) -> Reply:
 
 
 def shown(text: str) -> str:
-    """Make a line fit to be shown wherever replies are: nothing in it steers a terminal or hides."""
+    """Return a line that is safe to show: without terminal control or invisible characters."""
     return text if text.isprintable() else printable(text.replace("\t", " "))
 
 
 def decode(text: bytes) -> str:
-    """Decode reply text for display: UTF-8, else the usual Chinese encoding, else byte by byte."""
+    """Decode reply text for display: as UTF-8, else as GB 18030, else byte by byte."""
     for encoding in ("utf-8", "gb18030"):
         try:
             return text.decode(encoding)
@@ -155,22 +155,22 @@ def _not_smtp(line: bytes) -> ProtocolError:
         return ProtocolError(
             f"a web server answered: {start}",
             code="S631",
-            hint="This host and port speak HTTP. Mail submission normally uses port 587 or 465.",
+            hint="This host and port belong to a web server. Mail submission normally uses port 587 or 465.",
         )
     if line[0] in b"\x15\x16":
         return ProtocolError("TLS data arrived where plaintext SMTP was expected", code="S625")
-    return ProtocolError(f"the server's answer is not an SMTP reply: {start}", code="S630")
+    return ProtocolError(f"the server's reply is not a valid SMTP reply: {start}", code="S630")
 
 
 # --- meaning ---------------------------------------------------------------------------------------------
 
 
 def classify(reply: Reply, phase: Phase, envelope: Envelope | None = None) -> Outcome:
-    """Say what *reply* in *phase* means for a row and for the run: pure, a walk down one table.
+    """Return what *reply* in *phase* means for a row and for the run, by the first rule that matches.
 
-    Order: words that servers use, enhanced status, phase, code, first digit. A 2yz is ``accepted`` only as
-    the reply to the content. A refusal that names the sender of *envelope* and none of its recipients is
-    about the sender. What the reply quotes of another server's (``host mx.example.net said: ...``) is that
+    Order: words in the text, enhanced status code, phase, reply code, first digit. A 2yz is ``accepted`` only
+    as the reply to the content. A refusal that names the sender of *envelope* and none of its recipients is
+    about the sender. What the reply quotes from another server (``host mx.example.net said: ...``) is that
     server's opinion: it concerns one row, until other rows confirm it.
     """
     if reply.severity == 2 and phase is Phase.CONTENT:
@@ -191,12 +191,12 @@ def classify(reply: Reply, phase: Phase, envelope: Envelope | None = None) -> Ou
 
 
 def is_suspicion(outcome: Outcome) -> bool:
-    """Tell whether *outcome* refused one row for a reason that seems to be about us."""
+    """Return whether *outcome* refused one row for a reason that seems to be about us."""
     return outcome.scope is Scope.ROW and outcome.reason in ABOUT_US
 
 
 def as_suspicion(outcome: Outcome) -> Outcome:
-    """Return what a refusal about us at RCPT is once others were accepted: so far it concerns one row."""
+    """Return a refusal about us at RCPT as one about its row: other recipients were accepted before."""
     if outcome.scope is not Scope.CONFIG or outcome.phase is not Phase.RCPT or outcome.reason not in DELAYED:
         return outcome
     return replace(outcome, scope=Scope.ROW, status=Status.DEFERRED)
@@ -209,7 +209,7 @@ def _meaning(reply: Reply, phase: Phase, envelope: Envelope | None) -> Meaning:
         return _quoting(reply, phase, text[: quote.start()], text[quote.end() :])
     meaning = _look_up(reply.code, reply.enhanced, phase, text)
     if meaning.reason in _VAGUE and envelope is not None and _names_sender(text, envelope):
-        # Behind the content it may be a filter that dislikes this one message.
+        # After the content it may be a filter that rejects this one message.
         early = phase in {Phase.MAIL, Phase.RCPT}
         return NAMES_THE_SENDER if early else suspected(NAMES_THE_SENDER)
     if meaning.reason == "quota" and (named := _SPAN.search(text)):
@@ -228,7 +228,7 @@ def _look_up(code: int, enhanced: Enhanced | None, phase: Phase, text: str) -> M
 
 
 def _quoting(reply: Reply, phase: Phase, own: str, quoted: str) -> Meaning:
-    """Weigh the server's own words and those that it quotes; its codes often repeat the quoted ones."""
+    """Weigh the server's own text against what it quotes; its codes often repeat the quoted ones."""
     for rule in RULES:
         if (rule.words or rule.near) and _applies(rule, reply.code, reply.enhanced, phase, own):
             if rule.meaning.scope is not Scope.ROW:
@@ -275,14 +275,14 @@ def _applies(rule: ReplyRule, code: int, enhanced: Enhanced | None, phase: Phase
 
 
 def _are_near(near: tuple[tuple[str, ...], tuple[str, ...]], text: str) -> bool:
-    """Tell whether one of the first words is in *text*, and close to it one of the second."""
+    """Return whether *text* contains one of the first words, and close to it one of the second."""
     for word in near[0]:
         start = text.find(word)
         for _ in range(_MENTIONS):
             if start < 0:
                 break
             end = start + len(word)
-            # Part of a host's name, as in relay1.example.org, it means nothing.
+            # As part of a host name, as in relay1.example.org, it means nothing.
             whole = text[max(0, start - 1) : start] not in _OF_A_NAME and not _NAME_GOES_ON.match(text, end)
             around = text[max(0, start - _CLOSE) : end + _CLOSE]
             if whole and any(unwanted in around for unwanted in near[1]):
@@ -299,7 +299,7 @@ def _enhanced_fits(patterns: tuple[str, ...], enhanced: Enhanced | None) -> bool
 
 
 def refused_session(host: str, what: str, reply: Reply, phase: Phase) -> ConnectionLost:
-    """Return the error for a server that will not begin, or not go on: *what* it did, and its words."""
+    """Return the error for a server that refuses to begin or to continue: *what* it did, and its reply."""
     meaning = classify(reply, phase) if reply.severity in {4, 5} else None
     return ConnectionLost(
         f"{host} {what}: {reply}",
@@ -311,16 +311,16 @@ def refused_session(host: str, what: str, reply: Reply, phase: Phase) -> Connect
 
 
 def unanswered(phase: Phase, *, written_whole: bool, reason: str = "dropped") -> Outcome:
-    """Say what the end of the connection means for a message that still awaits a reply in *phase*.
+    """Return what the end of the connection means for a message that still awaits a reply in *phase*.
 
-    Only a message whose last byte was handed to the kernel may have been taken.
+    Only a message whose last byte was handed to the kernel may have been accepted.
     """
     status = Status.IN_DOUBT if written_whole else Status.PENDING
     return Outcome(status, Scope.CONNECTION, Phase.CONTENT if written_whole else phase, reason=reason)
 
 
 def too_large(size: int, limit: int) -> Outcome:
-    """Refuse a message locally that exceeds the server's SIZE (RFC 1870): both in octets."""
+    """Return the outcome of a message that exceeds the server's SIZE (RFC 1870); both in octets."""
     return Outcome(
         Status.REJECTED,
         Scope.ROW,
@@ -334,27 +334,27 @@ def too_large(size: int, limit: int) -> Outcome:
 
 
 class Extensions(Struct, frozen=True):
-    """The offers we can use. Nothing is believed that the last EHLO did not say."""
+    """The extensions that we can use; only what the last EHLO reply offered counts."""
 
     starttls: bool = False
     pipelining: bool = False
     chunking: bool = False
     sizes: bool = False
-    """MAIL takes a SIZE parameter (RFC 1870)."""
+    """MAIL accepts a SIZE parameter (RFC 1870)."""
     max_size: int | None = None
-    """Largest message in octets; None: not stated."""
+    """The largest message, in octets; None: not stated."""
     auth: tuple[str, ...] = ()
     envids: bool = False
-    """MAIL takes an ENVID parameter (RFC 3461), which reports about the message quote."""
+    """MAIL accepts an ENVID parameter (RFC 3461), which delivery reports quote."""
     max_mails: int | None = None
-    """How many MAIL commands one session may hold (RFC 9422); None: not stated."""
+    """How many MAIL commands one session may have (RFC 9422); None: not stated."""
 
     @classmethod
     def from_reply(cls, reply: Reply) -> Extensions:
-        """Read a positive EHLO reply; unknown and malformed keywords are passed over."""
+        """Parse a positive EHLO reply; unknown and malformed keywords are ignored."""
         offers: dict[str, list[str]] = {}
         for line in reply.lines[1:]:
-            # "AUTH=LOGIN PLAIN" is how servers wrote it before RFC 4954; some still send both.
+            # Servers wrote "AUTH=LOGIN PLAIN" before RFC 4954; some still send both.
             keyword, *values = line.replace("AUTH=", "AUTH ", 1).split() or [""]
             offers.setdefault(keyword.upper(), []).extend(values)
         return cls(
@@ -372,6 +372,6 @@ class Extensions(Struct, frozen=True):
 
 
 def _number(values: list[str]) -> int | None:
-    """Return the one number there is; 0 means no limit (RFC 1870 section 4)."""
+    """Return the number, if there is exactly one; 0 means no limit (RFC 1870 section 4)."""
     text = values[0] if values else ""
     return (int(text) or None) if text.isascii() and text.isdigit() and len(text) < 20 else None

@@ -1,7 +1,7 @@
-"""Which replies are owed to us, in order: commands put slots in, replies take them out, by count alone.
+"""The replies that are due, in order: commands put slots in, replies take them out, by number alone.
 
-It knows nothing of what a reply means; `mailmerge.smtp.session` hands each one, with the step that it
-answers, to the handshake or to the transfer. It also keeps secrets out of whatever is shown of a reply.
+The queue does not interpret replies; `mailmerge.smtp.session` passes each one, with the step that it answers,
+to the handshake or to the transfer. The queue also masks secrets in what is shown of a reply.
 """
 
 from __future__ import annotations
@@ -25,31 +25,31 @@ if TYPE_CHECKING:
 
 _FEW = 4
 _TELLING = 8
-"""Octets from which a secret cannot be an ordinary word of a reply."""
+"""From this length, in octets, a secret cannot be an ordinary word of a reply."""
 
 
 class Slot(NamedTuple):
-    """One reply that is owed."""
+    """One reply that is due."""
 
     step: Step
     transaction: Transaction | None
     due: int
-    """How many octets must have left before a reply can be meant for this step."""
+    """How many octets must have been sent before a reply can be for this step."""
 
     def owner(self) -> Transaction:
-        """Return the message that the step belongs to."""
+        """Return the transaction that the step belongs to; raise `RuntimeError` if it belongs to none."""
         if self.transaction is None:
             raise RuntimeError(f"{self.step.value} belongs to no transaction")
         return self.transaction
 
 
 class ReplyQueue:
-    """Says steps, keeps a slot for the reply to each, and matches what comes; no I/O, no clock.
+    """Sends steps, keeps a slot for the reply to each, and matches replies to slots; no I/O, no clock.
 
     Args:
-        state: what may be said when.
-        outbox: where commands go.
-        transcript: takes each line of the conversation, secrets masked.
+        state: decides what may be sent when.
+        outbox: receives the commands.
+        transcript: called with each line of the conversation, secrets masked.
 
     """
 
@@ -57,16 +57,16 @@ class ReplyQueue:
         self, state: SessionState, outbox: Outbox, transcript: Callable[[str], None] | None = None
     ) -> None:
         self.answered = 0
-        """Replies taken so far: a change means that another reply is the next one owed."""
+        """How many replies were taken so far: a change means that another reply is the next one due."""
         self.masker = Masker()
         self._state = state
         self._outbox = outbox
         self._transcript = transcript
         self._parser = ReplyParser()
-        # The greeting is owed from the start: the server speaks first (RFC 5321 section 3.1).
+        # The greeting is due from the start: the server sends first (RFC 5321 section 3.1).
         self._slots: deque[Slot] = deque([Slot(Step.GREETING, None, 0)])
 
-    # --- what is said ---------------------------------------------------------------------------------
+    # --- what is sent ---------------------------------------------------------------------------------
 
     def ask(
         self, step: Step, line: bytes, transaction: Transaction | None = None, *, shown: str | None = None
@@ -74,7 +74,7 @@ class ReplyQueue:
         """Queue one command line, without its line end, and a slot for its reply.
 
         Raises:
-            RuntimeError: *step* may not be said now.
+            RuntimeError: *step* may not be sent now.
 
         """
         self._state.check(step)
@@ -90,17 +90,17 @@ class ReplyQueue:
         return self._outbox.put(line + b"\r\n")
 
     def owe(self, step: Step, transaction: Transaction | None, due: int) -> None:
-        """Keep a slot for the reply to content, which the caller queues; *due* as in `Slot`.
+        """Add a slot for the reply to content, which the caller queues; *due* as in `Slot`.
 
         Raises:
-            RuntimeError: *step* may not be said now.
+            RuntimeError: *step* may not be sent now.
 
         """
         self._state.check(step)
         self._slots.append(Slot(step, transaction, due))
 
     def note_content(self, octets: int) -> None:
-        """Write the transcript's line for content, which itself is private and long."""
+        """Write a line about content to the transcript; the content itself is private and long."""
         if self._transcript:
             self._note("C", f"<{octets} octets of content>")
 
@@ -112,7 +112,7 @@ class ReplyQueue:
     # --- what is answered -----------------------------------------------------------------------------
 
     def feed(self, data: bytes) -> Iterator[Reply]:
-        """Take what the server sent, however it was cut; yield each reply, for ``take``.
+        """Parse what the server sent, split in any way; yield each reply, for ``take``.
 
         Raises:
             ProtocolError: these bytes are not SMTP replies.
@@ -121,14 +121,14 @@ class ReplyQueue:
         return self._parser.feed(data)
 
     def take(self, reply: Reply) -> tuple[Slot | None, Reply]:
-        """Return the slot that *reply* fills, and the reply free of secrets.
+        """Return the slot that *reply* fills, and the reply with secrets masked.
 
-        No slot: nothing that has left is unanswered. A command that still waits in our outbox cannot have
-        been answered, and such a reply is not kept for it: whoever sent it, perhaps somebody who writes
-        into the connection, did so without knowing the command.
+        No slot: nothing that was sent is unanswered. A command that still waits in our outbox cannot have
+        been answered, and such a reply is not kept for it: its sender, perhaps somebody who injects data into
+        the connection, cannot have seen the command.
 
         Raises:
-            ProtocolError: the reply has a digit that this step's reply cannot have.
+            ProtocolError: the reply has a first digit that this step's reply cannot have.
 
         """
         if self._transcript:
@@ -143,7 +143,7 @@ class ReplyQueue:
         severity = reply.code // 100
         wrong = severity not in rule.digits or (severity == 3 and reply.code != INTERMEDIATE[rule.phase])
         if wrong and reply.code != 421:
-            # The count has slipped, by the server's mistake or ours: no later reply can be trusted.
+            # The count is wrong, by the server's mistake or ours: no later reply can be trusted.
             raise ProtocolError(
                 f"the server answered {slot.step.value} with {reply}", code="S632", reply=reply
             )
@@ -151,41 +151,41 @@ class ReplyQueue:
 
     @property
     def unread(self) -> bool:
-        """Whether octets have come that no reply accounts for yet."""
+        """Whether octets have arrived that are not part of a complete reply yet."""
         return self._parser.pending
 
     def forget_plaintext(self) -> None:
-        """Read replies anew: what came before TLS belongs to nobody (RFC 3207 section 4.2)."""
+        """Start parsing replies from scratch: what came before TLS is discarded (RFC 3207 section 4.2)."""
         self._parser = ReplyParser()
 
-    # --- what is owed ---------------------------------------------------------------------------------
+    # --- what is due ----------------------------------------------------------------------------------
 
     def __len__(self) -> int:
         return len(self._slots)
 
     @property
     def awaited(self) -> Step | None:
-        """The step whose reply is the next one owed."""
+        """The step whose reply is the next one due."""
         return self._slots[0].step if self._slots else None
 
     @property
     def asked(self) -> bool:
-        """Whether that step has left completely, so that only the server is to be waited for."""
+        """Whether that step was sent completely, so that only the server is waited for."""
         if not self._slots:
             return False
         step, transaction, due = self._slots[0]
-        # The slot of content is due from its first octet on, for it may be refused half-way.
+        # The reply to content is due from its first octet on, because it may be refused half-way.
         if step in {Step.CONTENT, Step.CHUNK} and transaction and transaction.stage is Stage.CONTENT:
             due = transaction.end
         return self._outbox.written >= due
 
     @property
     def listening(self) -> bool:
-        """Whether we only wait for a few replies: a server's next segment may wait for our ACK then."""
+        """Whether we only wait for a few replies: then a server's next segment may wait for our ACK."""
         return 0 < len(self._slots) <= _FEW and not self._outbox.pending
 
     def phases(self) -> dict[int, Phase]:
-        """Return, by token, what each message under way is waiting for first."""
+        """Return, by token, the phase of the next reply that each message under way awaits."""
         found: dict[int, Phase] = {}
         for slot in self._slots:
             if slot.transaction:
@@ -193,28 +193,28 @@ class ReplyQueue:
         return found
 
     def forget_unsaid(self) -> None:
-        """Expect nothing for what has not left, and now never will."""
+        """Drop the slots of what was not sent and never will be."""
         written = self._outbox.written
         self._slots = deque(slot for slot in self._slots if slot.due <= written)
 
     def clear(self) -> None:
-        """Expect nothing any more."""
+        """Drop all slots."""
         self._slots.clear()
 
     # --- secrets --------------------------------------------------------------------------------------
 
     def _note_reply(self, reply: Reply) -> None:
         if self.awaited is Step.AUTH and reply.severity == 3:
-            # A challenge may quote what we said, or be the server's part of a shared secret.
+            # A challenge may quote what we sent, or be the server's part of a shared secret.
             self._note("S", f"{reply.code} {MASK}")
             return
         for line in self.masker.mask(reply.raw).split(b"\r\n")[:-1]:
             self._note("S", shown(decode(line)))
 
     def masked(self, reply: Reply, shortest: int = 0) -> Reply:
-        """Return *reply* with every secret of at least *shortest* octets blanked in its text.
+        """Return *reply* with every secret of at least *shortest* octets masked in its text.
 
-        Codes stay, and so do words that mean something: those are shorter.
+        Codes stay, and so do words that decide what it means: those are shorter.
         """
         if self.masker.mask(reply.raw, shortest=shortest) == reply.raw:
             return reply

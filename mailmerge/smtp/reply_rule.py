@@ -1,4 +1,4 @@
-"""One rule about refusals: what it looks at, and what it says a refusal means."""
+"""One rule about refusals: its conditions, and what a refusal that meets them means."""
 
 from __future__ import annotations
 
@@ -23,34 +23,34 @@ class Meaning(Struct, frozen=True):
 
 
 class ReplyRule(Struct, frozen=True):
-    """One line of the table: every condition that is given must hold, of *words* any one."""
+    """One line of the table: every given condition must be met; of *words*, any one."""
 
     meaning: Meaning
     words: tuple[str, ...] = ()
     enhanced: tuple[str, ...] = ()
-    """Enhanced codes; ``5.6.x`` stands for any detail."""
+    """Enhanced status codes; ``5.6.x`` means any detail."""
     codes: tuple[int, ...] = ()
-    """Reply codes; 4 and 5 stand for any code of that class."""
+    """Reply codes; 4 and 5 mean any code of that class."""
     phases: tuple[Phase, ...] = ()
     near: tuple[tuple[str, ...], tuple[str, ...]] | None = None
-    """Whole words of which one must be close to any of the second: no list of sentences is ever complete."""
+    """Whole words, one of the first close to one of the second: no list of sentences is ever complete."""
 
 
 def row(status: Status, reason: str, retry_after: float | None = None, hint: str | None = None) -> Meaning:
-    """Decide about the row alone."""
+    """Return a meaning that concerns only the row."""
     return Meaning(Scope.ROW, status, reason, retry_after, hint=hint)
 
 
 def pause(reason: str, seconds: float, *, slower: bool = False, hint: str | None = None) -> Meaning:
-    """Stop the account for *seconds*: the row was only the messenger."""
+    """Return a meaning that pauses the account for *seconds*: the row is not at fault."""
     return Meaning(Scope.ACCOUNT, Status.DEFERRED, reason, seconds, slower, hint)
 
 
 def reconnect(reason: str, seconds: float | None = None) -> Meaning:
-    """Begin again with another connection: the row is not to blame."""
+    """Return a meaning that asks for another connection: the row is not at fault."""
     return Meaning(Scope.CONNECTION, Status.PENDING, reason, seconds)
 
 
 def stop(reason: str, hint: str) -> Meaning:
-    """Stop at the first one: nothing changes until a person acts."""
+    """Return a meaning that stops the run at the first such reply: nothing changes until a person acts."""
     return Meaning(Scope.CONFIG, Status.PENDING, reason, hint=hint)

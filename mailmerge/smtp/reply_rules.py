@@ -1,12 +1,11 @@
-"""What refusals mean, as data: the first rule that fits decides.
+"""What refusals mean, as data: the first rule that matches decides.
 
-Words come before enhanced codes, enhanced codes before the phase, and the phase before the reply code's
-first digit, because submission servers often answer 5yz for what passes and 4yz for what does not, and
-because many of them answer only at RCPT what they think of the sender, of us or of our EHLO name. Words are
-plain substrings of the case-folded text, or two of them close to each other, so that matching is linear in
-the reply's length.
+Words come before enhanced codes, enhanced codes before the phase, and the phase before the reply code's first
+digit, because submission servers often answer 5yz to temporary problems and 4yz to permanent ones, and
+because many of them refuse the sender, the client or the EHLO name only at RCPT. Words are plain substrings
+of the case-folded text, or two of them close to each other, so matching is linear in the reply's length.
 
-An enhanced code that is not in the table counts as its class where the class says enough (RFC 3463 section
+An enhanced code that is not in the table counts as its class if the class is clear enough (RFC 3463 section
 3); the detail is never guessed.
 """
 
@@ -23,23 +22,22 @@ _QUOTA = pause("quota", DAY, hint="The account's sending limit is used up; run t
 _BLOCKED = stop("blocked", "The provider has blocked the account: sign in on its website and unblock it.")
 _SENDER = stop(
     "sender",
-    "Send from the address of the account itself, or let the provider verify this sender first; `from` and "
-    "`aliases` of the account say what it may send as.",
+    "Send from the account's own address, or let the provider verify this sender first; `from` and "
+    "`aliases` in the account list the addresses that it may send as.",
 )
 _SENDER_CHECKED = pause(
     "sender_check", MINUTE, hint="The server is still checking the sender's address (`from`)."
 )
 _RELAY = stop(
     "relay",
-    "The server forwards mail only for those who sign in: check `user`, and use a submission `port` (587 or "
-    "465).",
+    "The server relays mail only after a sign-in: check `user`, and use a submission `port` (587 or 465).",
 )
 _CLIENT = stop(
     "client",
-    "The server does not accept mail from this machine: sign in (`user`) at a submission `port` (587 or "
-    "465), or let its operator allow this machine.",
+    "The server does not accept mail from this machine: sign in (`user`) on a submission `port` (587 or "
+    "465), or ask its administrator to allow this machine.",
 )
-_HELO = stop("helo", "Set `helo` of the account to the full name of this machine, such as pc7.example.org.")
+_HELO = stop("helo", "Set `helo` in the account to the full name of this machine, such as pc7.example.org.")
 _CONNECTIONS = pause(
     "connections", MINUTE, hint="Another program is using this account; we open only one session."
 )
@@ -120,8 +118,8 @@ _TOO_MUCH: tuple[ReplyRule, ...] = (
     ReplyRule(pause("rate", HOUR, slower=True), words=("frequency limited",)),
 )
 
-# Postfix, and all that is built on it, says only at RCPT what it thinks of client, EHLO name, sender and
-# relaying (smtpd_delay_reject); others do the same in words of their own.
+# Postfix, and everything built on it, refuses the client, EHLO name, sender and relaying only at RCPT
+# (smtpd_delay_reject); others do the same with other words.
 _HELO_WORDS = (
     "helo command rejected",
     "ehlo command rejected",
@@ -227,10 +225,10 @@ _AS_RECEIVERS_SAY = tuple(
     for rule in rules_of("refusal")
     for kind, status, wait in ((5, Status.REJECTED, None), (4, Status.DEFERRED, HOUR))
 )
-"""What Gmail and Outlook.com refuse, or delay (4yz), for want of SPF, DKIM, DMARC and the like."""
+"""What Gmail and Outlook.com refuse, or delay (4yz), for lack of SPF, DKIM, DMARC and similar."""
 
 _WHO_WE_ARE: tuple[ReplyRule, ...] = (
-    # What is said to be about the recipient is, whatever else it says.
+    # A reply that names the recipient is about the recipient, whatever else it contains.
     ReplyRule(row(Status.DEFERRED, "greylist", 5 * MINUTE), words=_GREYLISTS, codes=(450, 451)),
     ReplyRule(row(Status.DEFERRED, "refused"), words=_OF_RECIPIENTS, codes=(4,)),
     ReplyRule(_RECIPIENT, words=_OF_RECIPIENTS, codes=(5,)),
@@ -261,7 +259,7 @@ _WHO_WE_ARE: tuple[ReplyRule, ...] = (
         pause(
             "blocklist",
             4 * HOUR,
-            hint="The sending address is on a block list: contact its operator or your provider.",
+            hint="The sending IP address is on a block list: contact the list's operator or your provider.",
         ),
         words=(
             "blocked using",
@@ -318,7 +316,7 @@ _ABOUT_THE_ROW: tuple[ReplyRule, ...] = (
     ReplyRule(reconnect("errors"), words=("too many errors",), codes=(421,)),
 )
 
-# The same as `_WHO_WE_ARE` in words that nobody has collected: what is meant, and that it is not wanted.
+# The same as `_WHO_WE_ARE` in wordings that are not collected: what is meant, and words that refuse it.
 _UNWANTED = (
     "not allowed",
     "not permitted",
@@ -422,7 +420,7 @@ _CODES: tuple[ReplyRule, ...] = (
     ReplyRule(_RECIPIENT_LIMIT, codes=(452,), phases=(Phase.RCPT,)),
     ReplyRule(reconnect("storage", 10 * MINUTE), codes=(452,)),
     ReplyRule(
-        stop("auth", "The server takes mail only after a sign-in: set `user`, and how it signs in (`auth`)."),
+        stop("auth", "The server accepts mail only after a sign-in: set `user` and `auth`."),
         codes=(530,),
     ),
     ReplyRule(SIGN_IN_REFUSED, codes=(534, 535, 538)),
@@ -439,18 +437,18 @@ _CODES: tuple[ReplyRule, ...] = (
 )
 
 ABOUT_US = frozenset({"sender", "relay", "client", "helo", "auth", "blocked", "blocklist", "tls"})
-"""Reasons that are no recipient's. With scope `Scope.ROW` they are a suspicion: see `suspected`."""
+"""Reasons that do not concern a recipient. With scope `Scope.ROW` they are a suspicion: see `suspected`."""
 DELAYED = frozenset({"sender", "relay", "client", "helo"})
-"""Those that servers give at RCPT, though recipients have nothing to do with them."""
+"""Those that servers give at RCPT although they have nothing to do with the recipient."""
 
 
 def suspected(meaning: Meaning) -> Meaning:
-    """Return what a refusal about us is where it may be about the recipient all the same: its row waits."""
+    """Return a refusal about us as one that may still be about the recipient: its row is deferred."""
     return Meaning(Scope.ROW, Status.DEFERRED, meaning.reason, hint=meaning.hint)
 
 
 NAMES_THE_SENDER = _SENDER
-"""What a refusal means that names our sender and none of the row's recipients."""
+"""The meaning of a refusal that names our sender and none of the row's recipients."""
 
 RULES: tuple[ReplyRule, ...] = tuple(
     chain(SIGNING_IN, _TOO_MUCH, _WHO_WE_ARE, _ABOUT_THE_ROW, _ABOUT_US_SOMEHOW, _ENHANCED, _CODES)

@@ -1,11 +1,11 @@
 """Sign-in mechanisms (RFC 4954): pure functions of user, secret and challenge.
 
-One mechanism is chosen, once: after a refusal no other is tried, because a second wrong sign-in
-brings locks and hides the server's first answer.
+One mechanism is chosen, once: after a refusal no other is tried, because a second failed sign-in can lock
+the account and hides the server's first reply.
 
-SCRAM (RFC 5802, with SHA-256: RFC 7677) comes first: neither the network nor a server that only pretends to
-know the password learns it, and the server proves that it knows it, too. Its ``-PLUS`` form also proves that
-both ends of the sign-in are the ends of one TLS connection.
+SCRAM (RFC 5802, with SHA-256: RFC 7677) comes first: neither the network nor an impostor learns the password,
+and the server proves that it knows it too. Its ``-PLUS`` variant also proves that both ends of the sign-in
+are the ends of one TLS connection.
 """
 
 from __future__ import annotations
@@ -35,11 +35,11 @@ class Credentials(Struct, frozen=True):
     user: str
     mechanism: SignIn
     secret: Callable[[], str]
-    """Gives the password or token. Called once more when a token is refused: then it must refresh it."""
+    """Returns the password or token. Called again when a token is refused: then it must return a new one."""
     another: Callable[[str], bool] | None = None
-    """Told why a sign-in was refused for good; says whether *secret* gives another one now. None: never."""
+    """Called with the reason of a final refusal; returns whether *secret* has another one. None: never."""
     fresh: Callable[[], str] | None = None
-    """Gives a token in place of the one that was just refused. None: *secret* does."""
+    """Returns a token in place of the one that was refused. None: *secret* does."""
 
     def __post_init__(self) -> None:
         if not self.user.isprintable():
@@ -59,25 +59,25 @@ class Mechanism(Protocol):
         """Answer the text of a 334 reply."""
 
     def accepted(self) -> None:
-        """Take note that the server has accepted the sign-in.
+        """Check that the server was allowed to accept the sign-in.
 
         Raises:
-            AuthError: it had to prove first that it is the right one, and has not.
+            AuthError: it had to prove that it knows the password, and has not.
 
         """
 
     def refusal(self) -> str:
-        """Say what a challenge told of the reason of a refusal; empty: nothing."""
+        """Return the reason of a refusal that a challenge contained; empty: none."""
 
 
 class _Mechanism:
-    """What most mechanisms do not care about."""
+    """What most mechanisms have in common: no proof by the server, no reason in a challenge."""
 
     def accepted(self) -> None:
-        """Believe it: the server has nothing to prove."""
+        """Accept it: the server has nothing to prove."""
 
     def refusal(self) -> str:
-        """Know no more than the reply says."""
+        """Return nothing: only the reply has a reason."""
         return ""
 
 
@@ -97,13 +97,13 @@ class Plain(_Mechanism):
 
 
 class Login(_Mechanism):
-    """LOGIN: never standardised, widely the only one offered; two prompts, whatever their words."""
+    """LOGIN: never standardised, but often the only one offered; two prompts with any text."""
 
     def __init__(self, user: str, secret: str) -> None:
         self._answers = [secret.encode(), user.encode()]
 
     def initial(self) -> None:
-        """Wait for the first prompt: not every server takes the user name with the command."""
+        """Wait for the first prompt: not every server accepts the user name with the command."""
 
     def respond(self, challenge: str) -> bytes:  # noqa: ARG002  prompts differ, their order does not
         """Return the user name, then the secret."""
@@ -113,7 +113,7 @@ class Login(_Mechanism):
 
 
 class CramMd5(_Mechanism):
-    """CRAM-MD5 (RFC 2195): the secret itself never travels."""
+    """CRAM-MD5 (RFC 2195): the secret itself is never sent."""
 
     def __init__(self, user: str, secret: str) -> None:
         self._user = user.encode()
@@ -129,7 +129,7 @@ class CramMd5(_Mechanism):
 
 
 class _BearerToken(_Mechanism):
-    """What the two mechanisms with a bearer token share: a refused one brings a challenge that says why."""
+    """What the two bearer token mechanisms share: after a refused token, a challenge has the reason."""
 
     answer = b""
 
@@ -142,12 +142,12 @@ class _BearerToken(_Mechanism):
         return self._message
 
     def respond(self, challenge: str) -> bytes:
-        """Keep the error report, and answer so that the server states its refusal."""
+        """Keep the error report, and answer so that the server sends its refusal."""
         self._told = challenge
         return self.answer
 
     def refusal(self) -> str:
-        """Say which status and scope the error report names (RFC 7628 section 3.2.2)."""
+        """Return the status and scope in the error report (RFC 7628 section 3.2.2)."""
         try:
             report = json.loads(base64.b64decode(self._told, validate=True))
         except (ValueError, RecursionError):
@@ -160,7 +160,7 @@ class _BearerToken(_Mechanism):
 
 
 class XOAuth2(_BearerToken):
-    """XOAUTH2: a bearer token, as Google and Microsoft began it."""
+    """XOAUTH2: a bearer token, as Google and Microsoft introduced it."""
 
     def __init__(self, user: str, secret: str) -> None:
         super().__init__(f"user={user}\1auth=Bearer {secret}\1\1".encode())
@@ -176,14 +176,14 @@ class OAuthBearer(_BearerToken):
 
 
 class External(_Mechanism):
-    """EXTERNAL (RFC 4422 appendix A): the certificate that TLS has shown says who we are."""
+    """EXTERNAL (RFC 4422 appendix A): our TLS client certificate shows who we are."""
 
     def __init__(self, user: str, secret: str) -> None:
         del secret  # the certificate's key, which TLS has used already
         self._user = user.encode()
 
     def initial(self) -> bytes:
-        """Return whom we want to act as."""
+        """Return the user that we want to act as."""
         return self._user
 
     def respond(self, challenge: str) -> bytes:  # noqa: ARG002  the challenge is empty
@@ -195,7 +195,7 @@ class External(_Mechanism):
 
 
 class ChannelBinding(Struct, frozen=True):
-    """What tells one TLS connection from another (RFC 5929 section 4, ``tls-server-end-point``)."""
+    """What identifies a TLS connection (RFC 5929 section 4, ``tls-server-end-point``)."""
 
     data: bytes
     """The digest of the server's certificate."""
@@ -216,7 +216,7 @@ _SIGNED_WITH: Final[Mapping[bytes, str]] = {
 
 
 def channel_binding(certificate: bytes | None) -> ChannelBinding | None:
-    """Make the binding of a TLS connection from its server's certificate, in DER.
+    """Return the channel binding for a server's certificate, in DER.
 
     None: there is none, or it is signed in a way for which no digest is defined (Ed25519, RSA-PSS).
     """
@@ -225,7 +225,7 @@ def channel_binding(certificate: bytes | None) -> ChannelBinding | None:
 
 
 def _signature_algorithm(certificate: bytes) -> bytes:
-    """Find the object identifier of its signature (RFC 5280 section 4.1); empty: it has none."""
+    """Return the object identifier of its signature (RFC 5280 section 4.1); empty: it has none."""
     whole, _ = _element(certificate)
     _signed, rest = _element(whole)
     algorithm, _ = _element(rest)
@@ -233,7 +233,7 @@ def _signature_algorithm(certificate: bytes) -> bytes:
 
 
 def _element(octets: bytes) -> tuple[bytes, bytes]:
-    """Take the content of the first DER element, and what follows it."""
+    """Return the content of the first DER element, and what follows it."""
     if len(octets) < 2:
         return b"", b""
     size, begin = octets[1], 2
@@ -244,7 +244,7 @@ def _element(octets: bytes) -> tuple[bytes, bytes]:
 
 
 _MOST_ROUNDS = 1_000_000
-"""Rounds of hashing that a server may ask for; 4,096 are usual, and more than this only costs us time."""
+"""The most iterations that a server may require; 4,096 are usual, and more than this only costs us time."""
 
 
 class Scram(_Mechanism):
@@ -253,8 +253,8 @@ class Scram(_Mechanism):
     Args:
         user: who signs in.
         secret: the password.
-        binding: what binds the sign-in to its TLS connection, where that is known.
-        plus: the server has offered to check it.
+        binding: the TLS channel binding, if it is known.
+        plus: whether the server offered to check it.
         nonce: replaces the random one, for test vectors.
 
     """
@@ -268,8 +268,8 @@ class Scram(_Mechanism):
         plus: bool = False,
         nonce: str = "",
     ) -> None:
-        # "y": we could have bound the channel, but no -PLUS was offered. A server that did offer it knows by
-        # this that somebody has struck it out of the reply to EHLO, and refuses (section 6).
+        # "y": we support channel binding, but no -PLUS was offered. A server that did offer it sees by this
+        # that somebody removed it from the reply to EHLO, and refuses (section 6).
         flag = "p=tls-server-end-point" if plus else "n" if binding is None else "y"
         self._gs2 = f"{flag},,".encode()
         self._bound = self._gs2 + (binding.data if plus and binding else b"")
@@ -284,13 +284,13 @@ class Scram(_Mechanism):
         return self._gs2 + self._bare.encode()
 
     def respond(self, challenge: str) -> bytes:
-        """Prove that we know the password; then hear the server's proof, and answer with nothing."""
+        """Prove that we know the password; then check the server's proof, and send an empty response."""
         text = _decoded_text(challenge)
         if self._signature is None:
             return self._proof(text)
         fields = _fields(text)
         if "e" in fields:
-            return b""  # why it refuses; it says so in its reply
+            return b""  # why it refuses; the reply has the reason
         self._proved = hmac.compare_digest(_octets(fields.get("v", "")), self._signature)
         if not self._proved:
             raise _no_proof()
@@ -320,7 +320,7 @@ class Scram(_Mechanism):
         return f"{bare},p={base64.b64encode(proof).decode()}".encode()
 
     def accepted(self) -> None:
-        """Insist on the server's proof: without it anybody could have said 235."""
+        """Insist on the server's proof: without it, anybody could have sent 235."""
         if not self._proved:
             raise _no_proof()
 
@@ -334,10 +334,10 @@ def _no_proof() -> AuthError:
 
 
 def _prepared(text: str) -> str:
-    """Bring a user name or password into the form that is compared (SASLprep, RFC 4013).
+    """Return a user name or password in the form that is compared (SASLprep, RFC 4013).
 
-    What has no such form, a password with a newer emoji above all, goes as it is: a server that took it when
-    it was chosen compares it so, as PostgreSQL and Dovecot do.
+    What has no such form, such as a password with a newer emoji, is sent unchanged: a server that accepted it
+    when it was chosen compares it unchanged too, as PostgreSQL and Dovecot do.
     """
     if text.isascii():
         return text
@@ -356,7 +356,7 @@ def _prepared(text: str) -> str:
 
 
 def _prohibited() -> tuple[Callable[[str], bool], ...]:
-    """Give the tables of RFC 4013 section 2.3."""
+    """Return the tables of RFC 4013 section 2.3."""
     import stringprep as tables
 
     return (
@@ -367,7 +367,7 @@ def _prohibited() -> tuple[Callable[[str], bool], ...]:
 
 
 def _sasl_name(user: str) -> str:
-    """Escape what separates the fields of a message (RFC 5802 section 5.1)."""
+    """Escape the characters that separate the fields of a message (RFC 5802 section 5.1)."""
     return user.replace("=", "=3D").replace(",", "=2C")
 
 
@@ -399,11 +399,11 @@ def _decoded_text(challenge: str) -> str:
 
 class _Entry(NamedTuple):
     build: Callable[[str, str], Mechanism]
-    """Of user name and secret."""
+    """Makes the mechanism from user name and secret."""
     takes: SignIn
-    """What it shows to the server."""
+    """What it sends to the server."""
     in_clear: bool = False
-    """It keeps the secret from whoever reads along."""
+    """Whether it hides the secret from anybody who reads the connection."""
 
 
 MECHANISMS: Final[Mapping[str, _Entry]] = {
@@ -416,7 +416,7 @@ MECHANISMS: Final[Mapping[str, _Entry]] = {
     "OAUTHBEARER": _Entry(OAuthBearer, "token"),
     "EXTERNAL": _Entry(External, "certificate"),
 }
-"""Those that we know, the preferred ones first."""
+"""The mechanisms that we support, the preferred ones first."""
 _PLUS: Final = "SCRAM-SHA-256-PLUS"
 
 
@@ -424,13 +424,13 @@ def choose(offered: Iterable[str], credentials: Credentials, *, private: bool, b
     """Return the one mechanism to use.
 
     Args:
-        offered: names from the server's last EHLO.
-        credentials: what we have.
-        private: TLS is on, or the server is on this very machine.
-        bound: the TLS connection has what a sign-in can be bound to.
+        offered: names from the server's last EHLO reply.
+        credentials: those of the account.
+        private: whether TLS is on, or the server is on this machine.
+        bound: whether the TLS connection has a channel binding.
 
     Raises:
-        AuthError: none fits; lists what was offered.
+        AuthError: none is possible; the message lists what was offered.
 
     """
     names = [name.upper() for name in offered]
@@ -451,25 +451,25 @@ def choose(offered: Iterable[str], credentials: Credentials, *, private: bool, b
         )
     if not names:
         raise AuthError(
-            "the server offers no sign-in on this connection",
+            "the server does not offer sign-in on this connection",
             code="S603",
-            hint="Check port and `tls`: many servers offer it only after TLS; a relay may not need a user.",
+            hint="Check `port` and `tls`: many servers offer it only after TLS; a relay may not need a user.",
         )
     raise AuthError(
         "the server offers no sign-in method that we support: "
-        f"it has {', '.join(names)}, we have {', '.join(wanted)}",
+        f"it offers {', '.join(names)}, we support {', '.join(wanted)}",
         code="S603",
-        hint=f'Servers that offer only XOAUTH2 expect a token: auth = "oauth", and {login_command()}.'
+        hint=f'Servers that only offer XOAUTH2 expect a token: auth = "oauth", and {login_command()}.'
         if "XOAUTH2" in names
         else "Check that host and port are those for mail submission.",
     )
 
 
 def start(name: str, user: str, secret: str, binding: ChannelBinding | None = None) -> Mechanism:
-    """Begin a sign-in with the mechanism called *name*; *binding* tells its TLS connection from others.
+    """Begin a sign-in with the mechanism *name*; *binding* is the channel binding of its TLS connection.
 
     Raises:
-        InputError: the secret holds a control character.
+        InputError: the secret is empty or contains a control character.
 
     """
     if MECHANISMS[name].takes != "certificate" and (not secret or any(map(_is_control, secret))):

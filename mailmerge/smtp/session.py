@@ -1,10 +1,10 @@
-"""The client's side of one SMTP session, greeting to QUIT, without I/O.
+"""The client's side of one SMTP session, from the greeting to QUIT, without I/O.
 
-Octets go in by ``receive`` and out by ``outbox``; messages go in by ``submit``, and what becomes of them
-comes out by ``take_events``. The session itself only puts its parts together: `ReplyQueue` knows which
-replies are owed, `Handshake` brings the session to where messages may be handed over, `Transfer` hands them
-over, and `mailmerge.smtp.state` says what may follow what. It hands each reply to the part that it
-concerns, and it decides how the session ends.
+Octets go in through ``receive`` and out through ``outbox``; messages go in through ``submit``, and their
+outcomes come out of ``take_events``. The session only connects its parts: `ReplyQueue` knows which replies
+are due, `Handshake` opens the session, `Transfer` hands messages over, and `mailmerge.smtp.state` defines
+what may follow what. The session passes each reply to the part that it concerns, and decides how the session
+ends.
 
 The socket, TLS and the clock belong to `mailmerge.smtp.connection`.
 """
@@ -36,23 +36,23 @@ _MAY_BE_TOLD = _MAY_BE_IDLE | {Life.DRAINING}
 
 
 class Session:
-    """One session; see the module.
+    """One session; see the module's docstring.
 
     Args:
-        host: how errors call the server.
-        helo: the name that we give in EHLO; ASCII.
-        starttls: TLS by STARTTLS is wanted: nothing but EHLO is said without it.
-        private: nobody else can read the connection from its first octet on (TLS, or this machine).
+        host: the server's name in errors.
+        helo: the name that we send in EHLO; ASCII.
+        starttls: whether STARTTLS is required: nothing but EHLO is sent without it.
+        private: whether the connection is private from its first octet on (implicit TLS, or this machine).
         credentials: who signs in; None: nobody.
-        pipeline: the mode that is wanted, see `mailmerge.smtp.transfer`.
-        borne: whether this server bears commands behind a message that it has not answered; None: not known.
-        not_bearing: words, in lower case, of the greeting or EHLO reply of servers known not to bear it.
-        messages_per_connection: how many messages earlier connections could bring; None: no limit met.
-        transcript: takes each line of the conversation, secrets masked.
+        pipeline: the configured mode, see `mailmerge.smtp.transfer`.
+        borne: whether this server supports commands behind an unanswered message; None: unknown.
+        not_bearing: words, in lower case, in the greeting or EHLO reply of servers known not to support it.
+        messages_per_connection: how many messages earlier connections could send; None: no limit was met.
+        transcript: called with each line of the conversation, secrets masked.
 
     """
 
-    def __init__(  # noqa: PLR0913  each is a fact of its own
+    def __init__(  # noqa: PLR0913  independent facts
         self,
         host: str,
         helo: str,
@@ -70,7 +70,7 @@ class Session:
             credentials = None
         self.outbox = Outbox()
         self.error: SessionError | None = None
-        """Why the session ended, if it did so badly."""
+        """Why the session ended, if it ended with an error."""
         self._host = host
         self._events: list[Event] = []
         self._state = SessionState(starttls=starttls, sign_in=credentials is not None)
@@ -103,27 +103,27 @@ class Session:
     # --- messages -------------------------------------------------------------------------------------
 
     def learn(self, borne: bool | None) -> None:
-        """Take note of what others have found out: whether this server bears commands behind a message."""
+        """Record what others have found out: whether this server supports commands behind a message."""
         if borne is not None and self._state.overlap is Overlap.UNTRIED:
             self._state.on(Trigger.BORNE if borne else Trigger.NOT_BORNE)
 
     @property
     def overlap(self) -> Overlap:
-        """Whether this server bears commands behind a message that it has not answered."""
+        """Whether this server supports commands behind an unanswered message."""
         return self._state.overlap
 
     @property
     def overlap_failure(self) -> str:
-        """What the server did, in this session, that shows that it does not bear them; empty: nothing."""
+        """What the server did, in this session, that shows that it does not support them; empty: nothing."""
         return self._transfer.overlap.failure
 
     @property
     def overlap_suspect(self) -> bool:
-        """Whether the session ended behind an overlapped hand-over, at a server that had borne it."""
+        """Whether the session ended behind an overlapped hand-over, with a server that had supported it."""
         return self._transfer.overlap.suspect
 
     def allow(self, *, overlap: bool, sync: bool) -> None:
-        """Say how the next messages may be handed over.
+        """Set how the next messages may be handed over.
 
         Args:
             overlap: a message may begin behind one that is not answered.
@@ -140,17 +140,17 @@ class Session:
 
     @property
     def mode(self) -> Mode:
-        """How messages are handed over just now."""
+        """How messages are handed over now."""
         return self._transfer.mode
 
     @property
     def window_size(self) -> int:
-        """How many messages may be unanswered in mode ``window``, as things stand."""
+        """How many messages may be unanswered now in mode ``window``."""
         return self._transfer.window.messages
 
     @property
     def max_size(self) -> int | None:
-        """Largest message the server takes, in octets; None: it does not say (RFC 1870 section 4)."""
+        """The largest message that the server accepts, in octets; None: not stated (RFC 1870 section 4)."""
         return self._state.offers.max_size
 
     def can_accept(self) -> bool:
@@ -158,7 +158,7 @@ class Session:
         return self._transfer.can_accept()
 
     def submit(self, message: Message, token: int) -> None:
-        """Begin to hand *message* over, as soon as those before it let it.
+        """Begin to hand *message* over, as soon as those before it allow it.
 
         Raises:
             RuntimeError: it cannot be accepted now, or the envelope is not made of plain addresses.
@@ -168,9 +168,9 @@ class Session:
         self._go_on()
 
     def release(self, tokens: Iterable[int]) -> None:
-        """Let the ends of these messages go: the caller has recorded its intent durably.
+        """Let the ends of these messages be sent: the caller has recorded its intent durably.
 
-        Tokens that have their outcome already are passed over.
+        Tokens that already have their outcome are ignored.
 
         Raises:
             RuntimeError: no `ReleaseNeeded` was reported for one of them.
@@ -186,11 +186,11 @@ class Session:
         return events
 
     def take_connection_limit(self) -> ConnectionLimit | None:
-        """Return, once, how many messages the server took before it wanted a new connection."""
+        """Return, once, how many messages the server accepted before it required a new connection."""
         limit, self._transfer.limit.met = self._transfer.limit.met, None
         return limit
 
-    # --- the state of things --------------------------------------------------------------------------
+    # --- its state ------------------------------------------------------------------------------------
 
     @property
     def life(self) -> Life:
@@ -204,12 +204,12 @@ class Session:
 
     @property
     def ready(self) -> bool:
-        """Whether the handshake is over and we may still speak."""
+        """Whether the handshake is over and commands may still be sent."""
         return self._state.begun
 
     @property
     def closed(self) -> bool:
-        """Whether the session is over."""
+        """Whether the session has ended."""
         return self._state.life is Life.CLOSED
 
     @property
@@ -224,28 +224,28 @@ class Session:
 
     @property
     def awaited(self) -> Step | None:
-        """The step whose reply is the next one owed."""
+        """The step whose reply is the next one due."""
         return self._replies.awaited
 
     @property
     def asked(self) -> bool:
-        """Whether that step has left completely, so that only the server is to be waited for."""
+        """Whether that step was sent completely, so that only the server is waited for."""
         return self._replies.asked
 
     @property
     def answered(self) -> int:
-        """Replies taken so far: a change means that another reply is the next one owed."""
+        """How many replies were taken so far: a change means that another reply is the next one due."""
         return self._replies.answered
 
     @property
     def listening(self) -> bool:
-        """Whether we only wait for a few replies: a server's next segment may wait for our ACK then."""
+        """Whether we only wait for a few replies: then a server's next segment may wait for our ACK."""
         return self._replies.listening
 
     # --- for the connection ---------------------------------------------------------------------------
 
     def receive(self, data: bytes) -> None:
-        """Take what the server sent, however it was cut."""
+        """Process what the server sent, split in any way."""
         try:
             for reply in self._replies.feed(data):
                 self._take(reply)
@@ -256,16 +256,16 @@ class Session:
             self._close(self._handshake.in_context(error))
 
     def sent(self, octets: int) -> None:
-        """Take note that the kernel has *octets* more of the outbox."""
+        """Record that the kernel accepted *octets* more of the outbox."""
         self.outbox.sent(octets)
         self._go_on()
 
     def bind(self, binding: ChannelBinding | None) -> None:
-        """Take what tells the connection's TLS from others, before anybody signs in; None: nothing does."""
+        """Set the connection's TLS channel binding, before the sign-in; None: it has none."""
         self._handshake.bind(binding)
 
     def secured(self) -> None:
-        """Take note that the TLS handshake succeeded.
+        """Record that the TLS handshake succeeded.
 
         Raises:
             RuntimeError: none was due.
@@ -274,10 +274,10 @@ class Session:
         self._handshake.secured()
 
     def write_failed(self, error: SessionError) -> None:
-        """Say no more, for writing failed with *error*: only replies under way still count.
+        """Stop sending, because writing failed with *error*: only replies on their way still count.
 
-        A server that closes with our octets unread makes its kernel reset the connection. Whatever it had
-        answered before may still be read.
+        When a server closes with octets of ours unread, its kernel resets the connection. Replies that it
+        sent before may still be read.
         """
         if self._state.begun:
             self._transfer.drain(Trigger.WRITE_FAILED, error)
@@ -286,23 +286,23 @@ class Session:
             self.lost(error)
 
     def lost(self, error: SessionError) -> None:
-        """Take note that the connection is gone; while nothing is awaited that is no error."""
+        """Record that the connection was lost; if no reply was awaited, that is not an error."""
         if self._state.life is Life.CLOSED:
             return
         idle = self._state.life in _MAY_BE_IDLE and not self._transfer.would_suffer()
         self._close(None if idle else self._handshake.in_context(error))
 
     def give_up(self, error: SessionError) -> None:
-        """Take note that we close the connection with *error*, which says nothing about the server."""
+        """Record that we close the connection with *error*, which tells nothing about the server."""
         self._transfer.given_up = True
         self.lost(error)
 
     def noop(self) -> None:
-        """Ask whether the server is still there; ``answered`` grows when it is."""
+        """Send NOOP to check that the server is still there; ``answered`` grows if it is."""
         self._replies.ask(Step.NOOP, b"NOOP")
 
     def quit(self) -> None:
-        """Say QUIT, if nothing is in flight and it may be said.
+        """Send QUIT, if nothing is in flight and it may be sent.
 
         Raises:
             RuntimeError: messages are in flight.
@@ -322,12 +322,12 @@ class Session:
             self._take_unasked(reply)
             return
         if reply.code == 421 and self._state.begun:
-            # It is this step's reply all the same: the server may answer on until it closes.
+            # It still is this step's reply: the server may answer more steps until it closes.
             self._transfer.on_421(reply, hurt=slot.transaction is not None)
         self._handlers[slot.step](slot, reply)
 
     def _take_unasked(self, reply: Reply) -> None:
-        """Take a reply that answers nothing: 421 alone may come like this (RFC 5321 section 3.8)."""
+        """Process a reply that answers nothing: only a 421 may come unsolicited (RFC 5321 section 3.8)."""
         if reply.code != 421:
             raise ProtocolError(f"the server sent an unsolicited reply: {reply}", code="S632", reply=reply)
         if self._state.life in _MAY_BE_TOLD:
@@ -336,13 +336,13 @@ class Session:
             raise refused_session(self._host, "closed the session", reply, Phase.EHLO)
 
     def _on_quit(self, _slot: Slot, reply: Reply) -> None:
-        # Nearly any answer will do; RFC 5321 section 4.1.1.10 wants us to wait for it, so that the server
+        # Nearly any reply will do; RFC 5321 section 4.1.1.10 has us wait for it, so that the server
         # sees a session that ended as it should.
         if not self._transfer.unconfirmed.fits(reply):
             raise ProtocolError(f"the server answered QUIT with {reply}", code="S632", reply=reply)
         self._close(None)
 
-    # --- going on, and the end ------------------------------------------------------------------------
+    # --- continuing, and the end ----------------------------------------------------------------------
 
     def _go_on(self) -> None:
         """Do what the last replies, octets and releases have made possible."""
@@ -354,10 +354,10 @@ class Session:
             self._close(self._transfer.last_error)
 
     def _slipped(self, error: SessionError) -> bool:
-        """Whether *error* shows that the session is out of step.
+        """Return whether *error* shows that the session is out of step.
 
-        In a window a single reply that never comes may be one that was left out long before: every message
-        since would have been settled by a reply to the next one.
+        In a window, a single reply that never comes may be one that was left out long before: every message
+        since would have been settled by a reply to the one after it.
         """
         left_out = error.code == "S613" and self._replies.awaited is Step.CHUNK and len(self._replies) == 1
         return error.code == "S632" or left_out
@@ -368,7 +368,7 @@ class Session:
             return
         slipped = error is not None and self._slipped(error)
         if self._state.life is Life.DRAINING:
-            error = self._transfer.last_error  # what ended it; that the connection then broke is no news
+            error = self._transfer.last_error  # the first error counts, not that the connection then broke
         self.error = error
         self._transfer.abandon(error, slipped=slipped)
         self._state.on(Trigger.CLOSED)

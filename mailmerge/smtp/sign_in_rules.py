@@ -1,4 +1,4 @@
-"""What servers say about signing in, and what to do about just that: the first rules that are looked at."""
+"""Refusals of sign-ins, and what to do about them: the first rules that are tried."""
 
 from __future__ import annotations
 
@@ -9,30 +9,30 @@ from mailmerge.smtp.reply_rule import MINUTE, ReplyRule, pause, stop
 from mailmerge.suggest import login_command
 
 REFUSED_SIGN_IN = "Check the user name and the secret; many providers require an app password."
-"""The hint where a reply says no more than that user and secret do not fit."""
+"""The hint for a reply that only says that user and secret do not match."""
 SIGN_IN_REFUSED = stop("auth", REFUSED_SIGN_IN)
 _AUTH_OFF = stop(
     "auth", "SMTP AUTH is off for this mailbox or tenant: an administrator must turn it on, or use OAuth2."
 )
 _TLS_FIRST = stop(
     "tls",
-    'The server wants TLS first: set `tls = "starttls"` (port 587) or `tls = "tls"` (port 465).',
+    'The server requires TLS first: set `tls = "starttls"` (port 587) or `tls = "tls"` (port 465).',
 )
 _NOT_HERE = stop(
     "auth",
-    "The server takes no sign-in on this connection: check `port` and `tls`; a relay may want none "
+    "The server does not allow sign-in on this connection: check `port` and `tls`; a relay may not need it "
     '(`auth = "none"`).',
 )
 _OTHER_WAY = stop(
     "auth",
-    "The server does not know this way of signing in: passwords may be off there. `mailmerge providers` "
-    "says what the provider takes.",
+    "The server does not support this sign-in method: passwords may be off there. `mailmerge providers` "
+    "shows what the provider accepts.",
 )
 _ON_THE_WEBSITE = stop(
-    "auth", "The provider wants you to sign in on its website first, and to confirm that it is you."
+    "auth", "The provider requires you to sign in on its website first, and to confirm that it is you."
 )
-_DISABLED = stop("auth", "The account is disabled or locked: sign in on the provider's website and look why.")
-_NEW_PASSWORD = stop("auth", "The password has run out: choose a new one on the provider's website.")
+_DISABLED = stop("auth", "The account is disabled or locked: sign in on the provider's website to see why.")
+_NEW_PASSWORD = stop("auth", "The password has expired: choose a new one on the provider's website.")
 
 SIGNING_IN: Final[tuple[ReplyRule, ...]] = (
     ReplyRule(
@@ -84,7 +84,7 @@ SIGNING_IN: Final[tuple[ReplyRule, ...]] = (
     ),
     ReplyRule(
         pause(
-            "auth_later", 10 * MINUTE, hint="Too many wrong sign-ins: wait ten minutes before the next one."
+            "auth_later", 10 * MINUTE, hint="Too many failed sign-ins: wait ten minutes before the next one."
         ),
         words=(
             "too many bad auth",
@@ -120,7 +120,7 @@ SIGNING_IN: Final[tuple[ReplyRule, ...]] = (
     ReplyRule(
         stop(
             "auth",
-            "Microsoft does not know this user with this password, or takes OAuth only: "
+            "Microsoft does not recognise this user and password, or only accepts OAuth: "
             f"{login_command('microsoft365')}",
         ),
         words=("user credentials were incorrect",),

@@ -1,8 +1,8 @@
-"""What may be said when: every state of an SMTP session, and every way from one to another.
+"""What may be sent when: every state of an SMTP session, and every transition between states.
 
-Rule 1: whatever decides what may be said next, or what a reply means, is a state in this file and changes
-only along `TRANSITIONS`. A move that the table does not have is a bug of ours and raises before an octet is
-written. Elsewhere there are values: what the server offers, counts and sizes, replies to quote.
+Rule 1: everything that decides what may be sent next, or what a reply means, is a state in this file and
+changes only along `TRANSITIONS`. A transition that is not in the table is a bug of ours and raises before an
+octet is written. Other files have only values: what the server offers, counts and sizes, replies to quote.
 
 The picture
 -----------
@@ -23,89 +23,89 @@ Two belong to each message::
     Stage     WAITING -> ENVELOPE -> CONTENT -> DONE
     Gate      SHUT -> REQUESTED -> OPEN
 
-`Life` says how far the session is. It cannot become OPEN while `StartTls` or `Auth` owe anything, and no
-step of a message exists outside of OPEN and RETIRING: that is why a MAIL in plaintext where TLS is wanted, or
-before the sign-in, cannot come about by an oversight in some other file. `STEPS` has the states in which each
-command may leave and the first digits that its reply may begin with; a reply with another digit is the
-server's mistake and ends the session, because from there on nobody knows which command a reply answers.
+`Life` is how far the session has come. It cannot become OPEN while `StartTls` or `Auth` is OWED, and no step
+of a message is allowed outside of OPEN and RETIRING: so an oversight in some other file cannot cause a MAIL
+in plaintext where TLS is required, or before the sign-in. `STEPS` lists the states in which each command may
+be sent and the first digits that its reply may have; a reply with another digit is the server's mistake and
+ends the session, because from then on nobody knows which command a reply answers.
 
 What may arrive before a message is answered
 --------------------------------------------
 
-Every server that offers PIPELINING takes MAIL, RCPT and DATA in one write, because the other side must wait
-for the 354 in any case. Not every server takes what arrives between the end of a message and its reply,
-though RFC 2920 section 3.1 allows it: some answer 503 to each of these commands, some refuse and close, some
-say nothing, and Dovecot's submission server crashes. So nothing is said behind a hand-over (mode
-``grouped``) unless the pace needs it, and then `Overlap` finds out with one message::
+Every server that offers PIPELINING accepts MAIL, RCPT and DATA in one write, because the client must wait for
+the 354 in any case. Not every server accepts commands between the end of a message and its reply, although
+RFC 2920 section 3.1 allows them: some answer 503 to each of these commands, some refuse and close, some do
+not answer, and Dovecot's submission server crashes. So nothing is sent behind a hand-over (mode ``grouped``)
+unless the rate requires it, and then `Overlap` finds out with one message::
 
     end of one message, MAIL, RCPT, DATA of the next    in one write
-    2yz 2yz 2yz 354                                     PASSED: the server bears it
+    2yz 2yz 2yz 354                                     PASSED: the server supports it
     a refusal in place of one of the last three         FAILED, or not proved: the row may be to blame
     no more replies, or no connection                   FAILED
 
-The row whose envelope came early is given back untried whenever it was refused in a trial, for only a refusal
-that it gets on its own is certainly about it. The one before it is in doubt if the connection ended without
-its reply: it is the one row that an unknown server can cost. In a window the second message's end is held
-back until the first one is answered, so that it is the same one row there.
+If the row whose envelope came early was refused in a trial, it is given back as not attempted: only a refusal
+outside of the trial is certainly about the row. The row before it is in doubt if the connection ended without
+its reply: it is the only row that an unknown server can cost. In a window, the end of the second message is
+not sent until the first one is answered, so the cost is one row there too.
 
 Sync points
 -----------
 
-A reply too many, too few or in the wrong place is found out when a step gets a reply that it cannot have, and
-until then rows may have been settled by replies that were not theirs. A 354 proves that the count is right:
-no other step can have it, and DATA can have no other. So it is a sync point: what was settled before it is
-certain. When a session proves out of step, what was settled since the last one is not. A message that was
-written whole is in doubt then, whatever was answered; any other is pending. BDAT gives no 354. So in a window
+An extra, missing or misplaced reply is noticed when a step gets a reply that it cannot have; until then, rows
+may have been settled by replies that were not theirs. A 354 proves that the count is right: no other step can
+have it, and DATA can have no other. So it is a sync point: what was settled before it is certain. If a
+session proves out of step, what was settled since the last sync point is not certain: a message that was
+written whole is then in doubt, whatever the reply was; any other is pending. BDAT has no 354. So in a window
 one message a second goes by DATA: it follows the chunks in the same group of commands, and what comes behind
-it waits for the 354, and thereby for all replies before it.
+it waits for the 354, and so for all replies before it.
 
-The reply to QUIT is the last evidence: 221, and nothing that would rather fit the last message.
+The reply to QUIT is the last evidence: it must be 221, and not one that could belong to the last message.
 
 Replies belong to commands by their number alone
 ------------------------------------------------
 
-With pipelining several replies are owed at the same time. RFC 2920 section 3.1 has the client count them:
-texts and codes tell nothing about which command they answer. So each command that is said puts one slot
-into a queue, each reply takes the first one out. A reply that arrives before its command has left (RFC 5321
-has only one such reply, 421) answers nothing of ours. Either the server is out of step or somebody writes
-into the connection: it ends, and no later reply is believed.
+With pipelining, several replies are due at the same time. RFC 2920 section 3.1 requires the client to count
+them: text and code do not show which command a reply answers. So each command that is sent puts one slot into
+a queue, and each reply takes the first one out. A reply that arrives before its command was sent (RFC 5321
+has only one such reply, 421) does not answer any of our commands. Either the server is out of step or
+somebody is injecting data into the connection: the session ends, and no later reply is trusted.
 
 What a 421 does
 ---------------
 
-RFC 5321 section 3.8 lets a server that must close say 421 to any command, or without one. It is the reply
-to its command all the same: the server may answer what was pipelined behind it (Exim does, for a dozen
-messages), and those replies decide whether a row is sent again. Where a 421 leads:
+RFC 5321 section 3.8 lets a server that must close reply 421 to any command, or without one. It still is the
+reply to its command: the server may answer what was pipelined behind it (Exim does, for a dozen messages),
+and those replies decide whether a row is sent again. Where a 421 leads:
 
-- GREETING, OPENING: it is the refusal of that step (greeting, EHLO, STARTTLS, AUTH); CLOSED, with the error.
-- OPEN, RETIRING: DRAINING. We say no more, and listen for replies that are on their way, for 5 s. An idle
-  session ends without an error: the server may close whenever it likes. If a message suffered, or the server
-  blames the account, the 421 is the error, and the reply of every message that got no other.
-- QUITTING: as the answer to QUIT it is as good as 221. Unasked, because the server was tired of waiting
-  before it saw our QUIT: DRAINING, then CLOSED.
-- DRAINING: the latest 421 is the one that is quoted; nothing else changes.
+- GREETING, OPENING: it refuses that step (greeting, EHLO, STARTTLS, AUTH); CLOSED, with the error.
+- OPEN, RETIRING: DRAINING. We send nothing more, and wait up to 5 s for replies that are on their way. An
+  idle session ends without an error: the server may close at any time. If a message was affected, or the
+  reply is about the account, the 421 is the error, and the reply to every message that got no other.
+- QUITTING: as the reply to QUIT it is as good as 221. Unsolicited, because the server timed out before it saw
+  our QUIT: DRAINING, then CLOSED.
+- DRAINING: the last 421 is the one that is shown; nothing else changes.
 
-A write error leads to DRAINING as well: what the kernel had taken may be answered, and each reply that still
-arrives is one row less in doubt. So does a refusal that comes before the end of the content: after 354 the
-only way not to complete the message is to stop talking (RFC 5321 section 4.1.1.4 has no abort).
+A write error leads to DRAINING as well: what the kernel had accepted may be answered, and each reply that
+still arrives is one row less in doubt. So does a refusal before the end of the content: after 354, the only
+way not to complete the message is to stop sending (RFC 5321 section 4.1.1.4 has no abort).
 
-Why overlap holds two messages and never more
+Why overlap has two messages in flight and never more
 ---------------------------------------------
 
 RFC 2920 section 3.1 allows content to be the *first* thing in a group of commands and DATA to be the
 *last*: content and final dot of one message, then MAIL, RCPT and DATA of the next, in one write. The next
 content cannot follow before the 354 that answers its DATA (servers that check this drop the connection, and
 a server that answers DATA with 5yz would execute the content as commands). So the second message never gets
-further than its envelope while the first is unanswered: one round trip a message, one message in doubt at
-most.
+further than its envelope while the first is unanswered: one round trip a message, and at most one message in
+doubt.
 
 What the trial proves
 ---------------------
 
-With BDAT (RFC 3030) nothing has to be waited for: the size of the content goes before it, so a server can
-skip the chunk of a BDAT that it refuses, and RFC 3030 section 2 says that it must. Some do not: they answer
-503 and execute the chunk as commands, and then a cell of the list could speak SMTP. Before the first
-message of a window one harmless chunk is refused on purpose, in one write::
+With BDAT (RFC 3030) no reply has to be waited for: the size of the content goes before it, so a server can
+skip the chunk of a BDAT that it refuses, and RFC 3030 section 2 requires it to. Some do not: they answer 503
+and execute the chunk as commands, so that a cell of the list could issue SMTP commands. Before the first
+message of a window, one harmless chunk is refused on purpose, in one write::
 
     MAIL FROM:<sender>      2yz
     BDAT 6 LAST             5yz   no RCPT came before: it must be refused
@@ -113,8 +113,8 @@ message of a window one harmless chunk is refused on purpose, in one write::
     RSET                    2yz
     NOOP                    2yz
 
-Exactly these four replies: PASSED. Anything else: FAILED, and the session goes on without BDAT, or ends if
-the count slipped. No message has been begun, so no row is harmed.
+Exactly these four replies: PASSED. Anything else: FAILED, and the session continues without BDAT, or ends if
+the count is wrong. No message has begun, so no row is affected.
 
 A refused BDAT leaves the server's state "indeterminate" (RFC 3030 section 2), so RSET goes before every MAIL
 of a window; without it Exim has taken messages under the envelope of a refused one. `Reset` remembers this
@@ -123,9 +123,9 @@ for the message that goes by DATA next.
 Why several recipients are a barrier
 ------------------------------------
 
-Whoever pipelines RCPT and content cannot take the content back when one RCPT is refused, and part of the
-recipients would get the message. A message with one recipient has no such part. One with several waits: all
-RCPT are answered before DATA is said, and one refusal refuses the row, followed by RSET.
+A client that pipelines RCPT and content cannot take the content back when one RCPT is refused, so some of the
+recipients would get the message. With a single recipient that cannot happen. With several, the message waits:
+every RCPT is answered before DATA is sent, and one refusal refuses the row, followed by RSET.
 """
 
 from __future__ import annotations
@@ -147,39 +147,39 @@ if TYPE_CHECKING:
 
 
 class Trigger(enum.Enum):
-    """Everything that can move a machine; each belongs to exactly one of them."""
+    """Everything that can cause a transition; each trigger belongs to exactly one machine."""
 
     GREETED = "greeting 2yz"
-    OPENED = "last EHLO or HELO answered, nothing owed"
+    OPENED = "last EHLO or HELO answered, nothing else due"
     RETIRE = "connection refused a message, or limit reached"
-    QUIT = "QUIT said"
+    QUIT = "QUIT sent"
     SHUTDOWN = "421"
     EARLY_REFUSAL = "refused before the end of the content"
     WRITE_FAILED = "write error"
     CLOSED = "the end"
 
-    STARTTLS_SAID = "STARTTLS said"
+    STARTTLS_SAID = "STARTTLS sent"
     STARTTLS_ACCEPTED = "220"
     SECURED = "TLS handshake done"
 
-    AUTH_SAID = "AUTH said"
+    AUTH_SAID = "AUTH sent"
     CHALLENGED = "334"
     TOKEN_REFUSED = "token refused"  # noqa: S105  not a secret
     AUTH_ACCEPTED = "235"
 
-    TRIAL_SAID = "trial said"
+    TRIAL_SAID = "trial sent"
     TRIAL_PASSED = "2yz 5yz 2yz 2yz"
     TRIAL_FAILED = "any other four replies"
 
-    OVERLAPPED = "said behind a message"
+    OVERLAPPED = "sent behind a message"
     BORNE = "354, or the chunk accepted"
-    UNPROVED = "refused, perhaps for the row's sake"
-    NOT_BORNE = "refused for coming early, lost, or silence"
+    UNPROVED = "refused, perhaps because of the row"
+    NOT_BORNE = "refused for coming early, connection lost, or no reply"
 
     CHUNK_REFUSED = "BDAT refused"
-    RSET_SAID = "RSET said"
+    RSET_SAID = "RSET sent"
 
-    MAIL_SAID = "MAIL said"
+    MAIL_SAID = "MAIL sent"
     CONTENT_QUEUED = "content queued"
     COMPLETED = "outcome known"
 
@@ -190,7 +190,7 @@ class Trigger(enum.Enum):
 
 
 class StateMachine(enum.Enum):
-    """The states of one machine; they follow each other as `TRANSITIONS` says."""
+    """The states of one machine; `TRANSITIONS` lists which can follow which."""
 
     __hash__ = object.__hash__
 
@@ -198,60 +198,60 @@ class StateMachine(enum.Enum):
         """Return the state that *trigger* leads to.
 
         Raises:
-            RuntimeError: the table has no such move, which is a bug of ours.
+            RuntimeError: the table has no such transition, which is a bug of ours.
 
         """
         try:
             return TRANSITIONS[self, trigger]  # type: ignore[return-value]  # a test says so
         except KeyError:
-            raise RuntimeError(f"{type(self).__name__} {self.name} has no way for {trigger.name}") from None
+            raise RuntimeError(f"{type(self).__name__} {self.name} cannot take {trigger.name}") from None
 
 
 class Life(StateMachine):
     """How far the session has come (RFC 5321 sections 3.1 and 3.8)."""
 
     GREETING = "greeting"
-    """Connected; the server speaks first."""
+    """Connected; the server greets first."""
     OPENING = "opening"
     """Greeted: EHLO, STARTTLS and sign-in are under way."""
     OPEN = "open"
     """Messages are handed over."""
     RETIRING = "retiring"
-    """No message begins any more; those that have begun are finished, then we say QUIT."""
+    """No message begins any more; those that have begun are finished, then QUIT is sent."""
     QUITTING = "quitting"
-    """QUIT was said."""
+    """QUIT was sent."""
     DRAINING = "draining"
-    """We say nothing more; replies that are still on their way count."""
+    """Nothing more is sent; replies that are still on their way count."""
     CLOSED = "closed"
-    """Over; every message has its outcome."""
+    """The connection is closed; every message has its outcome."""
 
 
 class StartTls(StateMachine):
-    """TLS by STARTTLS (RFC 3207); TLS from the first octet is done before the session begins."""
+    """TLS by STARTTLS (RFC 3207); implicit TLS is set up before the session begins."""
 
     UNUSED = "unused"
-    """Not wanted: the connection is private already, or need not be."""
+    """Not needed: the connection is private already, or need not be."""
     OWED = "owed"
-    """Wanted and not done: only EHLO and STARTTLS may be said."""
+    """Required and not done: only EHLO and STARTTLS may be sent."""
     ASKED = "asked"
-    """STARTTLS was said: nothing may be said before its answer, which decides in what language."""
+    """STARTTLS was sent: nothing may be sent before its reply, which decides whether TLS follows."""
     HANDSHAKE = "handshake"
-    """220: the connection must do the TLS handshake and call ``secured``."""
+    """The reply was 220: the connection must do the TLS handshake and call ``secured``."""
     DONE = "done"
-    """TLS is on; all that the server had said before is forgotten (RFC 3207 section 4.2)."""
+    """TLS is on; everything that the server had sent before is forgotten (RFC 3207 section 4.2)."""
 
 
 class Auth(StateMachine):
-    """The sign-in (RFC 4954): one mechanism, one attempt, and one more for a token that ran out."""
+    """The sign-in (RFC 4954): one mechanism, one attempt, and a second one if a token has expired."""
 
     UNUSED = "unused"
     """Nobody signs in."""
     OWED = "owed"
     """Not signed in yet."""
     ASKED = "asked"
-    """AUTH was said."""
+    """AUTH was sent."""
     RENEWED = "renewed"
-    """A token was refused, a fresh one is tried: the last attempt."""
+    """A token was refused and a new one is tried: the last attempt."""
     DONE = "done"
     """Signed in."""
 
@@ -260,26 +260,26 @@ class Trial(StateMachine):
     """Whether this server skips the chunk of a refused BDAT (RFC 3030 section 2)."""
 
     UNTRIED = "untried"
-    """Not known: no message goes by BDAT."""
+    """Unknown: no message goes by BDAT."""
     RUNNING = "running"
-    """The trial was said; no message begins until its last reply is here."""
+    """The trial was sent; no message begins until its last reply has arrived."""
     PASSED = "passed"
     """Messages may go by BDAT without waiting."""
     FAILED = "failed"
-    """Not in this session, nor in a later one to this server."""
+    """No message goes by BDAT, in this session and in later ones to this server."""
 
 
 class Overlap(StateMachine):
-    """Whether this server bears commands behind a message that it has not answered (RFC 2920 section 3.1)."""
+    """Whether this server supports commands behind an unanswered message (RFC 2920 section 3.1)."""
 
     UNTRIED = "untried"
-    """Not known: the first commands behind a message are the trial."""
+    """Unknown: the first commands behind a message are the trial."""
     RUNNING = "running"
-    """They were said; no message begins until they are answered."""
+    """They were sent; no message begins until they are answered."""
     PASSED = "passed"
-    """The next message begins before the last is answered, where the pace needs it."""
+    """The next message begins before the last is answered, if the rate requires it."""
     FAILED = "failed"
-    """Nothing is said behind a message, in this session and in later ones to this server."""
+    """Nothing is sent behind a message, in this session and in later ones to this server."""
 
 
 class Reset(StateMachine):
@@ -288,16 +288,16 @@ class Reset(StateMachine):
     NOT_DUE = "not due"
     """The server remembers no envelope of ours, or the next group begins with RSET anyway."""
     DUE = "due"
-    """A BDAT was refused: what the server still remembers of it is not known."""
+    """A BDAT was refused: what the server still remembers of it is unknown."""
 
 
 class Stage(StateMachine):
     """How far one message has come."""
 
     WAITING = "waiting"
-    """Submitted; nothing of it was said."""
+    """Submitted; nothing of it was sent."""
     ENVELOPE = "envelope"
-    """MAIL was said."""
+    """MAIL was sent."""
     CONTENT = "content"
     """The content is queued, behind the gate of its end."""
     DONE = "done"
@@ -305,10 +305,10 @@ class Stage(StateMachine):
 
 
 class Gate(StateMachine):
-    """Whether the end of one message may leave: the one moment after which it can be complete."""
+    """Whether the end of one message may be sent: only after that can the server have it complete."""
 
     SHUT = "shut"
-    """What comes before the end has not all left."""
+    """Not everything before the end has been sent."""
     REQUESTED = "requested"
     """`ReleaseNeeded` was reported."""
     OPEN = "open"
@@ -320,7 +320,7 @@ TRANSITIONS: Mapping[tuple[StateMachine, Trigger], StateMachine] = {
     (Life.OPENING, Trigger.OPENED): Life.OPEN,
     (Life.OPEN, Trigger.RETIRE): Life.RETIRING,
     # RFC 5321 section 4.1.1.10 allows QUIT at any time, but a handshake that fails ends with an error, and
-    # a server that would not have us, or may not be the one we meant, is owed no farewell.
+    # a server that refused us, or may not be the one we meant, is owed no QUIT.
     (Life.OPEN, Trigger.QUIT): Life.QUITTING,
     (Life.RETIRING, Trigger.QUIT): Life.QUITTING,
     (Life.OPEN, Trigger.SHUTDOWN): Life.DRAINING,
@@ -356,7 +356,7 @@ TRANSITIONS: Mapping[tuple[StateMachine, Trigger], StateMachine] = {
     (Overlap.RUNNING, Trigger.UNPROVED): Overlap.UNTRIED,
     (Overlap.RUNNING, Trigger.NOT_BORNE): Overlap.FAILED,
     (Overlap.PASSED, Trigger.NOT_BORNE): Overlap.FAILED,
-    # What another session has found out, an earlier run, or somebody who wrote it into our data file:
+    # Found out by another session or an earlier run, or listed in our data file:
     (Overlap.UNTRIED, Trigger.BORNE): Overlap.PASSED,
     (Overlap.UNTRIED, Trigger.NOT_BORNE): Overlap.FAILED,
     (Reset.NOT_DUE, Trigger.CHUNK_REFUSED): Reset.DUE,
@@ -371,10 +371,10 @@ TRANSITIONS: Mapping[tuple[StateMachine, Trigger], StateMachine] = {
     (Gate.REQUESTED, Trigger.RELEASED): Gate.OPEN,
     (Gate.OPEN, Trigger.RELEASED): Gate.OPEN,  # once more does no harm
 }
-"""Where each trigger leads from each state; what is missing here cannot happen."""
+"""The state that each trigger leads to from each state; what is missing here cannot happen."""
 
 MACHINE_OF: Mapping[Trigger, type[StateMachine]] = {trigger: type(state) for state, trigger in TRANSITIONS}
-"""The machine that each trigger moves."""
+"""The machine that each trigger belongs to."""
 
 
 class Step(enum.Enum):
@@ -397,10 +397,10 @@ class Step(enum.Enum):
     CHUNK = "BDAT"
     """The whole content as one BDAT chunk."""
     LONE_DOT = "an empty message"
-    """The end of a transaction that has no recipients, after an unwanted 354."""
+    """The end of a transaction without recipients, after an unwanted 354."""
     RSET = "RSET"
     EARLY_RSET = "RSET (behind a message)"
-    """The first thing that is said behind a message in a window."""
+    """The first command behind a message in a window."""
     NOOP = "NOOP"
     QUIT = "QUIT"
 
@@ -408,10 +408,10 @@ class Step(enum.Enum):
 
 
 class StepRule(Struct, frozen=True):
-    """When one step may be said, and what may answer it."""
+    """When one step may be sent, and which replies it may have."""
 
     phase: Phase
-    """How far a message, or the session, has come that awaits this reply."""
+    """The phase of the message, or of the session, that awaits this reply."""
     life: frozenset[Life]
     start_tls: frozenset[StartTls]
     digits: frozenset[int]
@@ -433,12 +433,12 @@ def _open_step(
 
 
 # RSET and NOOP "always" succeed (RFC 5321 sections 4.1.1.5 and 4.1.1.9). For RSET we insist: a server that
-# refuses it still has the envelope that we want it to forget. Anything may answer a NOOP outside the trial:
-# some servers count them, and refuse, which proves as well as 250 that they are there.
+# refuses it still has the envelope that it should forget. A NOOP outside the trial may get any reply: some
+# servers count them and refuse, which proves as well as 250 that the server is there.
 _MUST_SUCCEED = frozenset({2})
 
 INTERMEDIATE: Mapping[Phase, int] = {Phase.AUTH: 334, Phase.DATA: 354}
-"""The one reply that asks for more, where there is one (RFC 4954 section 4, RFC 5321 section 4.3.2)."""
+"""The intermediate reply of each phase that has one (RFC 4954 section 4, RFC 5321 section 4.3.2)."""
 
 STEPS: Mapping[Step, StepRule] = {
     Step.GREETING: StepRule(
@@ -458,22 +458,22 @@ STEPS: Mapping[Step, StepRule] = {
     Step.TRIAL_NOOP: _open_step(Phase.RSET, "RFC 5321 section 4.1.1.9", life=_OPEN, digits=_MUST_SUCCEED),
     Step.MAIL: _open_step(Phase.MAIL, "RFC 5321 section 4.1.1.2, RFC 1870", life=_OPEN),
     Step.RCPT: _open_step(Phase.RCPT, "RFC 5321 section 4.1.1.3"),
-    # 250 to DATA would mean that the server took a message without its content: it is out of step.
+    # 250 to DATA would mean that the server accepted a message without its content: it is out of step.
     Step.DATA: _open_step(Phase.DATA, "RFC 5321 section 4.1.1.4", digits=frozenset({3, 4, 5})),
     Step.CONTENT: _open_step(Phase.CONTENT, "RFC 5321 section 4.1.1.4"),
     Step.CHUNK: _open_step(Phase.CONTENT, "RFC 3030 section 2"),
     Step.LONE_DOT: _open_step(Phase.RSET, "RFC 2920 section 3.1"),
     Step.RSET: _open_step(Phase.RSET, "RFC 5321 section 4.1.1.5", digits=_MUST_SUCCEED),
-    # Only a server that bears nothing behind a message may refuse this one.
+    # Only a server that does not support commands behind a message may refuse this one.
     Step.EARLY_RSET: _open_step(Phase.RSET, "RFC 5321 section 4.1.1.5", life=_OPEN),
     Step.NOOP: _open_step(Phase.RSET, "RFC 5321 section 4.1.1.9"),
     Step.QUIT: _open_step(Phase.QUIT, "RFC 5321 section 4.1.1.10"),
 }
-"""When each step may be said, and which replies may answer it."""
+"""When each step may be sent, and which replies it may have."""
 
 
 class SessionState:
-    """The six machines of one session, and what the server offered last. Only ``on`` moves them."""
+    """The six machines of one session, and what the server offered last. Only ``on`` changes their states."""
 
     __slots__ = ("auth", "begun", "life", "offers", "overlap", "reset", "start_tls", "trial")
 
@@ -487,13 +487,13 @@ class SessionState:
         self.begun = False
         """Whether messages may be under way: `life` is OPEN or RETIRING."""
         self.offers = Extensions()
-        """What the last EHLO offered; nothing else is believed (RFC 5321 section 4.1.1.1)."""
+        """What the last EHLO offered; nothing else counts (RFC 5321 section 4.1.1.1)."""
 
     def on(self, trigger: Trigger) -> None:
-        """Move the one machine that *trigger* is about.
+        """Change the state of the machine that *trigger* belongs to.
 
         Raises:
-            RuntimeError: there is no such move from its present state.
+            RuntimeError: no such transition leaves its present state.
 
         """
         if trigger is Trigger.OPENED and not self._nothing_is_owed():
@@ -519,27 +519,27 @@ class SessionState:
         return self.start_tls in _SETTLED and self.auth in {Auth.UNUSED, Auth.DONE}
 
     def may_say(self, step: Step) -> bool:
-        """Whether *step* may be said now."""
+        """Return whether *step* may be sent now."""
         rule = STEPS[step]
         return self.life in rule.life and self.start_tls in rule.start_tls
 
     def check(self, step: Step) -> None:
-        """Raise `RuntimeError` if *step* may not be said now: a bug of ours, found before an octet left."""
+        """Raise `RuntimeError` if *step* may not be sent now: a bug of ours, found before it is written."""
         rule = STEPS[step]
         if self.life not in rule.life or self.start_tls not in rule.start_tls:
             raise RuntimeError(
-                f"{step.value} may not be said in Life {self.life.name}, StartTls {self.start_tls.name}"
+                f"{step.value} may not be sent in Life {self.life.name}, StartTls {self.start_tls.name}"
             )
 
 
-# --- what a connection reports to whoever sends through it -----------------------------------------------
+# --- what a connection reports to its caller -------------------------------------------------------------
 
 
 class ReleaseNeeded(Struct, frozen=True):
-    """Only the end of message *token* is held back: what would make it complete at the server.
+    """Only the end of message *token* is not sent yet: with it, the server would have the message complete.
 
-    The caller records durably that it is about to hand the message over, then calls ``release``. Until it
-    has, no crash can leave a message that the server took and that nothing on disk mentions.
+    The caller records durably that it is about to hand the message over, then calls ``release``. So no crash
+    can leave a message that the server accepted and that nothing on disk mentions.
     """
 
     token: int
@@ -553,20 +553,20 @@ class Completed(Struct, frozen=True):
 
 
 class InStep(Struct, frozen=True):
-    """A sync point: the outcomes of these messages are certain."""
+    """A sync point was reached: the outcomes of these messages are certain."""
 
     tokens: tuple[int, ...]
 
 
 class Revised(Struct, frozen=True):
-    """The session proved out of step: this takes the place of the outcome that message *token* had."""
+    """The session proved out of step: this replaces the outcome that message *token* had."""
 
     token: int
     outcome: Outcome
 
 
 class Closed(Struct, frozen=True):
-    """The connection is gone; every submitted message has had its `Completed` before this event."""
+    """The connection is closed; every submitted message had its `Completed` before this event."""
 
     error: SessionError | None
 

@@ -1,4 +1,4 @@
-"""One message on its way, how many may be under way or over one connection, whose outcomes are certain."""
+"""One message in transit; how many may be in transit, or use one connection; whose outcomes are certain."""
 
 from __future__ import annotations
 
@@ -23,14 +23,14 @@ if TYPE_CHECKING:
 Buffer = bytes | memoryview
 
 LAST_CHUNK = 64 * 1024
-"""How many octets of a message, its end included, wait for the release at most.
+"""The most octets of a message, its end included, that wait for the release.
 
-Large enough that most messages wait completely: one commit on disk, then one write, not one between two.
+Large enough that most messages wait completely: one commit on disk, then one write, instead of two writes.
 """
 
 
 class EndGate:
-    """Stands before the end of the message *token*; what is queued behind it waits until it is open."""
+    """Comes before the end of message *token*; what is queued behind it waits until it is open."""
 
     __slots__ = ("state", "token")
 
@@ -46,7 +46,7 @@ class Outbox:
         self.queued = 0
         """Octets ever put in."""
         self.written = 0
-        """Octets the connection reported as handed to the kernel."""
+        """Octets that the connection reported as handed to the kernel."""
         self._queue: deque[Buffer | EndGate] = deque()
 
     def put(self, data: Buffer) -> int:
@@ -57,11 +57,11 @@ class Outbox:
         return self.queued
 
     def hold(self, gate: EndGate) -> None:
-        """Append a gate: what follows stays until it is open."""
+        """Append a gate: what follows waits until it is open."""
         self._queue.append(gate)
 
     def gate(self) -> EndGate | None:
-        """Return the gate that alone holds up the queue."""
+        """Return the gate at the front of the queue, if only that blocks it."""
         while self._queue:
             head = self._queue[0]
             if not isinstance(head, EndGate):
@@ -81,7 +81,7 @@ class Outbox:
         return bool(self._queue)
 
     def buffers(self, count: int, octets: int) -> list[Buffer]:
-        """Return what may be written now: at most *count* buffers, and *octets* (give or take none)."""
+        """Return what may be written now: at most *count* buffers and *octets* octets."""
         found: list[Buffer] = []
         for item in self._queue:
             if isinstance(item, EndGate):
@@ -110,7 +110,7 @@ class Outbox:
             octets -= len(head)
 
     def clear(self) -> None:
-        """Forget what was not written; the counts stay."""
+        """Drop what was not written; the counts stay."""
         self._queue.clear()
 
 
@@ -118,9 +118,9 @@ class Outbox:
 
 
 def needs_stuffing(segments: Sequence[bytes]) -> bool:
-    """Whether a line begins with a dot (RFC 5321 section 4.5.2), also across two segments.
+    """Return whether a line begins with a dot (RFC 5321 section 4.5.2), also across two segments.
 
-    The builder sees to it that none does; a line break of any kind counts here, to be safe. Most
+    The builder ensures that none does; a line break of any kind counts here, to be safe. Most
     octets are base64 without a dot: those cost one ``memchr``.
     """
     before = b"\n"
@@ -134,13 +134,13 @@ def needs_stuffing(segments: Sequence[bytes]) -> bool:
 
 
 def stuffed(segments: Sequence[bytes]) -> tuple[bytes, ...]:
-    """Double the dots that begin a line: the slow path that a sound message never takes."""
+    """Return *segments* with the dots that begin a line doubled: a slow path that our messages never take."""
     content = b"".join(segments).replace(b"\n.", b"\n..")
     return (b"." + content if content.startswith(b".") else content,)
 
 
 def split(segments: Sequence[bytes], end: bytes = b"") -> tuple[list[Buffer], bytes]:
-    """Cut *segments* plus *end* into what may flow early and the last `LAST_CHUNK` octets at most.
+    """Split *segments* plus *end* into what may be sent early and at most the last `LAST_CHUNK` octets.
 
     Large segments are not copied.
     """
@@ -159,7 +159,7 @@ def split(segments: Sequence[bytes], end: bytes = b"") -> tuple[list[Buffer], by
 
 
 def closing(segments: Sequence[bytes]) -> bytes:
-    """Return what ends the content after DATA: a dot on a line of its own."""
+    """Return what ends the content after DATA: a dot on its own line."""
     ending = b""
     for segment in reversed(segments):
         ending = segment[-2:] + ending
@@ -173,7 +173,7 @@ _WITHIN_A_PATH = re.compile(r"[!-;=?-~]+\Z")
 
 
 _ENVID = re.compile(r"<([!-*,-<>-~]{1,100})>")
-"""A Message-ID whose text is an ENVID as it is (RFC 3461 section 4.4): nothing in it has to be encoded."""
+"""A Message-ID that is a valid ENVID unchanged (RFC 3461 section 4.4): nothing in it has to be encoded."""
 
 
 class Transaction:
@@ -208,18 +208,18 @@ class Transaction:
         self.stage = Stage.WAITING
         self.gate = EndGate(token)
         self.by_chunk = False
-        """Its content goes by BDAT, together with its envelope; decided when it begins."""
+        """Whether its content goes by BDAT, together with its envelope; decided when it begins."""
         self.early = False
-        """Its envelope was said behind a message that was not answered yet."""
+        """Whether its envelope was sent behind a message that was not answered yet."""
         self.synchronises = False
-        """It goes by DATA for the sake of its 354, although it could go by chunk."""
+        """Whether it goes by DATA because of its 354, although it could go by BDAT."""
         self.sender = _path(message.envelope.mail_from)
         self.unasked = [_path(address) for address in reversed(message.envelope.rcpt_to)]
-        """Recipients whose RCPT was not said yet, the next one last."""
+        """Recipients whose RCPT was not sent yet, the next one last."""
         self.unanswered = 0
         """Replies to the envelope that are still due."""
         self.taken = 0
-        """Recipients the server has accepted."""
+        """Recipients that the server has accepted."""
         self.refused: list[tuple[Address, Reply]] = []
         self.refusal: Outcome | None = None
         """The gravest refusal so far: it decides the row."""
@@ -229,26 +229,26 @@ class Transaction:
         """The outbox's count just behind the last octet of the content, once that is queued."""
 
     def parameters(self, offers: Extensions) -> bytes:
-        """Give the parameters of MAIL, each with a blank before it.
+        """Return the parameters of MAIL, each with a space before it.
 
-        Only what was offered: RFC 5321 section 4.1.1.11 has servers refuse unknown ones. What comes back
-        about the message quotes its ENVID, also where a relay gave it another Message-ID.
+        Only what was offered: RFC 5321 section 4.1.1.11 has servers refuse unknown ones. Delivery reports
+        quote the ENVID even if a relay changed the Message-ID.
         """
         size = b" SIZE=%d" % self.message.size if offers.sizes else b""
         envid = _ENVID.fullmatch(self.message.message_id) if offers.envids else None
         return size + b" ENVID=" + envid[1].encode() if envid else size
 
     def written_whole(self, written: int) -> bool:
-        """Whether its last octet is among the *written* ones: from then on the server may have it."""
+        """Return whether its last octet is among the *written* ones: from then on the server may have it."""
         return self.stage is Stage.CONTENT and written >= self.end
 
     @property
     def alone(self) -> bool:
-        """Whether there is one recipient only, so that its refusal needs no barrier."""
+        """Whether there is only one recipient, so that no barrier is needed."""
         return len(self.message.envelope.rcpt_to) == 1
 
     def refuse(self, outcome: Outcome) -> None:
-        """Note a refusal; one about the account outranks one about the row, a final one a passing one."""
+        """Record a refusal; about the account outranks about the row, permanent outranks temporary."""
         if self.refusal is None or _gravity(outcome) > _gravity(self.refusal):
             self.refusal = outcome
 
@@ -264,10 +264,10 @@ class Transaction:
         return replace(self.refusal, refused=tuple(self.refused))
 
     def outcome_at_loss(self, phase: Phase, reason: str, *, written: int, farewell: Reply | None) -> Outcome:
-        """Return what the end of the connection means for it while it waits for the reply to *phase*.
+        """Return the outcome when the connection ends while it awaits the reply in *phase*.
 
-        RFC 5321 section 4.2.5 has the server take responsibility with its 250, but it may have done so
-        without that reply reaching us (RFC 1047): once all octets are *written* nobody can know.
+        RFC 5321 section 4.2.5 has the server take responsibility with its 250, but that reply may not have
+        reached us (RFC 1047): once all octets are *written*, the outcome cannot be known.
         """
         if self.refusal:
             return self.refused_outcome()
@@ -285,10 +285,10 @@ def _gravity(outcome: Outcome) -> tuple[int, bool]:
 
 
 def _path(address: Address) -> bytes:
-    """Return *address* as MAIL and RCPT take it (RFC 5321 section 4.1.2: a path, in angle brackets).
+    """Return *address* in the form for MAIL and RCPT (RFC 5321 section 4.1.2: a path, in angle brackets).
 
-    Addresses were checked when they were made. This is the last place before the wire and looks once more
-    that none can end its path, and add a parameter or a command of its own.
+    Addresses were checked when they were created. This last check before the wire makes sure again that none
+    can end its path and add a parameter or a command.
     """
     text = str(address)
     if not _WITHIN_A_PATH.match(text):
@@ -296,15 +296,15 @@ def _path(address: Address) -> bytes:
     return b"<%b>" % text.encode("ascii")
 
 
-# --- how many at once, how many at all -----------------------------------------------------------------
+# --- how many together, how many at all ----------------------------------------------------------------
 
 
 class Window:
-    """How many chunked messages may be unanswered: grows while all goes well, shrinks at refusals.
+    """How many BDAT messages may be unanswered: grows with acceptances, shrinks with refusals.
 
-    1, 2, 4 .. 64 messages and 1 MiB. A refusal lets everything in flight finish and halves the window;
-    after three in a row it shuts, until a message was accepted by other means: refused transactions
-    use up the server's patience.
+    1, 2, 4 .. 64 messages and 1 MiB. After a refusal everything in flight finishes and the window is halved;
+    after three in a row it closes, until a message was accepted in another mode: servers limit the number of
+    refused transactions.
     """
 
     MOST_MESSAGES = 64
@@ -321,15 +321,15 @@ class Window:
 
     @property
     def shut(self) -> bool:
-        """Whether refusals have closed it for now."""
+        """Whether refusals have closed the window for now."""
         return self._refused_in_a_row >= self._SHUT_AFTER
 
     def has_room(self, in_flight: int) -> bool:
-        """Whether one more message may join *in_flight* others."""
+        """Return whether one more message may join *in_flight* others."""
         return not self.draining and in_flight < self.messages and self.octets < self.MOST_OCTETS
 
     def accepted(self) -> None:
-        """Note an accepted message; a whole round of them doubles the window."""
+        """Record an accepted message; a whole round of them doubles the window."""
         self._refused_in_a_row = 0
         self._accepted += 1
         if self._accepted >= self.messages:
@@ -337,7 +337,7 @@ class Window:
             self._accepted = 0
 
     def refused(self) -> None:
-        """Note a refused message."""
+        """Record a refused message."""
         self._refused_in_a_row += 1
         self._accepted = 0
         if not self.draining:
@@ -345,37 +345,37 @@ class Window:
             self.draining = True
 
     def drained(self) -> None:
-        """Note that nothing is in flight."""
+        """Record that nothing is in flight."""
         self.draining = False
 
 
 class ConnectionLimit(NamedTuple):
-    """How many messages the server took before it wanted a new connection."""
+    """How many messages the server accepted before it required a new connection."""
 
     messages: int
     stated: bool
-    """It said that this is a limit of its own; else it may have been an accident."""
+    """Whether the server stated that this is its own limit; otherwise it may have been an accident."""
 
 
 class MessageLimit:
-    """How many messages this connection may bring: as the server states it, or as earlier ones have met it.
+    """How many messages this connection may have: as the server states, or as earlier connections have shown.
 
     Args:
-        state: the session's, for what the server offers.
-        learnt: how many messages earlier connections could bring; None: no limit met.
+        state: the session's state, for what the server offers.
+        learnt: how many messages earlier connections could send; None: no limit was met.
 
     """
 
     def __init__(self, state: SessionState, learnt: int | None) -> None:
         self.mails = 0
-        """MAIL commands said, the one of the trial included."""
+        """MAIL commands sent, including the trial's."""
         self.accepted = 0
         self.met: ConnectionLimit | None = None
         self._state = state
         self._learnt = learnt
 
     def reached(self, more: int = 0) -> bool:
-        """Whether *more* messages beyond those that have begun use the connection up."""
+        """Return whether *more* messages after those that have begun would reach the limit."""
         stated = self._state.offers.max_mails
         if stated and self.mails + more >= stated:  # RFC 9422: it counts MAIL commands
             return True
@@ -386,7 +386,7 @@ class MessageLimit:
         return self.mails - trial + more >= self._learnt
 
     def refused(self, outcome: Outcome) -> None:
-        """Take note of a refusal: behind accepted messages one about the connection is a limit."""
+        """Record a refusal: after accepted messages, one about the connection is a limit."""
         if outcome.scope is Scope.CONNECTION and self.accepted and self.met is None:
             self.met = ConnectionLimit(self.accepted, outcome.reason == "connection_cap")
 
@@ -395,7 +395,7 @@ class MessageLimit:
 
 
 _ANSWERS_QUIT = frozenset({221, 421, 500, 502, 503})
-"""What a server may say to QUIT and hardly to the end of a message."""
+"""What a server may reply to QUIT but hardly to the end of a message."""
 
 
 class Unconfirmed:
@@ -408,17 +408,17 @@ class Unconfirmed:
         return bool(self._outcomes)
 
     def add(self, transaction: Transaction, outcome: Outcome, *, whole: bool) -> None:
-        """Take an outcome; *whole*: the server has all of the message."""
+        """Add an outcome; *whole*: whether the server has the whole message."""
         self._outcomes[transaction.token] = (outcome, whole)
 
     def confirm(self) -> tuple[int, ...]:
-        """Return whose outcomes are certain now."""
+        """Return the tokens whose outcomes are now certain."""
         tokens = tuple(self._outcomes)
         self._outcomes.clear()
         return tokens
 
     def fits(self, reply: Reply) -> bool:
-        """Tell whether *reply* can be the one to QUIT, rather than one that is still owed to a message."""
+        """Return whether *reply* can be the one to QUIT, rather than one that is still due for a message."""
         if reply.code in _ANSWERS_QUIT or not self._outcomes:
             return True
         ended = [outcome for outcome, whole in self._outcomes.values() if whole]
@@ -428,7 +428,7 @@ class Unconfirmed:
         return not answered
 
     def revise(self) -> list[Revised]:
-        """Return what is left of them when the session proves out of step."""
+        """Return what becomes of these outcomes when the session proves out of step."""
         found = []
         for token, (outcome, whole) in self._outcomes.items():
             if whole:
@@ -440,7 +440,7 @@ class Unconfirmed:
 
 
 def out_of_step(reply: Reply | None, *, whole: bool) -> Outcome:
-    """Say what a session that is out of step means for a message, whatever *reply* it got, if any."""
+    """Return the outcome of a message in a session that is out of step, whatever *reply* it got, if any."""
     return Outcome(
         Status.IN_DOUBT if whole else Status.PENDING,
         Scope.CONNECTION,

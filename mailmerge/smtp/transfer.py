@@ -1,6 +1,7 @@
-"""Messages over an open session: who may begin, what is said of each, and what becomes of it.
+"""Messages over an open session: which may begin, what is sent for each, and its outcome.
 
-Four modes, each only where the server's last EHLO allows it (`mailmerge.smtp.state` says why they are safe):
+Four modes, each only if the server's last EHLO reply allows it (`mailmerge.smtp.state` explains why they are
+safe):
 
 ``off``
     One command, one reply.
@@ -9,11 +10,11 @@ Four modes, each only where the server's last EHLO allows it (`mailmerge.smtp.st
     trips a message.
 ``overlap``
     The end of one content, then MAIL, RCPT and DATA of the next in the same write: one round trip a message,
-    and never more than one message in doubt. Only where the pace needs it, and the server has passed a trial.
+    and never more than one message in doubt. Only if the rate requires it, and the server has passed a trial.
 ``window``
     RSET, MAIL, RCPT and the content as one BDAT chunk, back to back without waiting. Only if asked for,
     and only after the server proved in this session that it skips the chunk of a refused BDAT, and that it
-    bears a second message behind the first. Once a second one message goes by DATA: its 354 is a sync point.
+    supports a second message behind the first. One message a second goes by DATA: its 354 is a sync point.
 
 A message with several recipients is a barrier in every mode: all RCPT are answered before its content.
 """
@@ -72,13 +73,13 @@ class Transfer:
     """Hands messages over, as fast as mode, server and the caller's releases allow.
 
     Args:
-        host: how errors call the server.
-        state: the session's.
-        replies: where steps are said.
-        outbox: where content goes.
-        events: what happens is appended here.
-        pipeline: the mode that is wanted.
-        messages_per_connection: how many messages earlier connections could bring; None: no limit met.
+        host: the server's name in errors.
+        state: the session's state.
+        replies: the queue through which steps are sent.
+        outbox: receives the content.
+        events: events are appended here.
+        pipeline: the configured mode.
+        messages_per_connection: how many messages earlier connections could send; None: no limit was met.
 
     """
 
@@ -96,9 +97,9 @@ class Transfer:
         self._trial = BdatTrial(state, replies)
         self.overlap = OverlapTrial(host, state)
         self.may_overlap = True
-        """Whether a message may begin behind one that is not answered, as far as the caller is concerned."""
+        """Whether the caller allows a message to begin behind an unanswered one."""
         self.sync_due = False
-        """Whether the next message of a window goes by DATA, for the sake of its 354."""
+        """Whether the next message of a window goes by DATA, because of its 354."""
         self.unconfirmed = Unconfirmed()
         self.handlers: Mapping[Step, Handler] = {
             Step.MAIL: self._on_mail,
@@ -115,7 +116,7 @@ class Transfer:
         self.window = Window()
         self.limit = MessageLimit(state, messages_per_connection)
         self.last_error: SessionError | None = None
-        """Why we fell silent, if that was an error: how the session ends once it is drained."""
+        """The error for which sending stopped, if any: how the session ends once it is drained."""
         self._host = host
         self._state = state
         self._replies = replies
@@ -123,14 +124,14 @@ class Transfer:
         self._events = events
         self._pipeline = pipeline
         self._in_flight: dict[int, Transaction] = {}
-        """All that were submitted and have no outcome, by token."""
+        """All submitted messages without an outcome, by token."""
         self._waiting: deque[Transaction] = deque()
         self._active: deque[Transaction] = deque()
-        """Those whose MAIL was said, in that order."""
+        """Those whose MAIL was sent, in that order."""
         self._farewell: Reply | None = None
         """The 421 that ended the session."""
         self.given_up = False
-        """Whether it is we who end the connection, which tells nothing about the server."""
+        """Whether we end the connection ourselves, which tells nothing about the server."""
 
     # --- for the session ------------------------------------------------------------------------------
 
@@ -141,12 +142,12 @@ class Transfer:
 
     @property
     def idle(self) -> bool:
-        """Whether nothing is under way, not even a reply that matters to no message."""
+        """Whether nothing is in transit, not even a reply that matters to no message."""
         return not self._in_flight and not self._replies
 
     @property
     def mode(self) -> Mode:
-        """How messages are handed over just now."""
+        """How messages are handed over now."""
         if self._pipeline == "off" or not self._state.offers.pipelining:
             return "off"
         if self._pipeline == "grouped" or self._state.overlap is Overlap.FAILED:
@@ -168,15 +169,15 @@ class Transfer:
             return False
         last = self._waiting[-1] if self._waiting else self._active[-1]
         if mode == "window":
-            # Behind one that goes by DATA nothing joins a window before its 354.
+            # Behind one that goes by DATA, nothing joins a window before its 354.
             joins = last.by_chunk or (last.stage is Stage.CONTENT and last.synchronises)
             return joins and self.window.has_room(len(self._in_flight)) and self._can_be_followed(last)
         return len(self._in_flight) < _OVERLAP and self._can_be_followed(last)
 
     def submit(self, message: Message, token: int) -> None:
-        """Begin to hand *message* over, as soon as those before it let it.
+        """Begin to hand *message* over, as soon as those before it allow it.
 
-        One without content is an envelope that is only asked about, in mode ``off``: RSET follows its RCPT.
+        One without content is an envelope that is only tested, in mode ``off``: RSET follows its RCPT.
 
         Raises:
             RuntimeError: it cannot be accepted now, or the envelope is not made of plain addresses.
@@ -185,7 +186,7 @@ class Transfer:
         if not self.can_accept() or token in self._in_flight:
             raise RuntimeError("a message was submitted that cannot be accepted now")
         transaction = Transaction(message, token)
-        # RFC 1870 section 6.1 lets the server refuse it at MAIL. We do not even ask: several servers count
+        # RFC 1870 section 6.1 lets the server refuse it at MAIL. We do not even try: several servers count
         # it as an error of ours, and one of them stops reading half-way through the content.
         limit = self._state.offers.max_size
         if limit is not None and message.size > limit:
@@ -198,7 +199,7 @@ class Transfer:
             self._trial.begin(transaction.sender)
 
     def release(self, tokens: Iterable[int]) -> None:
-        """Let the ends of these messages go; tokens that have their outcome already are passed over.
+        """Let the ends of these messages be sent; tokens that already have their outcome are ignored.
 
         Raises:
             RuntimeError: the release of one was not asked for yet.
@@ -210,7 +211,7 @@ class Transfer:
                 transaction.gate.state = transaction.gate.state.after(Trigger.RELEASED)
 
     def go_on(self) -> None:
-        """Begin what may begin, and ask for the release that holds up the queue."""
+        """Begin what may begin, and request the release that blocks the queue."""
         if not self._state.begun:
             return
         while self._waiting:
@@ -223,10 +224,10 @@ class Transfer:
             self._ask_release(gate)
 
     def would_suffer(self) -> bool:
-        """Whether a message would suffer if the connection ended now."""
+        """Return whether a message would be affected if the connection ended now."""
         if any(self._outbox.written >= transaction.start for transaction in self._active):
             return True
-        # A server that closes before it took anything at all must not look like one that idles out.
+        # A server that closes before it accepted anything must not look like one that times out when idle.
         return bool(self._in_flight) and not self.limit.accepted
 
     # --- who may begin --------------------------------------------------------------------------------
@@ -242,18 +243,18 @@ class Transfer:
         if not self._active:
             if mode == "off":
                 return not self._replies
-            # An empty message that is not answered is a message, too.
+            # An unanswered empty message is a message too.
             return self._state.overlap is Overlap.PASSED or self._replies.awaited is not Step.LONE_DOT
         if mode in _ONE_BY_ONE or self._state.overlap is Overlap.RUNNING:
             return False
-        last = self._active[-1]  # those before it are of its kind
+        last = self._active[-1]  # those before it go by BDAT too
         if mode == "window" and self._waiting[0].alone:
             return last.by_chunk or (last.stage is Stage.CONTENT and last.synchronises)
-        # A chunk that is unanswered may still be refused, and a DATA behind it would need the RSET first.
+        # An unanswered chunk may still be refused, and a DATA behind it would need the RSET first.
         return last.stage is Stage.CONTENT and not last.by_chunk and self._can_be_followed(last)
 
     def _can_be_followed(self, last: Transaction) -> bool:
-        """Whether an envelope may be said behind *last*: in a trial only in one write with its end.
+        """Return whether an envelope may be sent behind *last*: in a trial only in one write with its end.
 
         Otherwise the server might have answered it before the envelope came, which would prove nothing.
         """
@@ -307,7 +308,7 @@ class Transfer:
     # --- content after DATA (modes off and overlap) ---------------------------------------------------
 
     def _go_on_with(self, transaction: Transaction) -> None:
-        """Say what of the envelope may be said now, or give up."""
+        """Send the part of the envelope that may be sent now, or give up."""
         if not self._state.begun:
             return
         together = self.mode != "off"
@@ -317,7 +318,7 @@ class Transfer:
                 break
             self._say_rcpt(transaction)
             if together and transaction.alone:
-                # RFC 2920 section 3.1: DATA may be the last of a group, so nothing is said behind it.
+                # RFC 2920 section 3.1: DATA must be the last of a group, so nothing is sent behind it.
                 self._say_data(transaction)
         if transaction.unanswered or transaction.unasked:
             return
@@ -342,7 +343,7 @@ class Transfer:
         answered = transaction.taken + len(transaction.refused)
         if reply.severity == 2:
             if transaction.refusal and transaction.refusal.phase is Phase.MAIL:
-                # Whatever comes next might be delivered, under whichever sender. RFC 5321 knows no way out of
+                # What comes next might be delivered, under any sender. RFC 5321 has no way out of
                 # it but to close; more likely one of the two replies was not meant for this message.
                 raise ProtocolError(
                     "the server accepted a recipient of a message whose sender it had refused: "
@@ -352,7 +353,7 @@ class Transfer:
             transaction.taken += 1
         else:
             transaction.refused.append((transaction.message.envelope.rcpt_to[answered], reply))
-            # "503 need MAIL" says nothing about this recipient when MAIL itself was refused.
+            # "503 need MAIL" tells nothing about this recipient if MAIL itself was refused.
             if not (transaction.refusal and transaction.refusal.phase is Phase.MAIL):
                 self._note_refusal(transaction, reply, Phase.RCPT)
         if not transaction.by_chunk:
@@ -377,13 +378,13 @@ class Transfer:
             self._say_lone_dot(transaction)
 
     def _synchronise(self) -> None:
-        """Take a 354 for the sync point that it is."""
+        """Process a 354, which is a sync point."""
         self.sync_due = False
         if self.unconfirmed:
             self._events.append(InStep(self.unconfirmed.confirm()))
 
     def _say_lone_dot(self, transaction: Transaction) -> None:
-        """Leave a DATA that was allowed although every recipient was refused.
+        """End a DATA that was accepted although every recipient was refused.
 
         RFC 2920 section 3.1: the client sends a single dot, and a message without recipients goes nowhere.
         """
@@ -395,12 +396,12 @@ class Transfer:
         segments = transaction.message.segments
         if needs_stuffing(segments):
             segments = stuffed(segments)
-        # The reply is owed from the content's first octet on: a server may refuse it half-way.
+        # The reply is due from the content's first octet on: a server may refuse it half-way.
         self._replies.owe(Step.CONTENT, transaction, self._outbox.queued + 1)
         self._queue_content(transaction, segments, closing(segments))
 
     def _queue_content(self, transaction: Transaction, segments: tuple[bytes, ...], end: bytes) -> None:
-        """Queue the content, its last octets behind a gate; nothing that is not whole can be accepted."""
+        """Queue the content, its last octets behind a gate, so that no partial message can be accepted."""
         head, tail = split(segments, end)
         for buffer in head:
             self._outbox.put(buffer)
@@ -412,11 +413,11 @@ class Transfer:
             self._ask_release(transaction.gate)
 
     def _ask_release(self, gate: EndGate) -> None:
-        """Report, once, that only the end of this message is left to be written."""
+        """Report, once, that only the end of this message is left to write."""
         if self._state.overlap is Overlap.RUNNING and self._active[-1].gate is gate:
             last = self._active[-1]
             if last.early and (last is not self._active[0] or last.unanswered):
-                return  # the second message of a window: nobody knows yet whether the server bears it
+                return  # the second message of a window: it is unknown whether the server supports it
         if gate.state is Gate.SHUT:
             gate.state = gate.state.after(Trigger.END_REACHED)
             self._events.append(ReleaseNeeded(gate.token))
@@ -429,7 +430,7 @@ class Transfer:
             self._take_early_reply(transaction, reply)
 
     def _take_early_reply(self, transaction: Transaction, reply: Reply) -> None:
-        """Take a verdict on content that is not written whole: what is left of it may not follow."""
+        """Process a reply to content that is not written whole: the rest of it may not follow."""
         if reply.severity == 2:
             raise ProtocolError(
                 f"the server accepted a message before its end: {reply}", code="S632", reply=reply
@@ -453,7 +454,7 @@ class Transfer:
         self._say_rcpt(transaction)
         due = self._replies.say(b"BDAT %d LAST" % transaction.message.size)
         self._replies.owe(Step.CHUNK, transaction, due)
-        # Octets are counted here: no dot is doubled, and none ends the content (RFC 3030 section 2).
+        # The size is stated: no dot is doubled, and none ends the content (RFC 3030 section 2).
         self._queue_content(transaction, transaction.message.segments, b"")
 
     def _on_chunk(self, slot: Slot, reply: Reply) -> None:
@@ -468,8 +469,8 @@ class Transfer:
         elif reply.severity != 2:
             self._complete(transaction, transaction.refused_outcome())
         else:
-            # Refused by its envelope, yet taken: whether anybody gets it cannot be known. Exim did this where
-            # no RSET came between, under the envelope of an earlier message.
+            # Its envelope was refused, yet it was accepted: whether anybody gets it is unknown. Exim did this
+            # without an RSET in between, under the envelope of an earlier message.
             transaction.refusal = None
             raise ProtocolError(
                 f"the server accepted a message whose envelope it had refused: {refusal.reply}", code="S632"
@@ -480,11 +481,11 @@ class Transfer:
     def _note_refusal(self, transaction: Transaction, reply: Reply, phase: Phase) -> None:
         outcome = classify(reply, phase, transaction.message.envelope)
         if self.limit.accepted or transaction.taken:
-            # Who was taken a moment ago is not refused as such: what is on its way need not be taken back.
+            # We were accepted a moment ago, so what is in flight need not be withdrawn.
             outcome = as_suspicion(outcome)
         transaction.refuse(outcome)
         if transaction.early and self._state.overlap is not Overlap.UNTRIED and self.overlap.blames(outcome):
-            # What follows is an echo of this, if anything follows: it is not waited for as long as usual.
+            # Any further replies only repeat this one: they are not waited for as long as usual.
             self.drain(Trigger.EARLY_REFUSAL, self.overlap.error(reply))
         else:
             self.limit.refused(outcome)
@@ -519,18 +520,18 @@ class Transfer:
         if transaction.by_chunk:
             self._state.on(Trigger.CHUNK_REFUSED)
         elif not self._active and not forgotten:
-            # In overlap the next one's DATA has left already: RSET behind it would arrive as its content.
-            # It is not needed either, as behind an empty message.
+            # In overlap the next one's DATA was sent already: RSET behind it would arrive as its content.
+            # It is not needed either, as after an empty message.
             self._say_rset()
 
     # --- the end of the session -----------------------------------------------------------------------
 
     def _suffered(self, transaction: Transaction, outcome: Outcome) -> bool:
-        """Whether a refusal may be due to an envelope that was said behind a message."""
+        """Return whether a refusal may be due to an envelope that was sent behind a message."""
         return transaction.early or (self._active[-1].early and self.overlap.blames(outcome))
 
     def on_421(self, reply: Reply, *, hurt: bool) -> None:
-        """Take a 421: an error if a message suffered or the account is blamed, else just the end."""
+        """Process a 421: an error if a message was affected or it is about the account, else just the end."""
         self._farewell = reply
         error = refused_session(self._host, "closed the session", reply, Phase.RSET)
         blamed = classify(reply, Phase.RSET).scope is not Scope.CONNECTION
@@ -539,9 +540,9 @@ class Transfer:
         self.drain(Trigger.SHUTDOWN, error if hurt or blamed else None)
 
     def drain(self, trigger: Trigger, error: SessionError | None) -> None:
-        """Fall silent because of *trigger*: replies that are on their way count, nothing else is said.
+        """Stop sending because of *trigger*: only replies that are on their way still count.
 
-        The first reason is the one that counts: what follows is its consequence.
+        The first reason counts: what follows is its consequence.
         """
         first = self._state.life is not Life.DRAINING
         self._state.on(trigger)
@@ -552,7 +553,7 @@ class Transfer:
             self._outbox.clear()
 
     def _withdraw(self) -> None:
-        """Take back what was not begun."""
+        """Withdraw the messages that have not begun."""
         for transaction in self._waiting:
             del self._in_flight[transaction.token]
             transaction.stage = transaction.stage.after(Trigger.COMPLETED)
@@ -564,9 +565,9 @@ class Transfer:
         return replace(unanswered(Phase.MAIL, written_whole=False, reason=reason), reply=self._farewell)
 
     def abandon(self, error: SessionError | None, *, slipped: bool) -> None:
-        """Give every message its outcome: the connection is gone, or about to be.
+        """Set the outcome of every message: the connection is closed, or about to be.
 
-        *slipped*: the session proved out of step, so that outcomes since the last sync point are void.
+        *slipped*: the session proved out of step, so outcomes since the last sync point are void.
         """
         reason = "timeout" if error and error.code == "S613" else "dropped"
         phases = self._replies.phases()
@@ -596,4 +597,4 @@ class Transfer:
 
 
 def _ignore(_slot: Slot, _reply: Reply) -> None:
-    """Take a reply that changes nothing."""
+    """Ignore a reply that changes nothing."""

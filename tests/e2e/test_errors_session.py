@@ -88,7 +88,7 @@ def test_name_not_found(mailmerge, sandbox):
     mailmerge.campaign()
     mailmerge.account(sandbox, host="smtp.no-such-host.invalid")
 
-    fails(mailmerge, 2, "S611", "no host called smtp.no-such-host.invalid", "mailmerge providers")
+    fails(mailmerge, 2, "S611", "the host smtp.no-such-host.invalid does not exist", "mailmerge providers")
 
     mended(mailmerge, sandbox)
 
@@ -98,7 +98,7 @@ def test_name_not_found(mailmerge, sandbox):
     [
         ("starttls", "tls", "S625", ("answered in plaintext, implicit TLS was expected", "port 587")),
         ("tls", "starttls", "S625", ("expects implicit TLS", "port 465")),
-        ("none", "starttls", "S626", ("offers no STARTTLS, so nothing was sent",)),
+        ("none", "starttls", "S626", ("does not offer STARTTLS, so nothing was sent",)),
         ("starttls", "none", "S603", ("no sign-in on this connection", "tls")),
     ],
 )

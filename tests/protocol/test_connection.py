@@ -213,7 +213,7 @@ def test_release_precedes_the_end(
 
 @pytest.mark.parametrize(
     ("verb", "words"),
-    [("connect", "said nothing in 0.08 s"), ("EHLO", "did not answer EHLO within 0.08 s")],
+    [("connect", "sent nothing within 0.08 s"), ("EHLO", "did not answer EHLO within 0.08 s")],
 )
 @pytest.mark.parametrize("fault", [hang, trickle("220-much to say", 0.02), trickle("250 " + "x" * 99, 0.02)])
 def test_b1_b2_no_opening(verb: str, words: str, fault: Fault) -> None:

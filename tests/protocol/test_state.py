@@ -73,7 +73,7 @@ def test_every_pair_of_state_and_trigger(machine: type[StateMachine]) -> None:
             assert state.after(trigger) is TRANSITIONS[state, trigger]
             assert type(state.after(trigger)) is machine
         else:
-            with pytest.raises(RuntimeError, match=f"{state.name} has no way for {trigger.name}"):
+            with pytest.raises(RuntimeError, match=f"{state.name} cannot take {trigger.name}"):
                 state.after(trigger)
 
 
@@ -134,7 +134,7 @@ def test_every_step_in_every_state(step: Step) -> None:
             replies.ask(step, b"anything")
             assert (outbox.queued, len(replies), state.may_say(step)) == (10, 2, True)
         else:
-            with pytest.raises(RuntimeError, match=f"may not be said in Life {life.name}"):
+            with pytest.raises(RuntimeError, match=f"may not be sent in Life {life.name}"):
                 replies.ask(step, b"anything")
             with pytest.raises(RuntimeError, match=f"StartTls {start_tls.name}"):
                 replies.owe(step, None, 0)

@@ -100,7 +100,7 @@ def test_a23_no_such_host(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None
 
     assert report.exit_code == 2
     assert report.error is not None
-    assert "no host called smtp.exampel.invalid" in report.error.message
+    assert "the host smtp.exampel.invalid does not exist" in report.error.message
     assert "mailmerge providers" in str(report.error.hint)
     assert asked == ["smtp.exampel.invalid"]
     assert bench.check([])[Status.PENDING] == 3

@@ -64,7 +64,7 @@ def test_choice(offered: list[str], credentials: Credentials, private: bool, cho
         (["PLAIN"], TOKEN, True, "PLAIN"),
         (["PLAIN", "LOGIN"], PASSWORD, False, "in plaintext"),
         (["XOAUTH2"], TOKEN, False, "in plaintext"),
-        ([], PASSWORD, True, "offers no sign-in on"),
+        ([], PASSWORD, True, "does not offer sign-in on"),
     ],
 )
 def test_c4_nothing_fits(offered: list[str], credentials: Credentials, private: bool, words: str) -> None:
