@@ -99,7 +99,7 @@ def test_name_not_found(mailmerge, sandbox):
         ("starttls", "tls", "S625", ("answered in plaintext, implicit TLS was expected", "port 587")),
         ("tls", "starttls", "S625", ("expects implicit TLS", "port 465")),
         ("none", "starttls", "S626", ("does not offer STARTTLS, so nothing was sent",)),
-        ("starttls", "none", "S603", ("no sign-in on this connection", "tls")),
+        ("starttls", "none", "S603", ("does not offer sign-in on this connection", "tls")),
     ],
 )
 def test_wrong_tls_mode(mailmerge, server_tls, our_tls, code, words):
@@ -153,7 +153,11 @@ def test_b10_sender_refused(mailmerge):
         mailmerge.account(server)
 
         fails(
-            mailmerge, 6, "S607", "553 5.7.1 Mail from must equal authorized user", "address of the account"
+            mailmerge,
+            6,
+            "S607",
+            "553 5.7.1 Mail from must equal authorized user",
+            "the account's own address",
         )
 
     assert server.verbs().count("MAIL") == 1

@@ -312,7 +312,7 @@ def test_b10_a_refused_sender(reply: str, pipeline: str, bench: Bench, server: M
     assert server.verbs().count("MAIL") == 1
     shown = told(report)
     assert reply in shown
-    assert "Send from the address of the account itself" in shown
+    assert "Send from the account's own address" in shown
     server.change_mood({})
     all_accepted(bench, run(bench))
 

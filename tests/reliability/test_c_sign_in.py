@@ -170,7 +170,7 @@ def test_c03_no_fresh_token(tokens: tuple[str, ...], code: str, dialogue: list[s
     ("after_tls", "words"),
     [
         ("250-faultd\r\n250 AUTH GSSAPI NTLM\r\n", ("GSSAPI, NTLM", "PLAIN, LOGIN, CRAM-MD5")),
-        ("250 faultd\r\n", ("offers no sign-in on this connection",)),
+        ("250 faultd\r\n", ("does not offer sign-in on this connection",)),
     ],
     ids=["unknown mechanisms", "only before TLS"],
 )

@@ -388,7 +388,7 @@ def test_b10_a_refused_sender_stops_at_the_first(bench: Bench) -> None:
     end = bench.run()
     assert (end.reason, bench.server.begun) == (Reason.REFUSED, [2])
     assert "553 mail from must equal" in end.message
-    assert "Send from the address of the account itself" in (end.hint or "")
+    assert "Send from the account's own address" in (end.hint or "")
     assert set(bench.states().values()) == {"pending"}
 
 

@@ -257,12 +257,12 @@ TABLE = [
 
 
 HINTS = [
-    ("530 5.7.0 Must issue a STARTTLS command first", MAIL, "tls", "requires TLS first"),
-    ("530 5.7.0 Must issue a STARTTLS command first. x7-20 - gsmtp", AUTH, "tls", "requires TLS first"),
-    ("530 STARTTLS required", RCPT, "tls", "requires TLS first"),
-    ("538 5.7.11 Encryption required for requested authentication mechanism", AUTH, "tls", "requires TLS first"),
-    ("523 5.7.10 Encryption Needed", AUTH, "tls", "requires TLS first"),
-    ("554 5.7.3 TLS is required for this service", MAIL, "tls", "requires TLS first"),
+    ("530 5.7.0 Must issue a STARTTLS command first", MAIL, "tls", "requires TLS"),
+    ("530 5.7.0 Must issue a STARTTLS command first. x7-20 - gsmtp", AUTH, "tls", "requires TLS"),
+    ("530 STARTTLS required", RCPT, "tls", "requires TLS"),
+    ("538 5.7.11 Encryption required for requested authentication mechanism", AUTH, "tls", "requires TLS"),
+    ("523 5.7.10 Encryption Needed", AUTH, "tls", "requires TLS"),
+    ("554 5.7.3 TLS is required for this service", MAIL, "tls", "requires TLS"),
     ("530 5.7.57 Client not authenticated to send mail", MAIL, "auth", "only after a sign-in: set `user`"),
     ("530 5.7.1 Authentication required", MAIL, "relay", "check `user`"),
     ("535 5.7.8 Username and Password not accepted", AUTH, "auth", "Check the user name and the secret"),
@@ -302,8 +302,8 @@ HINTS = [
     ("454 4.7.0 Too many login attempts, please try again later", AUTH, "auth_later", "wait ten minutes"),
     ("454 4.7.0 Temporary authentication failure", AUTH, "auth_later", "cannot check sign-ins now"),
     ("504 5.7.4 Unrecognized authentication type", AUTH, "auth", "does not support this sign-in method"),
-    ("503 5.5.1 AUTH command used when not advertised", AUTH, "auth", "does not allow sign-in on this connection"),
-    ("502 5.5.2 Command not recognized", AUTH, "auth", "does not allow sign-in on this connection"),
+    ("503 5.5.1 AUTH command used when not advertised", AUTH, "auth", "does not allow sign-in"),
+    ("502 5.5.2 Command not recognized", AUTH, "auth", "does not allow sign-in"),
     ("550 5.7.30 not accepted due to DKIM failing", CONTENT, "domain", "DKIM did not pass"),
     (
         "550 5.7.26 Your email has been blocked because the sender is unauthenticated",
@@ -335,7 +335,12 @@ HINTS = [
         "domain",
         "SPF did not pass",
     ),
-    ("550 5.7.27 domain of sender address x@y.org has a null MX", MAIL, "sender", "Send from the account's own address"),
+    (
+        "550 5.7.27 domain of sender address x@y.org has a null MX",
+        MAIL,
+        "sender",
+        "the account's own address",
+    ),
     (
         "421 4.7.29 rate limited because this message wasn't sent over a TLS connection",
         CONTENT,
