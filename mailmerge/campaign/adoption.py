@@ -43,7 +43,7 @@ _IN_PATTERN: Final = re.compile(r"[\[\]{}*?]+")
 
 
 class Adopted(Struct):
-    """What a design or draft gives to a campaign."""
+    """What a campaign gets from a design or draft."""
 
     source: str
     """The file as the user named it."""
@@ -59,9 +59,9 @@ class Adopted(Struct):
     unsubscribes: bool = False
     mapped: dict[str, str] = field(default_factory=dict)
     left: list[tuple[str, str, int]] = field(default_factory=list)
-    """File, placeholder and line of what no column is known for."""
+    """File, placeholder and line of each placeholder without a known column."""
     mended: int = 0
-    """How many template tags were put together."""
+    """How many template tags were joined."""
     notes: list[str] = field(default_factory=list)
 
 
@@ -74,9 +74,7 @@ def adopted(path: Path, columns: Columns) -> Adopted:
     """
     suffix = path.suffix.lower()
     if suffix in _ELSEWHERE:
-        raise CampaignFileError(
-            f"{path} cannot become a template as it is", code="T131", hint=_ELSEWHERE[suffix]
-        )
+        raise CampaignFileError(f"{path} cannot be used as a template", code="T131", hint=_ELSEWHERE[suffix])
     try:
         data = read_plain(path, _LARGEST)
     except OSError as error:
@@ -91,7 +89,7 @@ def adopted(path: Path, columns: Columns) -> Adopted:
         draft = read_draft(data)
         if draft is None or (draft.text is None and draft.html is None):
             raise CampaignFileError(
-                f"{path} contains no message with a text",
+                f"{path} does not contain a message with text",
                 code="T131",
                 hint="save the draft as .eml in your mail program, or name an .html file",
             )
@@ -123,7 +121,7 @@ def _from_draft(draft: Draft, names: ListColumns, found: Adopted) -> None:
 
 
 def _from_letter(data: bytes, names: ListColumns, found: Adopted) -> None:
-    """Take over a letter of Word, as Markdown."""
+    """Take over a Word letter, as Markdown."""
     from mailmerge.convert.word import read_letter
 
     letter = read_letter(data, found.source, names)
@@ -157,7 +155,7 @@ def _from_design(path: Path, data: bytes, names: ListColumns, found: Adopted) ->
 
 
 def _decoded(data: bytes, path: Path) -> str:
-    """Read a design in the encoding that it names; Word saves in that of Windows."""
+    """Read a design in the encoding that it names; Word saves in Windows' own."""
     named = _CHARSET.search(data[:4096])
     bom = {b"\xff\xfe": "utf-16", b"\xfe\xff": "utf-16"}.get(data[:2])
     for codec in (bom, "utf-8-sig", named[1].decode("ascii", "replace") if named else None, "cp1252"):
@@ -172,10 +170,9 @@ def _decoded(data: bytes, path: Path) -> str:
 
 
 class _Pictures(InlineImages):
-    """Finds the pictures of a design where it lies, to be copied with it.
+    """Finds the pictures of a design next to it, to be copied with it.
 
-    Only files in the folder of the design or below are taken, and only what is an image: a design may come
-    from anybody.
+    Only files in the design's folder or below are used, and only images: a design may come from anybody.
     """
 
     def __init__(self, base: Path, found: Adopted) -> None:
@@ -224,26 +221,24 @@ def _plain(source: str, names: ListColumns, found: Adopted, where: str) -> str:
 
 
 def is_draft(path: Path) -> bool:
-    """Tell whether a file is called like a message, which says its sender and subject itself."""
+    """Return whether a file is named like a message, which has its own sender and subject."""
     return path.suffix.lower() in DRAFTS
 
 
 def is_design(text: str) -> bool:
-    """Tell whether ``--from`` names a file, not a sender."""
+    """Return whether ``--from`` names a file, not a sender."""
     path = Path(text)
     known = path.suffix.lower() in _TEXTS | DRAFTS | {LETTER, *_ELSEWHERE} and not text.rstrip().endswith(">")
     return known or "@" not in text or path.is_file()
 
 
 def described(found: Adopted) -> list[str]:
-    """Say line by line what was taken over, and what was not."""
+    """Return line by line what was taken over, and what was not."""
     lines = []
     if found.mapped:
         pairs = ", ".join(f"{written} -> {code}" for written, code in found.mapped.items())
         lines.append(f"Placeholders of {found.source} are columns now: {pairs}")
     if found.mended:
-        lines.append(
-            f"Put together again: {plural(found.mended, 'template tag')} that the editor had changed"
-        )
-    lines += [f"Not known: {quoted(written)} in {where}:{line}" for where, written, line in found.left]
+        lines.append(f"Repaired: {plural(found.mended, 'template tag')} that the editor had changed")
+    lines += [f"Unknown: {quoted(written)} in {where}:{line}" for where, written, line in found.left]
     return lines + [note[:1].upper() + note[1:] for note in found.notes]

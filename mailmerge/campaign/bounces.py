@@ -1,10 +1,10 @@
-"""What came back: mail is read, each report is matched with what was sent, and its row is told.
+"""What came back: mail is read, each report is matched with what was sent, and recorded for its row.
 
-**What we sent comes first.** A report counts for a row only if something in it is known to nobody else but
-the row's recipient and the servers on the way: our Message-ID, which is keyed with the campaign's secret, the
-field of ours that repeats it, or the name that the server gave the message when it accepted it. Recipient and
-time are good enough to say that a message came back, and never to suppress anybody; an address in a text is a
-note.
+**What we sent comes first.** A report counts for a row only if something in it is known to nobody but the
+row's recipient and the servers on the way: our Message-ID, which is keyed with the campaign's secret, our own
+field that repeats it, or the name that the server gave the message when it accepted it. Recipient and time
+are good enough to record that a message came back, but never to suppress anybody; an address that appears in
+running text is only a remark.
 
 Nothing here needs the campaign's lock, so a run may be sending meanwhile; see `mailmerge.ledger.bounces`.
 """
@@ -63,19 +63,19 @@ OUR_ID, QUEUE_ID, RECIPIENT_AND_DATE, RECIPIENT_AND_TIME, TEXT = (
     "recipient and time",
     "text",
 )
-"""How it is told which message a report is about, the surest first."""
+"""The ways to find out which message a report is about, the surest first."""
 _SURE = frozenset({OUR_ID, QUEUE_ID})
 
 
 class BounceRequest(Struct, frozen=True):
-    """Where to look for mail that came back; nowhere in particular: where the account's `bounces` says."""
+    """Where to look for mail that came back; by default, the place that the account's `bounces` names."""
 
     imap: str | None = None
     """``imap.example.org`` or ``imaps://user@imap.example.org/INBOX``."""
     maildir: Path | None = None
     mbox: Path | None = None
     eml: Path | None = None
-    """A file, or a folder of files, of one message each."""
+    """A file, or a folder of files, with one message each."""
     ask_secret: Callable[[str], str] | None = None
 
 
@@ -86,32 +86,32 @@ class Told(Struct, frozen=True):
     """Where it is."""
     report: MailReport
     evidence: str = ""
-    """How it was told which message it is about; empty: it is about none of this campaign's."""
+    """How its message was found; empty: it is not about a message of this campaign."""
     returned: tuple[Returned, ...] = ()
     rows: tuple[int, ...] = ()
     suppressed: tuple[str, ...] = ()
-    """Who is not written to any more because of it."""
+    """Addresses that are suppressed because of it."""
 
 
 class BounceSummary(Struct):
-    """What one look into the mailbox came to."""
+    """The result of reading the mailbox once."""
 
     looked_at: int = 0
     known: int = 0
-    """Messages that an earlier look had counted."""
+    """Messages that were counted earlier."""
     foreign: int = 0
     """Reports about messages that this campaign did not send, or that are forged."""
     other: int = 0
-    """Mail that is no report."""
+    """Mail that is not a report."""
     waiting: int = 0
-    """Reports about messages whose answer a run is still waiting for: they are read again next time."""
+    """Reports about messages whose reply a run is still waiting for: they are read again next time."""
     sorts: dict[str, int] = field(default_factory=dict)
-    """Rows by what was told of them: ``hard``, ``soft``, ``policy``, ``quota``, ``delayed`` ..."""
+    """Rows by what was reported about them: ``hard``, ``soft``, ``policy``, ``quota``, ``delayed`` ..."""
     bounced: int = 0
     suppressed: int = 0
-    """How many addresses the suppression store did not have before."""
+    """How many addresses are new in the suppression store."""
     halted: str = ""
-    """Why the campaign is not to go on by itself."""
+    """Why the campaign must not continue by itself."""
 
     @property
     def exit_code(self) -> int:
@@ -120,14 +120,14 @@ class BounceSummary(Struct):
 
 
 class Postman:
-    """Reads the mail of one campaign: each `round` looks at all places once.
+    """Reads the mail about one campaign: each `round` reads all places once.
 
     Args:
         definition: the campaign.
         request: where the mail is.
-        account: who sent, for its mailbox and how to sign in there; None: that is not known.
+        account: who sent, for its mailbox and how to sign in there; None: not known.
         clock: the clock.
-        stop: ends a round after the message in hand.
+        stop: ends a round after the current message.
 
     Raises:
         CampaignFileError: no place is named, or one cannot be understood.
@@ -163,7 +163,7 @@ class Postman:
         return lambda since: mailbox.letters(since, self._stop.is_set)
 
     def round(self, tell: Callable[[Told], None]) -> BounceSummary:
-        """Look at all places once; *tell* hears of each message that was not counted before.
+        """Read all places once; call *tell* with each message that was not counted before.
 
         Raises:
             CampaignFileError: a place cannot be read.
@@ -205,7 +205,7 @@ class Postman:
     def _take(
         self, opened: OpenCampaign, name: str, report: MailReport, sent: _Sent, summary: BounceSummary
     ) -> Told | None:
-        """Do what one message asks for; None: it was counted meanwhile, or is to be read again."""
+        """Record one message; return None if it was counted meanwhile, or is to be read again."""
         evidence, pairs = sent.about(report)
         if any(message.status == "handing_over" for _, message in pairs):
             summary.waiting += 1
@@ -221,7 +221,7 @@ class Postman:
                 source = f"bounces: {reason} ({self._definition.name})"
                 summary.suppressed += store.add(suppressed, day=day, source=source)
             place = self._definition.ledger_place
-            if isinstance(place, ServerPlace):  # workers know of no store
+            if isinstance(place, ServerPlace):  # workers have no store
                 SharedSuppressionStore(place).add(suppressed, day=day, source=source)
         if not opened.ledger.bounces.record(report.mark, report.kind, returned, halted=halted):
             summary.known += 1
@@ -237,7 +237,7 @@ class Postman:
         pairs: Sequence[tuple[Failure, SentMessage]],
         returned: Sequence[Returned],
     ) -> Iterator[str]:
-        """Yield who is not to be written to any more: nobody on a guess."""
+        """Yield the addresses to be suppressed: none of them on a guess."""
         registry = opened.registry
         for (failure, message), one in zip(pairs, returned, strict=True):
             if one.evidence not in _SURE or registry is None:
@@ -261,7 +261,7 @@ def _places(request: BounceRequest, account: Account | None) -> tuple[Place, ...
         found = [named_place(account.bounces)]
     if not found:
         raise CampaignFileError(
-            "no mailbox to look into",
+            "no mailbox to read",
             code="B800",
             hint="name one with --imap, --maildir, --mbox or --eml, or write `bounces` in the account: "
             'bounces = "imaps://imap.example.org/INBOX"',
@@ -286,7 +286,7 @@ class _Sent:
         self._now = now
 
     def about(self, report: MailReport) -> tuple[str, list[tuple[Failure, SentMessage]]]:
-        """Tell which messages a report is about, and how that is known; none: it is not one of ours."""
+        """Return which messages a report is about, and how that is known; none if it is not about ours."""
         if report.kind == "other":
             return "", []  # people answer, too
         ours = {found: self._by_id[found] for found in report.ids if found in self._by_id}
@@ -316,7 +316,7 @@ class _Sent:
         return self._by_address.get(failure.address) or self._by_address.get(failure.final) or []
 
     def _is_in_time(self, report: MailReport, sent: SentMessage) -> bool:
-        """Only what a machine wrote for machines, that names no other message."""
+        """Return whether only a machine-readable report, which names no other message, is in time."""
         fits = report.kind == "report" and report.from_machine and not report.returned_id
         return fits and 0 <= self._now - sent.at <= _LATEST
 
@@ -325,7 +325,7 @@ class _Sent:
 
 
 def _recipients(report: MailReport, sent: SentMessage) -> list[tuple[Failure, SentMessage]]:
-    """Pair what a report says of recipients with the message: the row's own recipient, if that is named."""
+    """Pair a report's recipients with the message: the row's own recipient, if that is named."""
     own = sent.address.lower()
     named = [failure for failure in report.failures if own in {failure.address, failure.final}]
     return [(failure, sent) for failure in (named[:1] or report.failures[:1] or [_silent(report)])]
@@ -338,14 +338,14 @@ def _silent(report: MailReport) -> Failure:
 
 
 def _names_queue_id(report: MailReport, sent: SentMessage) -> bool:
-    """Tell whether the name that the server gave the message when it took it is in the report."""
+    """Return whether the report has the name that the server gave the message when it accepted it."""
     said = " ".join(report.references)
     tokens = (token.strip(".") for token in _TOKEN.findall(sent.reply))
     return any(token in said for token in tokens if _names_a_message(token))
 
 
 def _names_a_message(token: str) -> bool:
-    """Tell whether a word of a reply may be the name of one message: machines and moments have many."""
+    """Return whether a word of a reply may be a message's name: those of machines and times occur often."""
     return (
         len(token) >= 8
         and any(map(str.isdigit, token))
@@ -355,12 +355,12 @@ def _names_a_message(token: str) -> bool:
 
 
 def _has_date(report: MailReport, sent: SentMessage) -> bool:
-    """Tell whether what is returned was written to the second when our message was: its name was changed."""
+    """Return whether the returned message has our Date to the second: its Message-ID was changed."""
     return report.returned_at is not None and report.returned_at == float(int(sent.date))
 
 
 def _returned(report: MailReport, failure: Failure, sent: SentMessage, evidence: str) -> Returned:
-    """Say what a report means for a row."""
+    """Return what a report means for a row."""
     sort, reason = failure.sort, failure.reason
     copy = (
         sent.recipients > 1
@@ -410,7 +410,7 @@ def postman(
     clock: Clock | None = None,
     stop: StopFlag | None = None,
 ) -> Postman:
-    """Make a `Postman` for the campaign's own account, where there is one: a file can be read without."""
+    """Make a `Postman` for the campaign's own account, if it has one: a file can be read without."""
     from mailmerge.campaign.connect import find_account
     from mailmerge.sending.runs import NeverStop
 

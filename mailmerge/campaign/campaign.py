@@ -71,7 +71,7 @@ class Campaign:
     Each command of the command line is one of its methods.
 
     Args:
-        file: what its author said.
+        file: the options that its author set.
         environment: variables for accounts and secrets; default: the process's own and ``.env``.
         out: folder of reports; default: ``out`` in the campaign's folder.
         recipients: the list, where it is not the file that *file* names.
@@ -119,13 +119,13 @@ class Campaign:
 
         Args:
             path: folder or file; None: the working directory, unless *options* are a whole campaign.
-            options: values by name, such as ``data.source`` or ``message.subject``; None is not said.
-            settings: ``section.key=value`` texts.
+            options: values by name, such as ``data.source`` or ``message.subject``; None means not given.
+            settings: strings ``section.key=value``.
             environ: environment variables.
             out: folder of reports.
-            account: who sends, with its secret or without; counts before the option of that name.
+            account: who sends, with its secret or without; takes precedence over the option of that name.
             ledger_only: the message does not matter; a name and a ledger are enough, if that has the plan.
-            invocation: the command line that it was named by; None: a program names it.
+            invocation: the command line that named it; None: a program did.
 
         Raises:
             CampaignFileError: with every problem in it.
@@ -155,7 +155,7 @@ class Campaign:
         account: Account | None = None,
         invocation: Invocation | None = None,
     ) -> Campaign:
-        """Open the campaign in a folder or in a ``.toml`` file; what is given counts before what it says.
+        """Open the campaign in a folder or in a ``.toml`` file; the options given override those of the file.
 
         Raises:
             CampaignFileError: with every problem in it.
@@ -184,7 +184,7 @@ class Campaign:
         account: Account | None = None,
         invocation: Invocation | None = None,
     ) -> Campaign:
-        """Make a campaign without a file; it lives beside its list, ``data.source``.
+        """Make a campaign without a file; its folder is that of its list, ``data.source``.
 
         Raises:
             CampaignFileError: with every problem in it.
@@ -200,11 +200,11 @@ class Campaign:
 
     @classmethod
     def from_rows(cls, rows: Iterable[Mapping[str, object]], **options: Unpack[CampaignOptions]) -> Campaign:
-        """Make a campaign of rows that a program has, and templates given as texts.
+        """Make a campaign from rows that a program has, and templates given as strings.
 
         Args:
-            rows: one mapping a recipient, of headings to values: texts, numbers, dates, times, durations,
-                truths; None is an empty cell. Read once, now, and kept in memory.
+            rows: one mapping per recipient, from headings to values: strings, numbers, dates, times,
+                durations, booleans; None is an empty cell. Read once, now, and kept in memory.
             options: see `CampaignOptions`.
 
         Raises:
@@ -219,10 +219,10 @@ class Campaign:
 
     @classmethod
     def from_dataframe(cls, frame: pd.DataFrame, **options: Unpack[CampaignOptions]) -> Campaign:
-        """Make a campaign of a pandas frame and templates given as texts.
+        """Make a campaign from a pandas data frame and templates given as strings.
 
         Args:
-            frame: one row a recipient; the column labels are the headings.
+            frame: one row per recipient; the column labels are the headings.
             options: see `CampaignOptions`.
 
         Raises:
@@ -249,7 +249,7 @@ class Campaign:
 
     @property
     def file(self) -> CampaignFile:
-        """What its author said."""
+        """The options that its author set."""
         return self.definition.file
 
     @property
@@ -271,10 +271,10 @@ class Campaign:
         online: OnlineChecks | None = None,
         jobs: Jobs = 1,
     ) -> Plan:
-        """Render every row and collect all problems; write nothing, and ask only what *online* wants.
+        """Render every row and collect all problems; write nothing, and contact only what *online* allows.
 
         Args:
-            progress: is told now and then how many rows were looked at.
+            progress: called now and then with the number of rows checked.
             online: what may be asked of other machines.
             jobs: how many processes plan a long list; ``auto``: one for each processor, at most 8.
 
@@ -290,12 +290,9 @@ class Campaign:
     def plan(self, *, progress: Callable[[int], None] | None = None, jobs: Jobs = 1) -> Plan:
         """Make the plan: every row's message or why it has none, all problems, and what would be sent now.
 
-        The plan is what `send` is to be given, so that exactly what was looked at goes out. It is taken from
-        the cache while nothing has changed. It is kept in the folder ``cache`` of the campaign's *state*, or
-        else in the user's cache folder; nothing is written anywhere else.
-
-        Args:
-            progress: is told now and then how many rows were looked at.
+        Pass the plan to `send`, so that exactly what was looked at is sent. It is taken from the cache while
+        nothing has changed. It is kept in the folder ``cache`` of the campaign's *state*, or else in the
+        user's cache folder; nothing is written anywhere else.
             jobs: how many processes plan a long list; ``auto``: one for each processor, at most 8.
 
         Raises:
@@ -309,11 +306,12 @@ class Campaign:
     def messages(self, *, rows: str | None = None, limit: int | None = None) -> Iterator[Message]:
         """Yield the messages as they would be sent, in the list's order; rows that would not are left out.
 
-        Rows that were contacted before get the Date they had then. The Date of the others is the time, and
-        before the first run the Message-IDs are passing ones, too: both are made when a message is sent.
+        Rows that were contacted before get the Date they had then. The Date of the others is the current
+        time, and before the first run their Message-IDs are temporary, too: both are made when a message is
+        sent.
 
         Raises:
-            TemplateError: the templates are wrong.
+            TemplateError: a template is not valid.
             RowError: a row that was named in *rows* cannot become a message.
 
         """
@@ -344,7 +342,7 @@ class Campaign:
         observe: Callable[[Progress], None] | None = None,
         stop: StopFlag | None = None,
     ) -> Report:
-        """Do the whole run against the built-in server; ledger and quota are thrown away afterwards.
+        """Do the whole run against the built-in server; ledger and quota are discarded afterwards.
 
         Raises:
             MailmergeError: the campaign could not be sent either.
@@ -389,20 +387,20 @@ class Campaign:
         """Plan, ask *confirm*, send what is left, write the result files.
 
         Args:
-            plan: what `plan` gave: these messages are sent, also where list, templates or options have
-                changed since. A row whose attachment has changed is left out. None: the plan that holds now,
-                made if there is none.
+            plan: the result of `plan`: these messages are sent, even if list, templates or options have
+                changed since. A row whose attachment has changed is left out. None: the plan that is valid
+                now, made if necessary.
             request: which rows, and how.
-            confirm: is shown the plan; False ends it before anything is sent. None agrees.
-            observe: is told of every step.
+            confirm: called with the plan; False ends it before anything is sent. None agrees.
+            observe: called at every step.
             stop: an event that ends the run after the messages in flight.
             clock: replaces the machine's clock.
-            on_outcome: is told of every outcome once it is durable, also of one after which the row is tried
-                again. What it raises ends the run after the messages in flight, and is raised here when all
-                is recorded and reported.
+            on_outcome: called with every outcome once it is durable, also if the row is tried again after it.
+                An exception that it raises ends the run after the messages in flight, and is raised here when
+                everything is recorded and reported.
 
         Returns:
-            The report; None if *confirm* declined, the request was a dry run, or workers go on alone.
+            The report; None if *confirm* declined, the request was a dry run, or workers continue alone.
 
         Raises:
             ValueError: the *plan* is another campaign's.
@@ -444,7 +442,7 @@ class Campaign:
     # --- after -------------------------------------------------------------------------------------------
 
     def status(self) -> CampaignStatus:
-        """Give the state of every row, from the ledger alone.
+        """Return how many rows are in each state, from the ledger alone.
 
         Raises:
             LedgerError: the ledger cannot be read.
@@ -459,8 +457,8 @@ class Campaign:
             wanted: which files; default: those that every run writes.
 
         Raises:
-            LedgerError: there is no ledger, or it cannot be read.
-            ListError: there is no list that could be copied.
+            LedgerError: the ledger does not exist, or cannot be read.
+            ListError: no list can be copied.
             FileError: the files cannot be written.
 
         """
@@ -469,7 +467,7 @@ class Campaign:
         return results.report_again(self.definition, wanted or results.ReportOptions())
 
     def in_doubt(self, rows: str | None = None) -> list[Result]:
-        """Give the rows that a person has to decide about.
+        """Return the rows that a person has to decide about.
 
         Args:
             rows: only these rows of the list as the last run saw it; None: all.
@@ -489,13 +487,13 @@ class Campaign:
         return [result for result in doubtful if selection.names(result.row or 0, result.rows)]
 
     def bounces(self, request: BounceRequest | None = None) -> BounceSummary:
-        """Read the mail that came back, once, and record what it says; see `BounceRequest`."""
+        """Read the mail that came back, once, and record its reports; see `BounceRequest`."""
         from mailmerge.campaign import bounces
 
         return bounces.postman(self.definition, request or bounces.BounceRequest()).round(_ignore)
 
     def continuation(self, rows: str | None = None) -> Continuation:
-        """Give the commands that go on from here: with what the last run left, or with these *rows* of it.
+        """Return the commands that continue the campaign: with what the last run left, or with these *rows*.
 
         Raises:
             LedgerError: the ledger cannot be read.
@@ -507,14 +505,14 @@ class Campaign:
             return continuation(self.definition, standing, rows=rows)
 
     def suggested(self, command: str, *words: str) -> Suggestion:
-        """Write a command that means this campaign as it was opened; see `mailmerge.suggest`."""
+        """Return a command line for this campaign as it was opened; see `mailmerge.suggest`."""
         return suggested(self.definition.invocation, command, *words)
 
     def resolve(self, rows: str | None, *, as_accepted: bool) -> int:
         """Settle rows in doubt (None: all): accepted, or to be sent again; return how many.
 
         Raises:
-            LedgerError: there is no ledger, or it cannot be written.
+            LedgerError: the ledger does not exist, or cannot be written.
             ListError: *rows* has a number that no row of the last run's list had.
 
         """
@@ -528,14 +526,14 @@ class Campaign:
 
         Args:
             rows: which rows of the list as the last run saw it; None: all.
-            failed: a ``failed.csv`` or ``failed.xlsx``: the people in it, wherever in the list they are now.
+            failed: a ``failed.csv`` or ``failed.xlsx``: the people in it, wherever they are in the list now.
             accepted: accepted rows instead, which will get the message twice.
 
         Raises:
             ValueError: both *rows* and *failed* are given.
-            LedgerError: there is no ledger, or it cannot be written.
-            InputError: *failed* cannot be read, or does not tell whom it is about; *rows* has a number that
-                no row had; or corrected rows were sent in the place of all that are meant.
+            LedgerError: the ledger does not exist, or cannot be written.
+            InputError: *failed* cannot be read, or does not identify its rows; *rows* has a number that no
+                row had; or corrected rows were sent in the place of all that are meant.
 
         """
         if rows is not None and failed is not None:
@@ -556,7 +554,7 @@ class Campaign:
     def purge(self) -> bool:
         """Remove personal data from the ledger, the list's copies, and the files in the out folder.
 
-        This machine forgets which messages the campaign sent, too. False: there is no ledger, nothing was.
+        This machine forgets which messages the campaign sent, too. Returns False if there was no ledger.
 
         Raises:
             LedgerError: the ledger is missing, or what is to be changed cannot be written.
@@ -565,21 +563,22 @@ class Campaign:
         return purge(self.definition)
 
     def move_ledger(self) -> None:
-        """Go on with this ledger, and no longer where else the campaign, or a copy of it, is.
+        """Continue with this ledger, and no longer where else the campaign, or a copy of it, is.
 
-        From another ledger that this machine knows as the campaign's it is taken, compared, and sealed there.
+        If this machine knows another ledger as the campaign's, it is copied from there, compared, and sealed
+        there.
 
         Raises:
-            LedgerError: there is none, it is older than it should be, or could not be taken as it is.
+            LedgerError: it does not exist, is older than it should be, or could not be copied unchanged.
 
         """
         move_ledger(self.definition)
 
     def forget_ledger(self) -> str | None:
-        """Begin anew: the next run writes to the whole list.
+        """Start over: the next run writes to the whole list.
 
         Returns:
-            The name under which the ledger keeps what it had; None: it had nothing.
+            The name under which the ledger keeps its old contents; None: it had none.
 
         Raises:
             LedgerError: it cannot be read or written.
@@ -589,7 +588,7 @@ class Campaign:
 
 
 def _ignore(_told: object) -> None:
-    """Stand for whoever does not want to be told."""
+    """Ignore what is reported: nobody wants to know."""
 
 
 def _agree(_plan: Plan) -> bool:

@@ -1,4 +1,4 @@
-"""``check``: the plan over a throw-away ledger, and what may be asked of other machines on request."""
+"""``check``: the plan over a throw-away ledger, and on request what other machines answer."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ if TYPE_CHECKING:
     from mailmerge.smtp.connection import Connection
 
 _ROWS_FOR_LINKS = 200
-"""How many rows' messages are looked through for links to try."""
+"""How many messages are searched for links to try."""
 
 
 class OnlineChecks(Struct, frozen=True):
@@ -61,7 +61,7 @@ def check(
 ) -> Plan:
     """Render every row and collect all problems; without *online*, no socket is opened.
 
-    *clock* says how old the rules of others are that this version knows.
+    *clock* is used to find out how old the rules of others are that this version has.
 
     Raises:
         ListError: the list cannot be read.
@@ -78,7 +78,7 @@ def check(
         except CampaignFileError as error:
             if account is None or error.code != "C461":
                 raise
-            # The rest can be said all the same.
+            # The rest can be reported anyway.
             plan, standing = examine(definition, ledger, planned)
             plan.problems.add(error.diagnostics)
         about = [unusable] if unusable else []
@@ -108,20 +108,20 @@ def _due(plan: Plan, standing: Standing) -> int:
 
 
 def _aged(account: Account | None, now: datetime) -> Iterator[str]:
-    """Say in one line that rules of others were checked so long ago that they may have changed."""
+    """Yield one line if the rules of others were checked so many days ago that they may have changed."""
     days = [rule.checked for rule in rulebook().values()]
     if account is not None and account.preset is not None:
         days.append(account.preset.checked)
     if late := old(days, now.date()):
         ago = (now.date() - late[0]).days
         yield (
-            f"What this version knows of providers' rules, limits and laws was last checked on "
+            f"What this version knows about providers' rules, limits and laws was last checked on "
             f"{late[0]}, {ago} days ago: a newer version may know more."
         )
 
 
 def known_account(definition: Definition) -> tuple[Account | None, Finding | None]:
-    """Resolve the campaign's account if this machine knows it, for its limits; never asks for a secret."""
+    """Return the campaign's account if this machine knows it, for its limits; never asks for a secret."""
     try:
         account = find_account(definition)
     except CampaignFileError as error:
@@ -134,7 +134,7 @@ def known_account(definition: Definition) -> tuple[Account | None, Finding | Non
 
 
 def _envelope_sender(account: Account) -> Iterator[Finding]:
-    """Find a return path that a mailbox provider would not take."""
+    """Yield a finding for a return path that a mailbox provider would not accept."""
     path = account.return_path
     own = account.from_.address if account.from_ else None
     if path is None or account.any_from or account.preset is None or (own and path == own):
@@ -142,7 +142,7 @@ def _envelope_sender(account: Account) -> Iterator[Finding]:
     yield Finding(
         "C221",
         f"`return_path` is {path}: {account.preset.title} requires the account's own address",
-        "leave it out, unless the provider says otherwise",
+        "leave it out, unless the provider documents otherwise",
     )
 
 
@@ -178,7 +178,7 @@ def _ask_dns(plan: Plan, standing: Standing, lookup: Lookup, account: Account | 
 
 
 def _signers(account: Account | None, domain: str) -> tuple[str, ...]:
-    """Give the domains known to sign: our own keys', and a mailbox provider's for its addresses."""
+    """Return the domains known to sign: our own keys', and a mailbox provider's for its addresses."""
     if account is None:
         return ()
     ours = tuple([(key.domain or domain).lower() for key in account.dkim])
@@ -187,7 +187,7 @@ def _signers(account: Account | None, domain: str) -> tuple[str, ...]:
 
 
 def _links(definition: Definition) -> Iterator[str]:
-    """Yield the different links of the first messages, but those that unsubscribe somebody."""
+    """Yield the different links of the first messages, except those that unsubscribe somebody."""
     from mailmerge.check.online import MOST_LINKS
     from mailmerge.check.rules.links import all_links
 
@@ -212,7 +212,7 @@ def _links(definition: Definition) -> Iterator[str]:
 
 
 class SignIn(Struct, frozen=True):
-    """How far a connection got: steps that were made, and the error that ended it."""
+    """How far a connection got: the steps that succeeded, and the error that ended it."""
 
     account: Account
     steps: tuple[str, ...]
@@ -222,10 +222,10 @@ class SignIn(Struct, frozen=True):
 def try_sign_in(
     definition: Definition, account: Account, *, prompt: Callable[[str], str] | None = None
 ) -> SignIn:
-    """Connect, secure and sign in, ask whether the sender may send, hand nothing over, and leave.
+    """Connect, secure and sign in, ask whether the sender may send, hand nothing over, and disconnect.
 
     Raises:
-        AuthError: there is no secret to be found.
+        AuthError: no secret was found.
 
     """
     account = replace(account, pipeline="off")
@@ -255,7 +255,7 @@ def try_sign_in(
 
 
 def _envelope_sender_of(definition: Definition, account: Account) -> Address | None:
-    """Give the address that MAIL FROM will have; None: it differs from row to row."""
+    """Return the address that MAIL FROM will have; None: it differs from row to row."""
     if account.return_path:
         return account.return_path
     named = definition.file.message.from_
@@ -267,9 +267,9 @@ def _envelope_sender_of(definition: Definition, account: Account) -> Address | N
 
 
 def _ask_about(connection: Connection, sender: Address) -> str:
-    """Say MAIL and RCPT, both with the sender's address, and RSET; return what came of it, in words.
+    """Send MAIL and RCPT, both with the sender's address, and RSET; return a sentence with the result.
 
-    Many servers say only at RCPT what they think of a sender or of this machine.
+    Many servers only reveal at RCPT what they think of a sender or of this machine.
 
     Raises:
         SessionError: the server refuses the sender, or us.
@@ -283,4 +283,4 @@ def _ask_about(connection: Connection, sender: Address) -> str:
         raise AuthError(f"the server refused: {outcome.reply}", code="S607", hint=outcome.hint)
     if outcome.phase is Phase.RCPT:
         return f"MAIL: {sender} may send; mail to that address itself gets {outcome.reply}"
-    return f"MAIL: the server does not take mail just now: {outcome.reply}"
+    return f"MAIL: the server does not accept mail now: {outcome.reply}"

@@ -1,8 +1,8 @@
 """How a new campaign's templates print each column: ``amount|money("EUR")`` where the cells show euros.
 
-A filter is written only where nobody loses by it: it must show the number that the list shows, with as many
-decimals and the same currency, and a whole day for a whole day. Every other column is printed as it is shown
-in the list. Which locale that holds for is found out, too: that of the notation the numbers are written in.
+A filter is written only where nothing is lost by it: it must show the number that the list shows, with as
+many decimals and the same currency, and a whole date for a whole date. Every other column is printed as it is
+shown in the list. The locale is determined, too: that of the notation in which the numbers are written.
 """
 
 from __future__ import annotations
@@ -35,20 +35,20 @@ _ENGLISH = "en"
 
 
 class Printing(Struct, frozen=True):
-    """What stands in the templates for each column, and what is special about two of them."""
+    """What the templates contain for each column, and which two columns are special."""
 
     expressions: Mapping[str, str]
     """By the column's name: ``amount|money("EUR")``."""
     locale: str
-    """The locale that the list's numbers are written by."""
+    """The locale in whose notation the list's numbers are written."""
     amount: str = ""
-    """The expression of the column that says how much is to be paid; empty: there is none."""
+    """The expression of the column with the amount to be paid; empty: no such column."""
     due: str = ""
-    """The expression of the column that says until when."""
+    """The expression of the column with the due date."""
 
 
 class ColumnShapes:
-    """What is seen of one column while the list is read: the type of its cells, and how they are shown."""
+    """What is learnt of a column while the list is read: the types of its cells, and how they are shown."""
 
     def __init__(self) -> None:
         self.kind: type | None = None
@@ -81,7 +81,7 @@ class ColumnShapes:
         return [value for values in self._shapes.values() for value in values]
 
     def notations(self) -> list[str]:
-        """Name the locales by whose notation every number of the column is written."""
+        """Return the locales in whose notation every number of the column is written."""
         shown = [displayed(value) for value in self.examples]
         return [name for name, known in NOTATIONS.items() if all(known.parse(text) for text in shown)]
 
@@ -107,7 +107,7 @@ def printing(spelt: Mapping[str, str], columns: Mapping[str, ColumnShapes]) -> P
 
 
 def _written(column: str, filters: Sequence[str], *, gaps: bool) -> str:
-    """Write a column with its filters; an empty cell must not make the row invalid."""
+    """Return the expression of a column with its filters; an empty cell must not make the row invalid."""
     if gaps:
         filters = [
             f'{name[:-1]}, default="")' if name.endswith(")") else f'{name}(default="")' for name in filters
@@ -116,7 +116,7 @@ def _written(column: str, filters: Sequence[str], *, gaps: bool) -> str:
 
 
 def _filters(column: ColumnShapes, locale: str) -> list[str]:
-    """Give the filters that print a column, one after the other; none: it is printed as it is shown."""
+    """Return the filters that print a column, in order; none: it is printed as it is shown."""
     examples = column.examples
     if column.kind is Number:
         return _of_numbers(examples, locale)
@@ -139,7 +139,7 @@ def _of_numbers(examples: Sequence[Cell], locale: str) -> list[str]:
     elif any(amount.group or amount.decimals for amount in amounts):
         candidates = ["number", f"number({max(len(amount.decimals) for amount in amounts)})"]
     else:
-        return []  # as likely a number of a house, a customer or a year
+        return []  # just as likely the number of a house, a customer or a year
     return next(([name] for name in candidates if _shows_the_same(name, examples, amounts, locale)), [])
 
 

@@ -41,10 +41,10 @@ _SLICE = 0.2
 
 
 def find_account(definition: Definition, *, ca_file: Path | None = None) -> Account:
-    """Give the campaign's account; *ca_file* is trusted beside what the account says.
+    """Return the campaign's account; *ca_file* is trusted in addition to the account's own certificates.
 
     Raises:
-        CampaignFileError: there is none, or it is wrong.
+        CampaignFileError: it does not exist, or is not valid.
 
     """
     file = definition.file
@@ -71,12 +71,12 @@ def connection_factory(
     give_up: Callable[[], bool] = lambda: False,
     profile: ServerProfile | None = None,
 ) -> Callable[[], Connection]:
-    """Give a function that makes a new connection for *account*.
+    """Return a function that makes a new connection for *account*.
 
     The secret is looked for when the first connection is made: a run that contacts nobody needs none. That
-    call raises `AuthError` where there is none to be found. *secret* is for callers that know it already,
-    *profile* for those who know the server, or want to know what was learnt of it; *give_up* says when not to
-    wait any longer for the program that tells the secret.
+    call raises `AuthError` if none is found. *secret* is for callers that have it already, *profile* for
+    those who know the server, or want to know what was learnt about it; *give_up* returns True when not to
+    wait any longer for the program that prints the secret.
     """
     from mailmerge.smtp.connection import Connection, Credentials, Endpoint
 
@@ -123,14 +123,14 @@ def connection_factory(
 def server_profile(
     account: Account, usage: AccountUsage | None = None, clock: Clock | None = None
 ) -> ServerProfile:
-    """Say what is known of an account's server, and remember in *usage* what is found out."""
+    """Return what is known about an account's server, and remember in *usage* what is learnt."""
     from mailmerge.smtp.endpoint import ServerProfile
 
     profile = ServerProfile(messages_per_connection=account.per_connection, not_bearing=not_bearing())
     if usage is not None and clock is not None:
 
         def remember(borne: bool) -> None:
-            with contextlib.suppress(LedgerError):  # then it is found out again
+            with contextlib.suppress(LedgerError):  # then it is learnt again
                 usage.note_borne(account.host, account.port, clock.now(), borne=borne)
 
         with contextlib.suppress(LedgerError):
@@ -141,7 +141,7 @@ def server_profile(
 
 @cache
 def not_bearing() -> tuple[str, ...]:
-    """Give the words, in lower case, of servers that do not bear the pipelining that they offer."""
+    """Return lower-case words of servers that do not support the pipelining that they offer."""
     import tomllib
 
     import mailmerge.smtp
@@ -151,7 +151,7 @@ def not_bearing() -> tuple[str, ...]:
 
 
 def pipelining_note(account: Account, profile: ServerProfile, *, remembered: bool) -> str:
-    """Say that the server does not bear commands behind a message; empty: this run did not find that out."""
+    """Return a note that the server does not accept commands behind a message, if this run learnt it."""
     if not profile.failure:
         return ""
     again = "it is tried again after 30 days" if remembered else "it is not tried again in this run"
@@ -165,10 +165,10 @@ def pipelining_note(account: Account, profile: ServerProfile, *, remembered: boo
 def mail_server(
     place: Place, account: Account | None, environment: Environment, prompt: Callable[[str], str] | None
 ) -> ImapServer:
-    """Give the IMAP server of a mailbox, with the secret that belongs to its host.
+    """Return the IMAP server of a mailbox, with the secret that belongs to its host.
 
     Raises:
-        CampaignFileError: nobody is named who could sign in there.
+        CampaignFileError: no user is named who could sign in there.
 
     """
     from mailmerge.config.accounts import Account
@@ -177,13 +177,13 @@ def mail_server(
     user = place.user or (account.user if account else None)
     if user is None:
         raise CampaignFileError(
-            f"nobody is named who signs in at {place.host}",
+            f"no user is named to sign in at {place.host}",
             code="B801",
             hint=f"write imaps://USER@{place.host}, or name the account: --account NAME",
         )
     named = account if account is not None and _is_mailbox_of(place, account) else None
     by_token = account is not None and account.auth in {"token", "oauth"}
-    # Who signs in there as the account's own user has the account's own secret, wherever that is kept.
+    # Signing in there as the account's own user uses the account's own secret, wherever that is kept.
     if named is not None and named.user == user and named.auth in {"password", "token", "oauth"}:
         keeper = named
     else:
@@ -214,7 +214,7 @@ def mail_server(
 
 
 def _is_mailbox_of(place: Place, account: Account) -> bool:
-    """Tell whether an account says itself that its mailbox is there, so that its secret may go there."""
+    """Return whether an account itself names this place as its mailbox, so that its secret may go there."""
     own = mailbox_place(account)
     return (
         account.bounces is not None
@@ -224,10 +224,10 @@ def _is_mailbox_of(place: Place, account: Account) -> bool:
 
 
 def mailbox_place(account: Account) -> Place | None:
-    """Say which IMAP server has an account's mailbox; None: nobody has said it.
+    """Return which IMAP server has an account's mailbox; None: none is configured.
 
     Raises:
-        CampaignFileError: what the account says cannot be understood.
+        CampaignFileError: the account's setting cannot be understood.
 
     """
     from mailmerge.mail_folders.place import imap_place, named_place
@@ -245,9 +245,9 @@ _PASSWORDS = 3
 
 
 class _SecretFinder:
-    """Finds the secret now, and hands it out; it is forgotten with this object.
+    """Finds the secret now, and returns it; it is forgotten with this object.
 
-    What a program's own callable gives is forgotten with the sign-in that asked for it.
+    What a program's own callable returns is forgotten with the sign-in that asked for it.
     """
 
     def __init__(
@@ -263,12 +263,12 @@ class _SecretFinder:
         self._give_up = give_up
         self._asked = 0
         self._fresh = 1
-        """How many sign-ins may use the token that is there."""
+        """How many sign-ins may use the current token."""
         self._tokens = token_source(account, environment, give_up) if account.auth == "oauth" else None
         self._secret = None if account.secret is not None else self._find("")
 
     def reveal(self) -> str:
-        """Give the secret; a token may have run out since the last time, a password stays what it was."""
+        """Return the secret; a token may have expired since the last time, a password stays the same."""
         if self._secret is None:
             return find_secret(self._account, self._environment).reveal()
         if not self._fresh and self._renews:
@@ -277,7 +277,7 @@ class _SecretFinder:
         return self._secret.reveal()
 
     def renewing(self) -> Iterator[Wait]:
-        """Fetch a fresh token for the next sign-in while other sessions go on: its command may be slow."""
+        """Fetch a fresh token for the next sign-in while other sessions continue: its command may be slow."""
         if self._secret is not None and not self._fresh and self._renews:
             self._secret = yield from beside(lambda: self._find(""), "token")
             self._fresh += 1
@@ -287,7 +287,7 @@ class _SecretFinder:
         return bool(self._tokens or self._account.token_command)
 
     def fresh(self) -> str:
-        """Give a token in place of the one that the server has just refused."""
+        """Return a token in place of the one that the server has refused."""
         if self._tokens is not None and self._secret is not None:
             self._secret = self._tokens.token(refused=self._secret.reveal())
             return self._secret.reveal()
@@ -318,7 +318,7 @@ class _SecretFinder:
 def token_source(
     account: Account, environment: Environment, give_up: Callable[[], bool] = lambda: False
 ) -> TokenSource:
-    """Give what keeps and renews the tokens of an account with ``auth = "oauth"``."""
+    """Return what keeps and renews the tokens of an account with ``auth = "oauth"``."""
     from mailmerge.sign_in.tokens import TokenSource
 
     folder = user_state_folder(environment.real)
@@ -326,7 +326,7 @@ def token_source(
 
 
 def open_unless(connection: Connection, give_up: Callable[[], bool]) -> bool:
-    """Open a connection; return False, with nothing open, as soon as *give_up* says so.
+    """Open a connection; return False, with nothing open, as soon as *give_up* returns True.
 
     Raises:
         SessionError: it cannot be opened.
@@ -340,9 +340,9 @@ def open_unless(connection: Connection, give_up: Callable[[], bool]) -> bool:
 
 
 def searching(connect: Callable[[], Connection], again: Callable[[], object]) -> Callable[[], Connection]:
-    """Make connections as *connect* does, and then the latest message *again*.
+    """Make connections as *connect* does, and then search the latest message *again*.
 
-    It was made before the secret was known: now it is searched for it.
+    It was made before the secret was known: now it is searched for the secret.
     """
 
     def connected() -> Connection:
@@ -354,7 +354,7 @@ def searching(connect: Callable[[], Connection], again: Callable[[], object]) ->
 
 
 def hand_over(connection: Connection, message: Message) -> Outcome:
-    """Take one message through an open connection and wait for its outcome.
+    """Send one message over an open connection and wait for its outcome.
 
     Raises:
         SessionError: the connection ended before the message was begun.
@@ -366,7 +366,7 @@ def hand_over(connection: Connection, message: Message) -> Outcome:
 
 
 def hand_over_unless(connection: Connection, message: Message, give_up: Callable[[], bool]) -> Outcome | None:
-    """Do what `hand_over` does, unless *give_up* says so before the message is handed over.
+    """Do what `hand_over` does, unless *give_up* returns True before the message is handed over.
 
     Returns:
         The outcome; None: it was given up, and the connection with it.
@@ -396,7 +396,7 @@ def hand_over_unless(connection: Connection, message: Message, give_up: Callable
 
 
 class Transcript:
-    """The private file that the SMTP dialogue is written to, line by line; where it fails, it ends early.
+    """The private file that the SMTP dialogue is written to, line by line; after a write error it ends early.
 
     Use it as a context manager.
 
@@ -420,7 +420,7 @@ class Transcript:
             raise CampaignFileError(
                 f"cannot write the transcript {path}: {error.strerror}",
                 code="C482",
-                hint=error.hint or "--transcript takes the name of a file",
+                hint=error.hint or "--transcript expects the name of a file",
             ) from error
         self._file = io.TextIOWrapper(raw, "utf-8", errors="backslashreplace", line_buffering=True)
 
@@ -432,11 +432,11 @@ class Transcript:
 
     @property
     def write(self) -> Callable[[str], None] | None:
-        """What takes a line; None: nobody wants it."""
+        """The function that writes a line; None: no transcript is wanted."""
         return None if self._file is None else self._write
 
     def notes(self) -> Iterator[str]:
-        """Say if something of it is missing."""
+        """Yield a note if part of it is missing."""
         self._close()
         if self._failure is not None:
             why = self._failure.strerror or self._failure

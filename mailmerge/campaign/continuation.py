@@ -1,4 +1,4 @@
-"""Where a campaign stands, and what continues it: the commands to suggest, and how many rows they mean."""
+"""The status of a campaign, and what continues it: the commands to suggest, and for how many rows."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 
 class CampaignStatus(Struct, frozen=True):
-    """Where a campaign stands."""
+    """The status of a campaign."""
 
     counts: Counts
     counted: str = "row"
@@ -37,21 +37,21 @@ class CampaignStatus(Struct, frozen=True):
     """When the first deferred row is due."""
     last_run: datetime | None = None
     unfinished: bool = False
-    """The last run is still going on, or was killed."""
+    """The last run has not ended, or was killed."""
     running: bool = False
-    """A process works on the campaign now."""
+    """A process is working on the campaign now."""
     mail: MailSummary = MailSummary()
-    """What the sender's mailbox told of it."""
+    """What the sender's mailbox reported about it."""
     fleet: str = ""
     """``running``, ``paused``, ``cancelled`` or ``finished``, by workers; empty: they never had it."""
     sessions: int = 0
-    """How many sessions of workers send it now."""
+    """How many sessions of workers are sending it now."""
     queued: int = 0
     """How many rows they have yet to send."""
 
 
 def campaign_status(definition: Definition) -> CampaignStatus:
-    """Give the state of every row, from the ledger alone.
+    """Return how many rows are in each state, from the ledger alone.
 
     Raises:
         LedgerError: the ledger cannot be read, is missing, or older than it should be.
@@ -104,23 +104,23 @@ _LEFT = frozenset({Status.PENDING, Status.DEFERRED})
 
 
 class Continuation(Struct, frozen=True):
-    """How to go on."""
+    """How to continue."""
 
     invocation: Invocation
     left: int
-    """The rows that are left to send and that `again` means."""
+    """The rows that are left to send and that `again` sends."""
     way: str = "send"
-    """The command that the last run was of: ``send`` or ``drafts``."""
+    """The command of the last run: ``send`` or ``drafts``."""
     counted: str = "row"
     """What `left` counts: a ``row``, or with ``data.group_by`` a ``message`` for one or several."""
     elsewhere: bool = False
-    """`again` is for where the campaign's folder is: only its ledger is known here."""
+    """`again` must be run where the campaign's folder is: only its ledger is known here."""
     by_fleet: bool = False
     """Workers have the campaign, so nobody else may send it."""
 
     @property
     def remaining(self) -> str:
-        """How many are left, in words: ``3 rows left``."""
+        """How many are left, such as ``3 rows left``."""
         where = ", where the campaign's folder is" if self.elsewhere else ""
         return f"{plural(self.left, self.counted)} left{where}"
 
@@ -130,19 +130,19 @@ class Continuation(Struct, frozen=True):
         return suggested(self.invocation, self.way, *(["--fleet"] if self.by_fleet else []))
 
     def command(self, name: str, *words: str) -> Suggestion:
-        """Give another command for the same campaign."""
+        """Return another command for the same campaign."""
         return suggested(self.invocation, name, *words)
 
 
 def continuation(definition: Definition, standing: Standing, *, rows: str | None = None) -> Continuation:
-    """Tell how the last run is continued.
+    """Return how the last run is continued.
 
-    Its ``--rows`` hold as long as one of them is left; then all that are left are meant. Of a ``--limit``
-    that a run was stopped before, the rest holds; a run that reached it has done what it was to do.
+    Its ``--rows`` apply as long as one of them is left; then all that are left are meant. Of a ``--limit``
+    that a run was stopped before, the rest applies; a run that reached it has done what it was meant to do.
 
     Args:
         definition: the campaign.
-        standing: where its rows stand.
+        standing: the state of its rows.
         rows: only these, whichever the last run was for.
 
     """
@@ -150,7 +150,7 @@ def continuation(definition: Definition, standing: Standing, *, rows: str | None
     last = ledger.last_run()
     earlier = Invocation.recorded(last.command) if last else None
     invocation = definition.invocation.continuing(earlier)
-    # The --rows of a command after the run choose other things.
+    # The --rows of a command after the run have another meaning.
     chosen = rows or (earlier.one("rows") if earlier else None)
     fleet = _fleet(definition, ledger)
     counts = _counts(standing, fleet)

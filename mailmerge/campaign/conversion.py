@@ -1,4 +1,4 @@
-"""``mailmerge convert``: what another program made, written as a campaign folder. Nothing is overwritten."""
+"""``mailmerge convert``: another program's files, written as a campaign folder. Nothing is overwritten."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ class Conversion(Struct, frozen=True):
     folder: Path
     files: tuple[str, ...]
     changed: tuple[str, ...] = ()
-    """What is said in another way now."""
+    """What is written in another way now."""
     left: tuple[str, ...] = ()
     """What was not taken over, each with its reason."""
     adopted: tuple[str, ...] = ()
@@ -58,13 +58,13 @@ def convert_template(
     """Write a campaign file and bodies for a template of awdeorio's mailmerge; list and attachments stay.
 
     Args:
-        template: the template, as `find_template` gives it.
+        template: the template, as `find_template` returns it.
         out: the folder; default: the template's own.
-        server: its server configuration, where that is not beside it.
-        database: its list, where that is not beside it.
+        server: its server configuration, where that is not next to it.
+        database: its list, where that is not next to it.
 
     Raises:
-        CampaignFileError: there is a campaign, or a file cannot be read, or what it says not be translated.
+        CampaignFileError: the folder is a campaign, or a file cannot be read or translated.
         FileError: a file cannot be written.
 
     """
@@ -95,7 +95,7 @@ class Wanted(Struct, frozen=True):
     """What a campaign is made of besides its list."""
 
     design: Path | None = None
-    """A letter of Word, a draft or a design; None: a stock template takes its place."""
+    """A Word letter, a draft or a design; None: a stock template takes its place."""
     sender: str | None = None
     subject: str | None = None
     account: str | None = None
@@ -105,16 +105,16 @@ class Wanted(Struct, frozen=True):
 def convert_list(
     out: Path, recipients: RecipientList, reading: Mapping[str, object], wanted: Wanted
 ) -> Conversion:
-    """Write a campaign for a list that another program has sent to: whoever was sent to is not sent to again.
+    """Write a campaign for a list that another program has sent to: its sent rows are not sent again.
 
     Args:
         out: the folder.
         recipients: the list.
-        reading: what the list was told about how it is to be read.
-        wanted: the message, and what is known of its sending.
+        reading: the options by which the list was read.
+        wanted: the message, and what is known about its sending.
 
     Raises:
-        CampaignFileError: there is a campaign, or what is given cannot become one.
+        CampaignFileError: the folder is a campaign, or what is given cannot become one.
         FileError: a file cannot be written.
 
     """
@@ -155,7 +155,7 @@ def _skipped(status: SheetStatus) -> Iterator[str]:
     if status.columns:
         waiting = status.rows - status.skipped
         rows = plural(status.rows, "row")
-        yield f"still to be sent: {waiting:,} of {rows} (`where` in campaign.toml says which)"
+        yield f"still to be sent: {waiting:,} of {rows} (`where` in campaign.toml selects them)"
 
 
 def _rule(path: str, recipients: RecipientList) -> dict[str, Any]:
@@ -164,10 +164,10 @@ def _rule(path: str, recipients: RecipientList) -> dict[str, Any]:
 
 
 def write_new(folder: Path, files: Mapping[str, bytes]) -> None:
-    """Write files that are not there yet: all of them, or none.
+    """Write files that do not exist yet: all of them, or none.
 
     Raises:
-        CampaignFileError: one of them is there (C450).
+        CampaignFileError: one of them exists (C450).
         FileError: one cannot be written.
 
     """
@@ -177,10 +177,10 @@ def write_new(folder: Path, files: Mapping[str, bytes]) -> None:
 
 
 def refuse_overwriting(folder: Path, names: Iterable[str]) -> None:
-    """Refuse to write over a file, or a link.
+    """Refuse to overwrite a file, or a link.
 
     Raises:
-        CampaignFileError: one of them is there.
+        CampaignFileError: one of them exists.
 
     """
     for name in names:
@@ -193,7 +193,7 @@ def refuse_overwriting(folder: Path, names: Iterable[str]) -> None:
 
 
 def _bodies(taken: TakenOver) -> tuple[dict[str, bytes], dict[str, Any]]:
-    """Give the bodies as files, and the sections that name them."""
+    """Return the bodies as files, and the sections that name them."""
     tables = {key: dict(value) if isinstance(value, dict) else value for key, value in taken.tables.items()}
     tables["attach"] = [dict(rule) for rule in taken.tables.get("attach", ())]
     files: dict[str, bytes] = {}
@@ -204,7 +204,7 @@ def _bodies(taken: TakenOver) -> tuple[dict[str, bytes], dict[str, Any]]:
 
 
 def _move(tables: dict[str, Any], files: dict[str, bytes], taken: TakenOver, folder: Path) -> None:
-    """Name from another folder what stays where it is; what templates include and show has to come along."""
+    """Name from another folder what stays where it is; what templates include and show must be copied."""
     source = Path(tables["data"]["source"])
     tables["data"]["source"] = _from(folder, taken.folder / source)
     for rule in tables["attach"]:
@@ -224,10 +224,10 @@ def _move(tables: dict[str, Any], files: dict[str, bytes], taken: TakenOver, fol
 
 
 def _inside(taken: TakenOver, name: str) -> bytes | None:
-    """Read a file of the template's folder; None: it is not in there, and that is said."""
+    """Read a file of the template's folder; None: it is not there, which is reported."""
     path = taken.folder / name
     if not Path(os.path.realpath(path)).is_relative_to(os.path.realpath(taken.folder)):
-        taken.left.append(f"{name}: it is not in the folder of the template")
+        taken.left.append(f"{name}: it is not in the template's folder")
         return None
     try:
         return read_plain(path, _LARGEST)
@@ -244,7 +244,7 @@ def _from(folder: Path, path: Path) -> str:
 
 
 def _say_server(taken: TakenOver, tables: dict[str, Any], folder: Path, files: dict[str, bytes]) -> None:
-    """Write what signs in into ``.env``, which is no part of the campaign; no secret is in it."""
+    """Write the sign-in into ``.env``, which is not part of the campaign; no secret is in it."""
     server = taken.server
     assert server is not None
     if server.values["auth"] == "token":
@@ -256,7 +256,7 @@ def _say_server(taken: TakenOver, tables: dict[str, Any], folder: Path, files: d
     content = dotenv(server, tables["message"].get("from", ""))
     if os.path.lexists(folder / ".env"):
         names = ", ".join(line for line in content.splitlines() if not line.startswith("#"))
-        taken.left.append(f"the server of {server.origin}: there is an .env already; add to it: {names}")
+        taken.left.append(f"the server of {server.origin}: an .env already exists; add to it: {names}")
         return
     files[".env"] = content.encode()
     taken.changed.append(
@@ -266,7 +266,7 @@ def _say_server(taken: TakenOver, tables: dict[str, Any], folder: Path, files: d
 
 
 def dotenv(server: Server, sender: str) -> str:
-    """Write a server as variables of ``.env``."""
+    """Return a server as variables of ``.env``."""
     values = server.values
     lines = {"SMTP_SERVER": values["host"], "SMTP_PORT": str(values["port"]), "SMTP_TLS": values["tls"]}
     if "user" in values:

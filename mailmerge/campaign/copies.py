@@ -1,8 +1,8 @@
 """Copies of accepted messages in the user's own mail: what ``copy_to`` asks for.
 
 A copy is made after the server has accepted the message, never before, and nothing about it touches a row's
-state: where it fails that is said, and the next `send` makes the copies that are missing. The bytes are made
-from the plan once more, with the Message-ID and the Date that went out, so that nothing has to be kept while
+state: a failure is reported, and the next `send` makes the copies that are missing. The bytes are made from
+the plan once more, with the Message-ID and the Date that were sent, so that nothing has to be kept while
 messages are sent, and only one is in memory.
 
 Mail programs keep the Bcc field in the Sent folder, where nobody else sees it: so does a copy.
@@ -42,7 +42,7 @@ if TYPE_CHECKING:
 _AT_A_TIME = 50
 """Copies whose marks are written together."""
 _MOST_REFUSED = 3
-"""Messages that the server does not take before no more are tried."""
+"""How many messages the server may refuse before no more are tried."""
 SENT = rb"\Sent"
 
 
@@ -55,20 +55,20 @@ class CopyPlace(Struct, frozen=True):
     server: Place | None = None
     path: Path = Path()
     keeps_sent: bool = False
-    """The provider puts what it accepts there by itself: a copy is looked for before it is made."""
+    """The provider puts accepted messages there by itself: a copy is looked for before it is made."""
 
     def __str__(self) -> str:
         return f"{self.folder} at {self.server.host}" if self.server else str(self.path)
 
 
 def copy_place(definition: Definition, account: Account) -> CopyPlace | None:
-    """Say where the copies of a campaign's messages go; None: there are to be none.
+    """Return where the copies of a campaign's messages go; None: none are made.
 
     The campaign's own ``copy_to`` names a folder of the account's mailbox, or a file in the campaign's
     folder: it may have come from anybody. That of the account may name any file.
 
     Raises:
-        CampaignFileError: the account does not say where its mailbox is, or a path leads elsewhere.
+        CampaignFileError: the account does not name its mailbox, or a path leads elsewhere.
 
     """
     own = definition.file.send.copy_to
@@ -80,7 +80,7 @@ def copy_place(definition: Definition, account: Account) -> CopyPlace | None:
         server = mailbox_place(account)
         if server is None:
             raise CampaignFileError(
-                f"copy_to is {quoted(wanted)}, but nobody says which server has the mailbox",
+                f"copy_to is {quoted(wanted)}, but no server of the mailbox is named",
                 code="B840",
                 hint=f'write it into [accounts.{account.name}]: imap = "imap.example.org"',
             )
@@ -111,8 +111,8 @@ class Copies:
     Args:
         opened: the campaign, whose ledger has the marks.
         account: who sends, and whose mailbox it is.
-        ask_secret: asks a person for the mailbox's password; None: there is nobody.
-        stop: ends it after the copy in hand.
+        ask_secret: asks a person for the mailbox's password; None: nobody can be asked.
+        stop: ends it after the current copy.
         drafts: the run sends nothing, so it makes no copies either.
 
     Raises:
@@ -139,7 +139,7 @@ class Copies:
         self.place = None if drafts else copy_place(opened.definition, account)
 
     def announced(self, plan: Plan) -> Plan:
-        """Say in the plan where copies go, and how many are missing."""
+        """Return the plan with a note about where copies go, and how many are missing."""
         if self.place is None:
             return plan
         left = self._book.left()
@@ -153,7 +153,7 @@ class Copies:
         return self.place is not None and self._book.left() > self._impossible
 
     def make(self, reader: PlanReader, composer: Composer) -> Iterator[str]:
-        """Make the copies that are missing; give what a person should know, a sentence each.
+        """Make the missing copies; yield what a person should know, one sentence each.
 
         Raises:
             LedgerError: a mark cannot be written.
@@ -175,7 +175,7 @@ class Copies:
     def _failed(self, error: MailmergeError | OSError) -> str:
         words = error.message if isinstance(error, MailmergeError) else str(error)
         left = plural(self._book.left(), "copy is", "copies are")
-        return f"{left} missing at {self.place}: {words}; every row is as it was, and the next run makes them"
+        return f"{left} missing at {self.place}: {words}; no row is affected, and the next run makes them"
 
     def _open(self) -> AbstractContextManager[MailFolder]:
         place = self.place
@@ -204,7 +204,7 @@ class Copies:
         reader: PlanReader,
         composer: Composer,
     ) -> None:
-        """Make the copies of one batch: what is begun is on the disk before the first may be there."""
+        """Make the copies of one batch: that they are begun is on disk before the first may exist."""
         self._book.begin(one.attempt for one, _ in known)
         made: list[int] = []
         untouched = [one.attempt for one, _ in known if not one.begun]
@@ -226,7 +226,7 @@ class Copies:
                     except NotTakenError as error:
                         untouched.append(one.attempt)
                         self._refused.append(error)
-                        if len(self._refused) == _MOST_REFUSED:  # it is not about the message
+                        if len(self._refused) == _MOST_REFUSED:  # the message is not the reason
                             raise
                         continue
                 made.append(one.attempt)
@@ -235,14 +235,14 @@ class Copies:
 
 
 def _is_of(one: Uncopied, row: PlanRow | None) -> bool:
-    """Tell whether a row of the plan still makes the message that was sent."""
+    """Return whether a row of the plan still makes the message that was sent."""
     return row is not None and row.message is not None and row.frozen == one.frozen
 
 
 def _message(
     one: Uncopied, row: PlanRow, reader: PlanReader, composer: Composer, *, keyed: bool
 ) -> Message | None:
-    """Make the message as it went out once more; None: that is not possible any more."""
+    """Make the message once more as it was sent; None: that is not possible any more."""
     try:
         frozen = composer.planned(reader, row, keyed=keyed)
         return composer.thaw(frozen, message_id=one.message_id, date=one.date)

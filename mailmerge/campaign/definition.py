@@ -1,6 +1,6 @@
 """What a campaign is before anything is done with it: its file, its list, its folders and its variables.
 
-Every command works on a `Definition`; the facade `Campaign` is one of them with the commands around it.
+Every command works on a `Definition`; the facade `Campaign` adds the commands to one.
 """
 
 from __future__ import annotations
@@ -40,17 +40,17 @@ if TYPE_CHECKING:
 
 
 NO_MESSAGE: Mapping[str, object] = {"message.subject": "-", "message.text": "-\n"}
-"""Stands for the message where only the ledger is looked at."""
+"""Takes the message's place where only the ledger is read."""
 
 
 def is_whole(options: Mapping[str, object]) -> bool:
-    """Tell whether options describe a campaign that needs no file: list, subject and body."""
+    """Return whether options describe a campaign that needs no file: list, subject and body."""
     has_body = "message.text" in options or "message.html" in options
     return has_body and "data.source" in options and "message.subject" in options
 
 
 def named_alone(options: Mapping[str, object], environ: Mapping[str, str]) -> bool:
-    """Tell whether all that is known of a campaign is its name and its ledger: no folder of it is here.
+    """Return whether only the name and the ledger of a campaign are known: its folder is not here.
 
     Raises:
         CampaignFileError: its ledger is named, and nothing else.
@@ -61,7 +61,7 @@ def named_alone(options: Mapping[str, object], environ: Mapping[str, str]) -> bo
         return False
     if "name" not in options:
         raise CampaignFileError(
-            "which campaign? Its ledger is named, its name is not, and no campaign.toml is here",
+            "which campaign? The ledger is named, but not the campaign, and no campaign.toml is here",
             code="C407",
             hint="--name NAME, its name in the ledger; the command `fleet` lists those that workers have",
         )
@@ -69,9 +69,9 @@ def named_alone(options: Mapping[str, object], environ: Mapping[str, str]) -> bo
 
 
 def by_ledger(options: Mapping[str, object], environ: Mapping[str, str]) -> dict[str, object]:
-    """Give the options of a campaign of which only the name and the ledger are known; see `named_alone`.
+    """Return the options of a campaign of which only the name and the ledger are known; see `named_alone`.
 
-    It has a folder of its own for what little is kept here.
+    It has a folder of its own for the little that is kept here.
     """
     environment = Environment.read(Path(), environ)
     folder = folder_of_name(user_state_folder(environment), str(options["name"]))
@@ -79,10 +79,10 @@ def by_ledger(options: Mapping[str, object], environ: Mapping[str, str]) -> dict
 
 
 def ledger_of(file: CampaignFile, environment: Environment, invocation: Invocation) -> ServerPlace | None:
-    """Give the database that has a campaign's ledger; None: it is a file in its folder.
+    """Return the database that has a campaign's ledger; None: it is a file in its folder.
 
     Raises:
-        CampaignFileError: what names it is not known, or not to be trusted.
+        CampaignFileError: its name is not known, or its source is not to be trusted.
 
     """
     if not file.ledger:
@@ -133,7 +133,7 @@ class Definition(Struct, frozen=True):
 
     @property
     def named(self) -> frozenset[str]:
-        """The parameters that whoever runs the campaign has given, and its file has no say in."""
+        """The parameters that whoever runs the campaign has given, which override its file."""
         own = ("data_source",) if self.given_list is not None else ()
         return frozenset((*self.invocation.given, *own))
 
@@ -142,7 +142,7 @@ class Definition(Struct, frozen=True):
         """The file that the list is read from.
 
         Raises:
-            ListError: standard input, where it is to come from, gives none.
+            ListError: standard input, where it is to come from, is empty.
 
         """
         return self.piped.path if self.piped else self.file.data.source
@@ -154,7 +154,7 @@ class Definition(Struct, frozen=True):
         return PlanCache(workspace.cache, PlanOwner(str(workspace.folder.resolve()), self.name))
 
     def shown(self, path: Path) -> str:
-        """Name a list in messages."""
+        """Return a list's name for messages."""
         return SHOWN if is_piped(path) else str(path)
 
     def open_list(self, copy: Path | None = None) -> RecipientList:
@@ -220,7 +220,7 @@ class Definition(Struct, frozen=True):
         )
 
     def _identifier(self, recipients: RecipientList) -> Callable[[Recipient], str | None]:
-        """Make what tells the keys of a list's rows; its templates are compiled when it is first asked."""
+        """Return a function from a row to its key; the templates are compiled at the first call."""
         if self.file.data.group_by is None and self.file.data.key is not None:
             return lambda recipient: recipient.key
         composers: list[Composer] = []
@@ -241,7 +241,7 @@ class Definition(Struct, frozen=True):
         return identify
 
     def identities(self, path: Path) -> Iterator[str]:
-        """Tell who the rows of a list are that has the columns of the campaign's own."""
+        """Yield the keys of the rows of a list that has the columns of the campaign's own."""
         data = self.file.data
         recipients = open_list(path, key=data.key, types=data.types, defaults=data.defaults)
         composer = self.composer(recipients) if data.key is None or data.group_by else None
@@ -252,7 +252,7 @@ class Definition(Struct, frozen=True):
                 yield identity(composer.render(recipient)) if composer else recipient.key or ""
 
     def file_for(self, recipients: RecipientList) -> CampaignFile:
-        """Give the campaign file; where it does not say whom to write to, to the addresses of the list."""
+        """Return the campaign file; if it does not set `to`, with the list's addresses as recipients."""
         message = self.file.message
         unsaid = message.to == MessageOptions.options["to"].default
         if not unsaid or "email" in recipients.columns.names or not recipients.addresses:
@@ -261,7 +261,7 @@ class Definition(Struct, frozen=True):
         return replace(self.file, message=replace(message, to=(to,)))
 
     def account_of_sender(self) -> Account | None:
-        """Give the account, if that alone says who sends; None: the campaign does, or nobody."""
+        """Return the account, if the sender comes from it; None: the campaign sets it, or nobody does."""
         from mailmerge.config.accounts import resolve_account
 
         if self.file.message.from_ is not None or self.given_account is not None:
@@ -287,7 +287,7 @@ class Definition(Struct, frozen=True):
 
 
 def by_name(file: CampaignFile, out: Path | None) -> Invocation:
-    """Name a campaign that was handed over as an object: its messages may be more than a file can say."""
+    """Return how to name a campaign that was given as an object: a file may not be able to express it."""
     if file.path is not None:
         place = file.folder if file.path.name == FILE_NAME else file.path
         return Invocation.programmed(place, {"name": file.name}, out=out)

@@ -1,8 +1,8 @@
 """``mailmerge drafts``: the messages go to the Drafts folder of the account's mailbox, for a person to send.
 
-It is a run like any other, with another way out. An intent is durable before a message can be in the folder,
-and an outcome after: ``drafted``. A hand-over without an answer is looked up by its Message-ID in the next
-run: it is drafted if it is there, and stays in doubt if not, because a person may have sent it since.
+It is a run like any other, with another destination. An intent is durable before a message can be in the
+folder, and an outcome after: ``drafted``. A hand-over without an answer is looked up by its Message-ID in the
+next run: it is drafted if it is there, and stays in doubt if not, because a person may have sent it since.
 """
 
 from __future__ import annotations
@@ -41,16 +41,16 @@ _LOOK_AGAIN = 0.5
 
 
 def drafts_place(account: Account) -> Place:
-    """Say which server has the Drafts folder.
+    """Return which server has the Drafts folder.
 
     Raises:
-        CampaignFileError: nobody has said it.
+        CampaignFileError: none is configured.
 
     """
     place = mailbox_place(account)
     if place is None:
         raise CampaignFileError(
-            "nobody says which server has the mailbox for drafts",
+            "no server is named that has the mailbox for drafts",
             code="B840",
             hint=f'write it into [accounts.{account.name}]: imap = "imap.example.org"',
         )
@@ -58,10 +58,10 @@ def drafts_place(account: Account) -> Place:
 
 
 def way_of(account: Account, *, drafts: bool) -> str:
-    """Say where the messages of a run go, and as whom.
+    """Return where the messages of a run go, and as which user.
 
     Raises:
-        CampaignFileError: they are to be drafts, and nobody has said where the mailbox is.
+        CampaignFileError: they are to be drafts, and no mailbox is configured.
 
     """
     if drafts:
@@ -75,14 +75,14 @@ class Drafter:
     Args:
         definition: the campaign.
         account: whose mailbox it is.
-        ledger: takes intents and outcomes.
+        ledger: records intents and outcomes.
         clock: the time, and how to wait.
-        stop: ends the run after the message in hand.
-        observe: is told of every step.
-        ask_secret: asks a person for the mailbox's password; None: there is nobody.
+        stop: ends the run after the current message.
+        observe: called at every step.
+        ask_secret: asks a person for the mailbox's password; None: nobody can be asked.
 
     Raises:
-        CampaignFileError: nobody has said where the mailbox is.
+        CampaignFileError: no mailbox is configured.
 
     """
 
@@ -113,9 +113,9 @@ class Drafter:
         """Put the messages there, each durably recorded before and after.
 
         Args:
-            jobs: gives the messages.
-            unwanted: says of a message whose turn has come that it is not to go out after all.
-            held_until: says until when nothing may be offered at most; 0: it may be now.
+            jobs: the messages.
+            unwanted: returns whether a message whose turn has come must not be sent after all.
+            held_until: returns until when at most nothing may be offered; 0: it may be now.
 
         Raises:
             LedgerError: the ledger cannot be written.
@@ -142,7 +142,7 @@ class Drafter:
         return replace(end, counts=self._tally.counts)
 
     def _look_up(self, folder: MailFolder, doubtful: Iterable[tuple[str, str]]) -> None:
-        """Find out about messages of an earlier run that got no answer."""
+        """Look up messages of an earlier run that got no answer."""
         found = [key for key, message_id in doubtful if folder.contains(message_id)]
         if found:
             self._ledger.found_drafts(found)

@@ -1,4 +1,4 @@
-"""Reads the folder of a campaign: one of ours, or one of another program as it is."""
+"""Reads the folder of a campaign: one of ours, or one of another program, unchanged."""
 
 from __future__ import annotations
 
@@ -31,14 +31,14 @@ def read_folder(
     """Read a campaign from its folder, its ``.toml`` file, or a template of awdeorio's mailmerge.
 
     Args:
-        path: what was named.
+        path: the folder or file.
         options: values by name.
-        settings: ``section.key=value`` texts.
+        settings: strings ``section.key=value``.
         environ: the environment variables.
         command: the command that a person typed; empty: a program asks.
 
     Returns:
-        The campaign, its variables, and the account that a server configuration beside a template describes;
+        The campaign, its variables, and the account that a server configuration next to a template describes;
         None: there is none, or whoever runs it has named another.
 
     Raises:
@@ -70,15 +70,15 @@ def foreign_template(path: Path) -> Path | None:
 
 
 def document_of(taken: TakenOver) -> Document:
-    """Give what was taken over as the document of a campaign file, with the places in its files."""
+    """Return what was taken over as the document of a campaign file, with the places in its files."""
     return Document(taken.origin, taken.folder, taken.tables, TomlPlaces(taken.places, taken.places))
 
 
 def sent_by(definition: Definition, server: Server) -> Definition:
-    """Give a campaign that is sent by the server that whoever runs it has named; an account counts before it.
+    """Return the campaign, sent by the server that whoever runs it has named; an account takes precedence.
 
     Raises:
-        CampaignFileError: what is said of the server is not valid.
+        CampaignFileError: the server's settings are not valid.
 
     """
     account = _account(server, definition.file, definition.environment)

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 
 class CampaignOptions(TypedDict, total=False):
-    """The keyword arguments of `Campaign.from_rows` and `Campaign.from_dataframe`; None is not said."""
+    """The keyword arguments of `Campaign.from_rows` and `Campaign.from_dataframe`; None means not given."""
 
     subject: Required[str]
     """Template of the subject line."""
@@ -53,11 +53,11 @@ class CampaignOptions(TypedDict, total=False):
     attach: Paths | None
     """Files for every row; templates of paths."""
     key: str | None
-    """The column that tells who a row is; default: the address."""
+    """The column that identifies a row; default: the address."""
     where: str | None
     """Only rows for which this Jinja expression is true."""
     group_by: str | None
-    """One message for all rows for which this Jinja expression comes to the same, such as a column."""
+    """One message for all rows with the same value of this Jinja expression, such as a column."""
     duplicates: Duplicates | None
     """Rows that repeat an address; default: ``first``, with *group_by* ``allow``."""
     suppress: Paths | None
@@ -100,7 +100,7 @@ _NAMES: Final = {
     "suppress": "data.suppress",
     "rate": "send.rate",
 }
-"""What each of them is called in a campaign file."""
+"""The name of each of them in a campaign file."""
 
 
 def define(make_list: Callable[..., RecipientList], shown: str, given: CampaignOptions) -> Definition:
@@ -108,14 +108,14 @@ def define(make_list: Callable[..., RecipientList], shown: str, given: CampaignO
 
     Args:
         make_list: makes the list, with *key*, *types* and *defaults* of its columns.
-        shown: what messages call it.
-        given: what the program said.
+        shown: its name in messages.
+        given: the program's arguments.
 
     Raises:
         TypeError: an argument is not known.
         ValueError: neither *name* nor *state* is given.
         CampaignFileError: with every problem in the values.
-        ListError: the list cannot be one.
+        ListError: the list cannot be read.
 
     """
     unknown = [name for name in given if name not in CampaignOptions.__annotations__]
@@ -130,7 +130,7 @@ def define(make_list: Callable[..., RecipientList], shown: str, given: CampaignO
     values |= {option: _plain(given.get(argument)) for argument, option in _NAMES.items()}
     for body in ("message.text", "message.html"):
         if isinstance(template := values[body], str):
-            # A text with a line break is the template itself, not the name of its file.
+            # A string with a line break is the template itself, not the name of its file.
             values[body] = template.rstrip("\n") + "\n"
     if isinstance(account, str):
         values["account"] = account
@@ -140,7 +140,7 @@ def define(make_list: Callable[..., RecipientList], shown: str, given: CampaignO
     place = Path(state) if state else folder_of_name(user_state, file.name)
     cache = place / "cache" if state else user_cache_folder(environment)
     workspace = Workspace(place, Path(given.get("out") or place / "out"), user_state, cache)
-    # A command line can look at what has happened, beside a list that need not be there; it cannot send.
+    # A command line can show what has happened, even if the list does not exist; it cannot send.
     named = {"data.source": place / shown, "name": file.name}
     invocation = replace(Invocation.programmed(None, named, out=given.get("out")), unsaid=True)
     return Definition(
@@ -155,7 +155,7 @@ def define(make_list: Callable[..., RecipientList], shown: str, given: CampaignO
 
 
 def _plain(value: Any) -> Any:
-    """Give the value that a campaign file could have: texts for paths, lists for sequences."""
+    """Return the value that a campaign file could have: strings for paths, lists for sequences."""
     if isinstance(value, os.PathLike):
         return os.fspath(value)
     if isinstance(value, Sequence) and not isinstance(value, str):

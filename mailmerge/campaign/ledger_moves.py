@@ -1,8 +1,8 @@
 """A campaign has one ledger: where another one is named than this machine knows, nothing is done.
 
-`move` takes it from one to the other, and seals the old one, so that nobody goes on with that by mistake. The
-old one is sealed first: whatever ends the move in between, no two ledgers ever go on at the same time, and
-the same command finishes it.
+`move` copies it from one to the other, and seals the old one, so that nobody continues with that by mistake.
+The old one is sealed first: whatever ends the move in between, two ledgers are never in use at the same time,
+and the same command finishes it.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ def refuse_elsewhere(definition: Definition, ledger: LedgerReader | None, regist
 
 
 def refuse_home_elsewhere(definition: Definition, registry: CampaignRegistry) -> bool:
-    """Refuse a ledger where this machine knows the campaign in another one; tell whether it knows any.
+    """Refuse a ledger if this machine knows the campaign in another one; return whether it knows any.
 
     Raises:
         LedgerError: it knows another one.
@@ -62,7 +62,7 @@ def refuse_home_elsewhere(definition: Definition, registry: CampaignRegistry) ->
 
 
 def refuse_before_opening(definition: Definition, registry: CampaignRegistry) -> None:
-    """Do the same before a ledger that is not there yet would be made.
+    """Do the same before a ledger that does not exist yet would be made.
 
     Raises:
         LedgerError: the campaign has another one.
@@ -88,7 +88,7 @@ def refuse_shared_name(definition: Definition, ledger: LedgerReader, registry: C
         return
     if others := registry.other_homes(folder, name, ledger.known_as):
         here = suggested(definition.invocation, "ledger move")
-        hint = f"give this one another `name`; to go on here, and no longer there: {here}"
+        hint = f"give this one another `name`; to continue here, and no longer there: {here}"
         if not definition.invocation.typed:
             hint = "give this one another name, or use the method `move_ledger`"
         raise LedgerError(
@@ -99,7 +99,7 @@ def refuse_shared_name(definition: Definition, ledger: LedgerReader, registry: C
 
 
 def forget_lost(definition: Definition, registry: CampaignRegistry) -> bool:
-    """Forget a campaign's ledger on a server that does not answer; tell whether that was so.
+    """Forget a campaign's ledger on a server that does not answer; return whether that was the case.
 
     Raises:
         LedgerError: the campaign has another ledger, as far as this machine knows.
@@ -124,10 +124,10 @@ def note_home(definition: Definition, ledger: LedgerReader, registry: CampaignRe
 def source_of(
     definition: Definition, registry: CampaignRegistry, others: Iterable[ServerPlace]
 ) -> LedgerPlace | None:
-    """Give the ledger that a campaign is to be taken from; None: it is not known in any other one.
+    """Return the ledger that a campaign is to be moved from; None: it is not known in any other one.
 
     Raises:
-        LedgerError: it is on a server that nobody names.
+        LedgerError: it is on a server that is not configured.
 
     """
     home = registry.home(definition.workspace.folder, definition.name)
@@ -148,7 +148,7 @@ def source_of(
 
 
 def _unfinished(definition: Definition, others: Iterable[ServerPlace]) -> ServerPlace | None:
-    """Give the server for which a move has sealed the file in the folder, and did not come to its end."""
+    """Return the server for which an unfinished move has sealed the file in the folder."""
     with _looking(definition.ledger_place, definition.name) as file:
         moved_to = "" if file is None else file.moved_to
     if not moved_to:
@@ -163,23 +163,23 @@ def _nowhere(shown: str) -> LedgerError:
     return LedgerError(
         f"the campaign's ledger is {shown}, which no [ledgers.NAME] of your config.toml names",
         code="L714",
-        hint="write it there, with its url, then run the same command again",
+        hint="add it there, with its url, then run the same command again",
     )
 
 
 def move(definition: Definition, source: LedgerPlace, registry: CampaignRegistry) -> None:
-    """Take a campaign from another ledger into the one that is named now, and seal the other one.
+    """Move a campaign from another ledger into the one that is named now, and seal the other one.
 
     Raises:
-        LedgerError: it could not be taken as it is; the old one is as it was.
-        InUseError: another process, or a fleet, works on it.
+        LedgerError: it could not be copied unchanged; the old one is unchanged.
+        InUseError: another process, or a fleet, is working on it.
 
     """
     name, target = definition.name, definition.ledger_place
     with source.lock(name) as lock, _source(definition, source, lock) as old:
         if old is None:
             return
-        old.refuse_while_fleet()  # its workers would go on beside whoever has the campaign then
+        old.refuse_while_fleet()  # otherwise its workers would keep sending next to the new ledger
         old.repair()
         registry.refuse_older(old, source.known_as)
         if old.moved_to and old.moved_to != str(target):
@@ -196,7 +196,7 @@ def move(definition: Definition, source: LedgerPlace, registry: CampaignRegistry
 
 
 def _transfer(old: Ledger, target: LedgerPlace) -> None:
-    """Write a campaign into another ledger; open the old one again only where it surely did not arrive."""
+    """Write a campaign into another ledger; reopen the old one only if it certainly did not arrive."""
     with target.database_to_fill() as empty:
         try:
             old.transfer_to(empty)
@@ -209,12 +209,12 @@ def _transfer(old: Ledger, target: LedgerPlace) -> None:
             raise LedgerError(
                 f"{error.message}; whether the campaign has arrived there is not known",
                 code=error.code,
-                hint="nobody goes on with it until the same command has finished the move",
+                hint="it cannot be continued until the same command has finished the move",
             ) from error
 
 
 def _has(place: LedgerPlace, old: Ledger) -> bool:
-    """Tell whether a ledger may have this very campaign, under whatever name, to go on with."""
+    """Return whether a ledger may have this very campaign, under whatever name, to be continued."""
     try:
         with _looking(place, old.campaign) as found:
             return found is not None and found.secret == old.secret and not found.moved_to
@@ -224,7 +224,7 @@ def _has(place: LedgerPlace, old: Ledger) -> bool:
 
 @contextlib.contextmanager
 def _source(definition: Definition, source: LedgerPlace, lock: object) -> Iterator[Ledger | None]:
-    """Open the ledger that a campaign is taken from; None: it never arrived there."""
+    """Open the ledger that a campaign is moved from; None: it never arrived there."""
     name, target = definition.name, definition.ledger_place
     try:
         old = source.open_for_writing(name, create=False, lock=lock)
@@ -244,7 +244,7 @@ def _source(definition: Definition, source: LedgerPlace, lock: object) -> Iterat
 
 
 def _is_there(old: Ledger, target: LedgerPlace) -> bool:
-    """Tell whether an earlier move, which was stopped, has written the campaign.
+    """Return whether an earlier move, which was stopped, has written the campaign.
 
     Raises:
         LedgerError: another campaign of this name is there, or an older copy of this one.
@@ -282,7 +282,7 @@ def _known_as(place: LedgerPlace) -> object:
 
 def _elsewhere(definition: Definition, shown: str) -> LedgerError:
     take = suggested(definition.invocation, "ledger move")
-    hint = f"name that one, or take the campaign from there to the one that is named now: {take}"
+    hint = f"name that one, or move the campaign from there to the one that is named now: {take}"
     if not definition.invocation.typed:
         hint = "name that one, or use the method `move_ledger`"
     return LedgerError(

@@ -1,4 +1,4 @@
-"""Setting an account up: find it, reach its server, sign in, keep the secret, write it down.
+"""Setting up an account: find it, reach its server, sign in, store the secret, save the account.
 
 Each step is a call of its own, so that a terminal, a window or a script can show and ask what it likes.
 """
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 
 class Choice(Struct, frozen=True):
-    """Who wants to sign in, as far as one word tells."""
+    """Who wants to sign in, as far as one word can tell."""
 
     name: str
     """What the account is or will be called."""
@@ -36,11 +36,11 @@ class Choice(Struct, frozen=True):
     """It is in the user's configuration."""
     provider: Provider | None
     address: Address | None
-    """Empty where the word was no address."""
+    """Empty if the word was not an address."""
 
 
 def choose(word: str, environment: Environment) -> Choice:
-    """Say what *word* means: an account of the user's, a provider, or an address at one or of an account.
+    """Return what *word* means: an account of the user's, a provider, or an address at one or of an account.
 
     Raises:
         CampaignFileError: it is none of these.
@@ -64,7 +64,7 @@ def choose(word: str, environment: Environment) -> Choice:
 
 
 def accounts_of(address: str, environment: Environment) -> str | None:
-    """Give the first account of the user's own that sends as *address*; None: there is none.
+    """Return the first of the user's own accounts that sends as *address*; None: there is none.
 
     Raises:
         CampaignFileError: the configuration cannot be read.
@@ -74,7 +74,7 @@ def accounts_of(address: str, environment: Environment) -> str | None:
         try:
             account = resolve_account(name, environment=environment)
         except CampaignFileError:
-            continue  # a wrong account is told to whoever names it
+            continue  # a wrong account is reported to whoever names it
         own = {(account.user or "").lower(), str(account.from_.address).lower() if account.from_ else ""}
         if address.lower() in own:
             return name
@@ -93,7 +93,7 @@ class Login:
 
     Args:
         account: as far as it is known.
-        environment: the environment; a campaign's ``.env`` has no part in it.
+        environment: the environment, without a campaign's ``.env``.
 
     """
 
@@ -104,7 +104,7 @@ class Login:
         self._tokens = token_source(account, environment)
 
     def reach(self) -> tuple[str, ...]:
-        """Connect and secure the connection, without signing in; say each step in words.
+        """Connect and secure the connection, without signing in; return a sentence for each step.
 
         Raises:
             SessionError: the server cannot be reached, or the connection is not private.
@@ -125,7 +125,7 @@ class Login:
         """Sign in once, and hand nothing over.
 
         Raises:
-            AuthError: the server does not take it.
+            AuthError: the server does not accept it.
             SessionError: the connection ended.
 
         """
@@ -140,54 +140,54 @@ class Login:
         """Sign in once with a token, and hand nothing over.
 
         Raises:
-            AuthError: the server does not take it.
+            AuthError: the server does not accept it.
             SessionError: the connection ended.
 
         """
         self.try_password(tokens.access)
 
     def client_secret(self) -> str:
-        """Give the application's secret: what the account's command prints, else what is kept."""
+        """Return the application's secret: what the account's command prints, else what is stored."""
         return self._tokens.client_secret()
 
     def keep_password(self, password: str, *, in_file: bool) -> str:
-        """Keep it; say in words where it is.
+        """Store it; return where, in words.
 
         Raises:
-            AuthError: no keyring takes it, and *in_file* is not set.
+            AuthError: no keyring accepts it, and *in_file* is not set.
             FileError: the file cannot be written.
 
         """
         return self._store.keep(*entry_of(self.account), password, in_file=in_file)
 
     def client(self, client_secret: str = "") -> OAuthClient:
-        """Give what asks the provider for tokens.
+        """Return the client that asks the provider for tokens.
 
         Raises:
-            CampaignFileError: the optional packages are not installed, or nothing says where to ask.
-            SessionError: the issuer does not say where.
+            CampaignFileError: the optional packages are not installed, or no token endpoint is known.
+            SessionError: the issuer does not publish one.
 
         """
         return client_of(self.account, client_secret)
 
     def keep_tokens(self, tokens: Tokens, client_secret: str, *, in_file: bool) -> str:
-        """Keep what the sign-in gave; say in words where it is.
+        """Store what the sign-in returned; return where, in words.
 
         Raises:
-            AuthError: no keyring takes it, and *in_file* is not set; or it cannot be renewed.
+            AuthError: no keyring accepts it, and *in_file* is not set; or it cannot be renewed.
             FileError: a file cannot be written.
 
         """
         if not tokens.refresh and self.account.grant == "person" and self.account.service_account is None:
             raise AuthError(
-                "the provider gave a token that ends soon, and none to renew it with",
+                "the provider issued a token that expires soon, and none to renew it with",
                 code="S663",
                 hint="Does the registration allow offline access (scope offline_access)?",
             )
         return self._tokens.begin(Registration(client_secret), tokens, in_file=in_file)
 
     def forget(self) -> list[str]:
-        """Remove what is kept for the account; say in words where it was.
+        """Remove what is stored for the account; return where it was, in words.
 
         Raises:
             FileError: a file cannot be removed.

@@ -1,7 +1,7 @@
 """Opening a campaign: locks, ledger, registry, list copy and account usage, taken in one order.
 
-Whatever a command does, it goes through here: a ledger is never written without its lock, never trusted
-before it was compared with what this machine knows of it, and never left in the middle of a hand-over.
+Every command comes through here: a ledger is never written without its lock, never trusted before it was
+compared with what this machine knows about it, and never left in the middle of a hand-over.
 """
 
 from __future__ import annotations
@@ -58,17 +58,17 @@ class Access(enum.Enum):
     """What a command is going to do to the campaign's ledger."""
 
     SEND = enum.auto()
-    """Write to it, made now if there is none; messages go to a server."""
+    """Write to it, made now if necessary; messages go to a server."""
     FLEET = enum.auto()
     """The same for a fleet, which may be sending it already."""
     TRIAL = enum.auto()
-    """The same for messages to oneself, which move no row: a fleet may be sending it meanwhile."""
+    """The same for messages to oneself, which change no row: a fleet may be sending it meanwhile."""
     DECIDE = enum.auto()
-    """Write a person's decision into it; there must be one."""
+    """Write a person's decision into it; it must exist."""
     COPY = enum.auto()
-    """Write to a copy that is thrown away: what would happen from here on."""
+    """Write to a copy that is discarded: what would happen from here on."""
     EMPTY = enum.auto()
-    """Write to an empty one that is thrown away: what would happen from the start."""
+    """Write to an empty one that is discarded: what would happen from the start."""
 
 
 RESCUED = "rescued"
@@ -86,7 +86,7 @@ class OpenCampaign:
         self.registry: CampaignRegistry | None = None
         """None where nothing will be handed over for real, as with `usage`."""
         self.looks_ahead = False
-        """Whether what would happen from here on is to be seen: a dry run, or a check."""
+        """Whether this only shows what would happen from here on: a dry run, or a check."""
         self.usage: AccountUsage | None = None
 
     def open_list(self) -> RecipientList:
@@ -96,7 +96,7 @@ class OpenCampaign:
             ListError: it cannot be read, or changed while it was copied.
 
         """
-        recipients = self.definition.open_list()  # says in its own words what is wrong, before any copy
+        recipients = self.definition.open_list()  # reports what is wrong, before any copy is made
         if self.ledger.throwaway or self.definition.given_list is not None:
             return recipients
         workspace = self.definition.workspace
@@ -107,7 +107,7 @@ class OpenCampaign:
     def plan(
         self, planning: Planning, progress: Callable[[int], None] | None = None, jobs: Jobs = 1
     ) -> OpenPlan:
-        """Give the campaign's plan, open until the campaign is closed; *jobs* processes make it.
+        """Return the campaign's plan, open until the campaign is closed; *jobs* processes make it.
 
         Raises:
             ListError: the list cannot be read to its end.
@@ -117,34 +117,34 @@ class OpenCampaign:
         return self.find_plan(planning) or planning.make(self._stack, progress, jobs)
 
     def find_plan(self, planning: Planning) -> OpenPlan | None:
-        """Give the campaign's plan if there is one that still holds, open until the campaign is closed."""
+        """Return the campaign's plan if one exists and is valid, open until the campaign is closed."""
         return planning.find(self._stack)
 
     def reopen(self, kept: KeptPlan) -> OpenPlan:
-        """Give a plan that was made earlier, whatever has changed since, open until the campaign is closed.
+        """Return a plan that was made earlier, whatever has changed since, open until the campaign is closed.
 
         Raises:
-            PlanDamaged: it is not there any more.
+            PlanDamaged: it no longer exists.
 
         """
         return reopen(kept, self._stack)
 
     def list_of(self, planned: OpenPlan) -> RecipientList:
-        """Give the list as it was when it was planned."""
+        """Return the list as it was when it was planned."""
         recipients = list_of(planned)
         if recipients is None:
             return self.open_list()
-        if not self.ledger.throwaway:  # copies are of a list that another plan was made of
+        if not self.ledger.throwaway:  # copies belong to other plans' lists
             self.definition.workspace.clear_snapshots(keep=None)
         return recipients
 
     def quota(self, account: Account) -> AccountQuota | None:
-        """Give the account's limits and what it has used of them; None: nothing is counted here."""
+        """Return the account's limits and how much of them is used; None: nothing is counted here."""
         limits = (account.quota,) if account.quota else ()
         return self.usage.quota(account_key(account), limits, self._clock) if self.usage else None
 
     def lock_account(self, account: Account, *, wait: LockWait = NO_WAIT) -> None:
-        """Take the account until the campaign is closed: there is one session of ours at most.
+        """Lock the account until the campaign is closed: we open one session at most.
 
         Raises:
             InUseError: another process sends with it, for longer than *wait*.
@@ -157,10 +157,10 @@ class OpenCampaign:
             self.usage.guard(lock)
 
     def refuse_without_room(self, rows: int) -> None:
-        """Make sure that the ledger has room for what happens to so many rows.
+        """Make sure that the ledger has room for what happens to this many rows.
 
         Raises:
-            FileError: the disk has not.
+            FileError: the disk has too little.
 
         """
         path = self.ledger.path
@@ -173,13 +173,13 @@ class OpenCampaign:
             )
 
     def note_mark(self, handed_over: int) -> None:
-        """Remember outside of the ledger how far it has got: that an older copy shows, and who has what."""
+        """Remember outside of the ledger how far it has got, so that an older copy is noticed."""
         if self.registry is not None:
             self.registry.note(self.ledger, handed_over)
             self.registry.messages.note(self.ledger)
 
     def note_messages(self, *, ended: bool) -> LedgerError | None:
-        """Remember which messages went out, before the first and after the last; return why it failed."""
+        """Remember which messages were sent, before the first and after the last; return why it failed."""
         if self.registry is None:
             return None
         try:
@@ -193,18 +193,18 @@ class OpenCampaign:
         return None
 
     def rescued(self, error: LedgerError) -> LedgerError:
-        """Keep what a ledger knew whose file was deleted or replaced; return the *error* that says where."""
+        """Keep the contents of a ledger whose file was deleted or replaced; add a hint to the *error*."""
         now = self._clock.now().astimezone()
         kept = self.definition.workspace.user_state / RESCUED / f"ledger-{now:%Y%m%d-%H%M%S}.db"
         try:
             self.ledger.copy_to(kept)
         except LedgerError:
             return error
-        hint = f"what it knew is kept: put a copy of {kept} in its place, then run the same command again"
+        hint = f"its contents are kept: put a copy of {kept} in its place, then run the same command again"
         return LedgerError(error.message, code=error.code, hint=hint)
 
     def forget_messages(self) -> None:
-        """Forget outside of the ledger how far it had got, and which messages went out.
+        """Forget outside of the ledger how far it had got, and which messages were sent.
 
         Raises:
             LedgerError: that cannot be written.
@@ -221,7 +221,7 @@ class OpenCampaign:
 
     @contextlib.contextmanager
     def other_messages(self) -> Iterator[OtherMessages | None]:
-        """Open what other campaigns of this user have sent; None: nothing that is known here.
+        """Open what other campaigns of this user have sent; None: nothing is known here.
 
         Raises:
             LedgerError: that cannot be read.
@@ -251,7 +251,7 @@ def open_run(
         definition: which campaign.
         access: what is going to be done to its ledger.
         clock: gives the times that are recorded.
-        wait: how to wait for another process that works on the campaign.
+        wait: how to wait for another process that is working on the campaign.
 
     Raises:
         LedgerError: it is missing, older than it should be, damaged, or cannot be written.
@@ -275,7 +275,7 @@ def open_run(
         _refuse_undecided(definition, access)
         lock = None
         if access is not Access.TRIAL or not definition.ledger_place.has_fleet(definition.name):
-            # Else its lock is that of whoever follows the workers, and they look after it.
+            # Otherwise the process that follows the workers has the lock, and looks after it.
             lock = stack.enter_context(definition.ledger_place.lock(definition.name, wait))
         opened = (_for_sending if sends else _for_deciding)(definition, clock, stack, lock)
         if access is Access.SEND:
@@ -294,22 +294,22 @@ def _scratch(place: LedgerPlace | None, name: str, clock: Clock) -> Ledger:
 
 
 def _refuse_undecided(definition: Definition, access: Access) -> None:
-    """Refuse to decide about the rows of a ledger that is not there."""
+    """Refuse to decide about the rows of a ledger that does not exist."""
     place = definition.ledger_place
     if access is Access.DECIDE and not place.exists():
         compare(definition, None)
         raise LedgerError(
-            f"there is no ledger at {place}", code="L705", hint="nothing has been sent from here yet"
+            f"no ledger was found at {place}", code="L705", hint="nothing has been sent from here yet"
         )
 
 
 def registry_path(definition: Definition) -> Path:
-    """Give the database in which this machine keeps what it knows beside the ledgers."""
+    """Return the database in which this machine keeps what it knows about ledgers."""
     return definition.workspace.user_state / "campaigns.db"
 
 
 def compare(definition: Definition, ledger: LedgerReader | None, *, alone: bool = True) -> None:
-    """Compare a ledger with what this machine knows of it, as everybody does who is going to believe it.
+    """Compare a ledger with what this machine knows about it, before it is trusted.
 
     Args:
         definition: the campaign.
@@ -343,8 +343,8 @@ def _compared(
         invocation = definition.invocation
         if invocation.typed:
             new = "give this one another `name`"
-            begin = f"to begin anew here, with the whole list: {suggested(invocation, 'ledger forget')}"
-            here = f"to go on here, and no longer there: {suggested(invocation, 'ledger move')}"
+            begin = f"to start over here, with the whole list: {suggested(invocation, 'ledger forget')}"
+            here = f"to continue here, and no longer there: {suggested(invocation, 'ledger move')}"
             hint = f"{new}; {begin}; {here}"
         else:
             hint = "give this one another name, or use its method `move_ledger` or `forget_ledger`"
@@ -352,7 +352,7 @@ def _compared(
 
 
 def is_foreign(definition: Definition, ledger: LedgerReader) -> bool:
-    """Tell whether a ledger came with the folder: messages were handed over, and none of them from here."""
+    """Return whether a ledger came with the folder: messages were handed over, and none of them from here."""
     if not ledger.handed_over:
         return False
     path = registry_path(definition)
@@ -391,14 +391,14 @@ def _for_deciding(definition: Definition, clock: Clock, stack: ExitStack, lock: 
 
 @contextlib.contextmanager
 def open_beside(definition: Definition, *, clock: Clock | None = None) -> Iterator[OpenCampaign]:
-    """Open a campaign to write down what the mailbox tells of it, also while a run is sending.
+    """Open a campaign to record what the mailbox reports about it, also while a run is sending.
 
-    What a dead run was handing over is in doubt, as everybody finds who opens the ledger; a run that lives
-    keeps its rows. Only where the ledger's tables have to be changed first, nobody else may have it open.
+    What a dead run was handing over is in doubt for everybody who opens the ledger; a live run keeps its
+    rows. Only where the ledger's tables have to be changed first, nobody else may have it open.
 
     Raises:
-        LedgerError: there is none, or it cannot be read or written.
-        InUseError: it has to be brought up to date, and another process works on the campaign.
+        LedgerError: it does not exist, or cannot be read or written.
+        InUseError: it has to be brought up to date, and another process is working on the campaign.
 
     """
     clock = clock or SystemClock()
@@ -423,7 +423,7 @@ def open_beside(definition: Definition, *, clock: Clock | None = None) -> Iterat
 
 
 def _existing(definition: Definition, clock: Clock, lock: object) -> Ledger:
-    """Open a ledger that must be there, for writing, under its *lock*."""
+    """Open a ledger that must exist, for writing, under its *lock*."""
     try:
         return definition.ledger_place.open_for_writing(
             definition.name, create=False, now=clock.now, lock=lock
@@ -435,7 +435,7 @@ def _existing(definition: Definition, clock: Clock, lock: object) -> Ledger:
 
 
 def _is_ledger_of(path: Path, ledger: Ledger) -> bool:
-    """Tell whether a copy of a ledger has a campaign; one that cannot be read has."""
+    """Return whether a copy of a ledger has a campaign; True for one that cannot be read."""
     try:
         with Ledger.open_read_only(path, ledger.campaign) as copy:
             return copy.secret == ledger.secret
@@ -444,10 +444,10 @@ def _is_ledger_of(path: Path, ledger: Ledger) -> bool:
 
 
 def move_ledger(definition: Definition) -> None:
-    """Say that a campaign goes on with the ledger that is here, wherever else a copy of it is.
+    """Decide that a campaign continues with the ledger that is here, wherever else a copy of it is.
 
     Raises:
-        LedgerError: there is none, or it is older than it should be.
+        LedgerError: it does not exist, or is older than it should be.
         InUseError: another process works on the campaign.
 
     """
@@ -468,10 +468,10 @@ def move_ledger(definition: Definition) -> None:
 
 
 def forget_ledger(definition: Definition) -> str | None:
-    """Let a campaign begin anew: what its ledger has is kept there, under another name.
+    """Let a campaign start over: what its ledger has is kept there, under another name.
 
     Returns:
-        That name; None: there was no such ledger, or its server does not answer, so only this machine's
+        That name; None: the ledger did not exist, or its server does not answer, so only this machine's
         memory of it is gone.
 
     Raises:
@@ -505,14 +505,14 @@ def _set_aside(definition: Definition, registry: CampaignRegistry, lock: object)
         ledger.refuse_while_fleet()
         ledger.repair()
         copied = registry.is_copy(ledger, place.known_as)
-        if not copied:  # whoever has its messages is not to get them again from the new one
+        if not copied:  # whoever has its messages must not get them again from the new one
             registry.messages.begin(ledger)
             registry.messages.note(ledger, ended=True)
         return ledger.set_aside(copied=copied)
 
 
 def refuse_superseded(found: Mapping[str, str]) -> None:
-    """Say why nothing was requeued, where corrected rows were sent in the place of these.
+    """Refuse to requeue where corrected rows were sent in the place of these.
 
     Raises:
         ListError: they were.
@@ -530,7 +530,7 @@ def refuse_superseded(found: Mapping[str, str]) -> None:
 
 @contextlib.contextmanager
 def open_read_only(definition: Definition) -> Iterator[LedgerReader | None]:
-    """Open the ledger for looking, without a lock; None: nothing was ever recorded for this campaign.
+    """Open the ledger read-only, without a lock; None: nothing was ever recorded for this campaign.
 
     Raises:
         LedgerError: it cannot be read, is missing, or older than it should be.
@@ -542,7 +542,7 @@ def open_read_only(definition: Definition) -> Iterator[LedgerReader | None]:
         try:
             ledger = place.open_read_only(definition.name)
         except LedgerError as error:
-            # The file is another campaign's so far; who knows no more than a name has mistyped it.
+            # The file has only other campaigns so far; a person who gave nothing but a name has mistyped it.
             if error.code != "L705" or definition.only_ledger:
                 raise
     with ledger or contextlib.nullcontext():
@@ -552,7 +552,7 @@ def open_read_only(definition: Definition) -> Iterator[LedgerReader | None]:
 
 @contextlib.contextmanager
 def open_standing(definition: Definition) -> Iterator[Standing | None]:
-    """Open ledger and last plan for looking, without a lock; None: nothing was ever recorded.
+    """Open ledger and last plan read-only, without a lock; None: nothing was ever recorded.
 
     Raises:
         LedgerError: the ledger cannot be read.
@@ -567,10 +567,10 @@ def open_standing(definition: Definition) -> Iterator[Standing | None]:
 
 
 def is_running(definition: Definition) -> bool:
-    """Tell from the lock whether a process works on the campaign now; nothing is made."""
+    """Return, from the lock, whether a process is working on the campaign now; makes no file."""
     return definition.ledger_place.is_held(definition.name)
 
 
 def account_key(account: Account) -> str:
-    """Name the account for locks and counts: what matters is who signs in where."""
+    """Return the account's name for locks and counts: what matters is who signs in where."""
     return f"{account.user or account.name}@{account.host}"

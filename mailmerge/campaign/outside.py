@@ -1,7 +1,7 @@
-"""What a campaign's folder reads from outside, and whom its messages also go to: said, never hidden.
+"""What a campaign's folder reads from outside, and whom its messages also go to: shown, never hidden.
 
 The folder may come from anybody, as a zip, a clone or on a shared drive. A path in its campaign file that
-leads elsewhere is the author's word, and is shown before anything is sent; a link that does is nobody's word.
+leads elsewhere is its author's decision, and is shown before anything is sent; a link that does is refused.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ def refuse_links_out(file: CampaignFile, environment: Environment, given: Contai
     Args:
         file: the campaign.
         environment: its variables.
-        given: parameters that whoever runs it has named: those files are his own word.
+        given: parameters that whoever runs it has named: those files are that person's own decision.
 
     Raises:
         CampaignFileError: one of them is.
@@ -51,7 +51,7 @@ def refuse_links_out(file: CampaignFile, environment: Environment, given: Contai
 def notices(
     file: CampaignFile, environment: Environment, given: Container[str], summary: PlanSummary
 ) -> Iterator[str]:
-    """Say what is read from outside, what ``.env`` may not set, and who gets copies and answers."""
+    """Yield what is read from outside, what ``.env`` may not set, and who gets copies and answers."""
     for _, path, what in _read(file, environment, given):
         if not _is_inside(path, file.folder):
             yield f"reads from outside: {shown(path)} ({what})"
@@ -87,7 +87,7 @@ def _read(
     file: CampaignFile, environment: Environment, given: Container[str]
 ) -> Iterator[tuple[str, Path, str]]:
     """Yield the option, the path and what it is of everything that the campaign file has read."""
-    if file.path is None:  # whoever runs it has named all of it
+    if file.path is None:  # whoever runs it has named everything
         return
     message, data = file.message, file.data
     bodies = (
@@ -124,6 +124,6 @@ def _is_inside(path: Path, folder: Path) -> bool:
 
 
 def shown(path: Path) -> str:
-    """Write where a path leads, from the user's home folder where it is there."""
+    """Return where a path leads, relative to the user's home folder if it is there."""
     real, home = os.path.realpath(path), os.path.realpath(Path.home())
     return f"~{real[len(home) :]}" if real.startswith(home + os.sep) else real

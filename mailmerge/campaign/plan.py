@@ -1,4 +1,4 @@
-"""What would happen if the campaign were sent now, as values: shown before anything is."""
+"""What would happen if the campaign were sent now, as values: shown before anything is sent."""
 
 from __future__ import annotations
 
@@ -32,8 +32,8 @@ class KeptPlan:
         definition: the campaign as it was planned.
         name: the plan's.
         path: where it is.
-        composer: what made it: messages are thawed as they were frozen, whatever the templates say by now.
-        recipients: the list that it was made of.
+        composer: what made it: messages are thawed as they were frozen, whatever the templates contain now.
+        recipients: the list that it was made from.
 
     """
 
@@ -45,11 +45,11 @@ class KeptPlan:
         self.path = path
         self.composer = composer
         self.recipients = recipients
-        with contextlib.suppress(FileError):  # then it can be swept: who sends it is told
+        with contextlib.suppress(FileError):  # then it can be swept: whoever sends it gets an error
             weakref.finalize(self, files.open_own(path, hold=True).close)
 
     def is_of(self, definition: Definition) -> bool:
-        """Tell whether it is a plan of this campaign: the one of that name in that folder."""
+        """Return whether it is a plan of this campaign: the one of that name in that folder."""
         own = self.definition
         same = own.workspace.folder.resolve() == definition.workspace.folder.resolve()
         return same and own.name == definition.name
@@ -66,7 +66,7 @@ class OptOutSource(Struct, frozen=True):
 
 
 BUILT_IN = "the built-in server"
-"""Who a rehearsal sends with, as plan and report say it."""
+"""The server of a rehearsal, as plan and report show it."""
 
 
 class Plan(Struct, frozen=True):
@@ -103,23 +103,23 @@ class Plan(Struct, frozen=True):
     largest: int = 0
     """Size of the largest message in octets."""
     files: Mapping[int, int] = field(default_factory=dict)
-    """How many of the list's messages have how many attachments; empty: there is no rule for any."""
+    """How many of the list's messages have how many attachments; empty: no rule attaches any."""
     notices: tuple[str, ...] = ()
     """What a campaign's folder reads from outside of it, and who gets copies and answers: a sentence each."""
     planned: datetime | None = None
-    """When an earlier command planned it, since when nothing has changed; None: it was planned just now."""
+    """When an earlier command planned it, since when nothing has changed; None: it was planned now."""
     changes: tuple[str, ...] = ()
     """What has changed since it was planned before, the first few things."""
     anew: int | None = None
-    """How many rows were planned anew because of that, the others being as planned before; None: all."""
+    """How many rows were planned again because of that, the others being as planned before; None: all."""
     kept: Path | None = None
     """Where the plan is kept."""
     made_of: bytes = b""
-    """What it was made of, as it is kept; `facts` says it in words."""
+    """What it was made from, as it is kept; `facts` is the readable form."""
     handle: KeptPlan | None = None
-    """What finds the plan again; None: this was put together by hand."""
+    """What finds the plan again; None: this object was constructed manually."""
     giver: Callable[[Plan], Iterator[Message]] | None = None
-    """What `messages` asks."""
+    """What `messages` calls."""
     deferred_until: datetime | None = None
     pipeline: str = "auto"
     """How messages may overlap on the wire: ``auto``, ``off``, ``overlap`` or ``window``."""
@@ -132,17 +132,17 @@ class Plan(Struct, frozen=True):
     opt_outs: tuple[OptOutSource, ...] = ()
     """Who is never written to: the files of the campaign, then the user's own store if there is one."""
     unaddressed: int = 0
-    """How many of the skipped rows have nobody to send to."""
+    """How many of the skipped rows have no address."""
     sharing: int = 0
     """How many rows are in a message that another row is counted for (``data.group_by``)."""
     counted: str = "row"
     """What the figures count: a ``row``, or with ``data.group_by`` a ``message`` for one or several."""
     statuses: Counts = field(default_factory=Counts)
-    """What the list's rows are by themselves, without what happened to them earlier."""
+    """The states of the list's rows by themselves, without what happened to them earlier."""
 
     @property
     def facts(self) -> tuple[str, ...]:
-        """What it was made of, in words: options, files, versions."""
+        """What it was made from, in words: options, files, versions."""
         from mailmerge.plan.facts import Facts
 
         found = Facts.decode(self.made_of)
@@ -150,7 +150,7 @@ class Plan(Struct, frozen=True):
 
     @property
     def rows(self) -> int:
-        """How many rows the list has; blank and hidden ones that are left out are none."""
+        """How many rows the list has, without the blank and hidden ones that are left out."""
         return self.understanding.rows
 
     @property
@@ -160,7 +160,7 @@ class Plan(Struct, frozen=True):
 
     @property
     def seconds(self) -> float:
-        """How long the run takes at least: the shortest rate is spaced evenly, longer ones hold in blocks."""
+        """Least duration of the run: the shortest rate is spaced evenly, longer ones count in blocks."""
         if not self.rates or self.to_send < 2:
             return 0.0
         shortest = min(self.rates, key=lambda rate: rate.seconds)
@@ -172,12 +172,12 @@ class Plan(Struct, frozen=True):
         """Yield the messages that are left to be sent, in the list's order, as sending this plan would.
 
         Rows that were accepted, or are left out for another reason, have none. A message that was tried
-        before has the Date that it had then, the others that of now; before the campaign's first run the
-        Message-IDs are passing ones, too. Nothing is written.
+        before has the Date that it had then, the others the current one; before the campaign's first run the
+        Message-IDs are temporary, too. Nothing is written.
 
         Raises:
-            ValueError: the plan was put together by hand.
-            PlanDamaged: the plan is not there any more.
+            ValueError: the plan was constructed manually.
+            PlanDamaged: the plan no longer exists.
             RowError: a file of the message has changed since it was planned, or is gone.
 
         """

@@ -1,4 +1,4 @@
-"""The plan of a campaign: taken from the cache while nothing has changed, else made anew.
+"""The plan of a campaign: taken from the cache while nothing has changed, else made again.
 
 Whatever shows or sends messages gets them from here; the commands that only look back take the plan that the
 last run worked on, so that rows have the numbers that the last report had.
@@ -54,7 +54,7 @@ _CHANGES_TOLD = 5
 
 
 class OpenPlan(Struct, frozen=True):
-    """A plan, and what it says of the whole."""
+    """A plan, and the facts about the whole of it."""
 
     reader: PlanReader
     summary: PlanSummary
@@ -69,7 +69,7 @@ class OpenPlan(Struct, frozen=True):
     changes: tuple[str, ...] = ()
     """What has changed since the one before it was made."""
     anew: int | None = None
-    """How many rows were planned anew, the others being taken over from that one; None: all."""
+    """How many rows were planned again, the others being taken over from that one; None: all."""
 
 
 class Planning:
@@ -78,7 +78,7 @@ class Planning:
     Args:
         definition: the campaign.
         recipients: its list.
-        account: who sends, for From where the campaign does not say it.
+        account: who sends, for From where the campaign does not set it.
 
     Raises:
         TemplateError: templates that do not compile, with every problem in them.
@@ -103,14 +103,14 @@ class Planning:
             list_name=recipients.shown,
             files=self._log,
         ).sent_by(account)
-        """The campaign's templates and message builder; what it looks at is noted."""
+        """The campaign's templates and message builder; the paths that it looks at are recorded."""
         recipients.reads(self.composer.renderer.used_names)
-        # Nobody can tell whether rows that a program hands in are the same as before.
+        # Nobody can tell whether rows that a program passes are the same as before.
         rows = secrets.token_hex(8) if self._source is None else ""
         # Rows of another list are chosen and corrected by this one: both are facts.
         self._others = [(path, self._log.stat(str(path))) for path in recipients.files[1:]]
         rows += "\n".join(str(path.absolute()) for path, _ in self._others)
-        if definition.piped is not None:  # what was piped before is still there, and is another list
+        if definition.piped is not None:  # what was piped before still exists, and is another list
             rows += f"\n{definition.source}"
         key_id = unsubscribe_key(definition).id if self.composer.needs_key else ""
         self._premises = premises(
@@ -124,11 +124,11 @@ class Planning:
         self._earlier: tuple[EarlierPlan, LookedAtPaths] | None = None
 
     def find(self, stack: ExitStack) -> OpenPlan | None:
-        """Give a plan that was made before and still holds, open until *stack* is closed."""
+        """Return a plan that was made before and is still valid, open until *stack* is closed."""
         found = plan_cache(self._definition).find(self._premises.digest(), datetime.now(UTC))
         if found is None:
             return None
-        with contextlib.ExitStack() as own:  # one that does not hold is let go, and can be swept
+        with contextlib.ExitStack() as own:  # one that is not valid is released, and can be swept
             reader = own.enter_context(found)
             facts = Facts.decode(reader.facts)
             if facts is None or not reader.has_messages:
@@ -150,11 +150,11 @@ class Planning:
     def make(
         self, stack: ExitStack, progress: Callable[[int], None] | None = None, jobs: Jobs = 1
     ) -> OpenPlan:
-        """Plan the whole list, and give the plan, open until *stack* is closed.
+        """Plan the whole list, and return the plan, open until *stack* is closed.
 
         Args:
             stack: closes it.
-            progress: is told now and then how many rows have been planned.
+            progress: called now and then with the number of rows planned.
             jobs: how many processes make it, if it takes long.
 
         Raises:
@@ -220,7 +220,7 @@ class Planning:
             raise ListError(f"{path} cannot be read: {error.strerror}", code="D100") from error
 
     def _facts(self) -> Facts:
-        """Say what was looked at; what was parsed of the list is what a copy of it has, if there is one."""
+        """Return what was looked at; if a copy of the list was made, its contents are what was parsed."""
         if self._source is not None:
             path = str(self._definition.source)
             before, after = _stamp(self._source), _stamp(self._look_at_list())
@@ -237,10 +237,10 @@ class Planning:
 
 
 def reopen(kept: KeptPlan, stack: ExitStack) -> OpenPlan:
-    """Give a plan that was made earlier, whatever has changed since, open until *stack* is closed.
+    """Return a plan that was made earlier, whatever has changed since, open until *stack* is closed.
 
     Raises:
-        PlanDamaged: it is not there any more.
+        PlanDamaged: it no longer exists.
 
     """
     found = plan_cache(kept.definition).find(kept.name, datetime.now(UTC))
@@ -254,7 +254,7 @@ def reopen(kept: KeptPlan, stack: ExitStack) -> OpenPlan:
 
 
 def not_kept(kept: KeptPlan) -> PlanDamaged:
-    """Say that a plan is gone, or its messages are: those are removed when nothing is left to be sent."""
+    """Return the error for a plan, or its messages, that is gone: those go when nothing is left to send."""
     return PlanDamaged(
         f"the plan of campaign {kept.definition.name!r} is not kept any more",
         hint="plan() makes a new one; what was sent before is not sent again",
@@ -262,7 +262,7 @@ def not_kept(kept: KeptPlan) -> PlanDamaged:
 
 
 def once_more(command: Callable[_P, _T]) -> Callable[_P, _T]:
-    """Let a command that only looks begin again where it meets a damaged plan: that is gone by then."""
+    """Decorate a read-only command to start again after it finds a damaged plan, which is gone by then."""
 
     @functools.wraps(command)
     def run(*given: _P.args, **named: _P.kwargs) -> _T:
@@ -274,7 +274,7 @@ def once_more(command: Callable[_P, _T]) -> Callable[_P, _T]:
 
 
 def list_of(planned: OpenPlan) -> RecipientList | None:
-    """Give the list of a plan as it was then; None: the file that it was read from has not changed."""
+    """Return the list of a plan as it was then; None: the file that it was read from has not changed."""
     kept = planned.kept
     if kept.definition.given_list is not None:
         return kept.recipients
@@ -292,7 +292,7 @@ def _stamp(found: os.stat_result) -> tuple[int, int, int]:
 
 
 def _is_last_plan(owner: PlanOwner, name: str) -> bool:
-    """Tell whether a campaign's last run worked on a plan; what cannot be asked has none."""
+    """Return whether a campaign's last run worked on a plan; False if that cannot be determined."""
     try:
         with Ledger.open_read_only(ledger_of(Path(owner.folder)), owner.name) as ledger:
             last = ledger.last_run()
@@ -302,12 +302,12 @@ def _is_last_plan(owner: PlanOwner, name: str) -> bool:
 
 
 def plan_cache(definition: Definition) -> PlanCache:
-    """Give the kept plans of a campaign."""
+    """Return the kept plans of a campaign."""
     return definition.plan_cache
 
 
 def join_now(definition: Definition) -> Join:
-    """Join what counts at this moment, for who only looks back: an unreadable opt-out list stops nobody."""
+    """Join what applies at this moment, for looking back only: an unreadable opt-out list is not an error."""
     data = definition.file.data
     try:
         return Join.of_list(data, store=store_path(definition.environment))
@@ -319,9 +319,9 @@ def join_now(definition: Definition) -> Join:
 def last_standing(
     definition: Definition, ledger: LedgerReader, *, running: Callable[[], bool] = lambda: False
 ) -> Iterator[Standing]:
-    """Open the plan that the last run worked on, and give where its rows stand.
+    """Open the plan that the last run worked on, and return the state of its rows.
 
-    *running* tells whether another process works on the campaign now.
+    *running* is whether another process is working on the campaign now.
     """
     join = join_now(definition)
     if ledger.server is not None:
@@ -331,7 +331,7 @@ def last_standing(
 
 
 def _last_plan(definition: Definition, ledger: LedgerReader) -> PlanReader | None:
-    """Open the plan that the last run worked on: the one here, or else what was loaded beside the ledger."""
+    """Open the plan that the last run worked on: the one here, or else the one loaded next to the ledger."""
     last = ledger.last_run()
     if last is None or not last.plan:
         return None
@@ -340,7 +340,7 @@ def _last_plan(definition: Definition, ledger: LedgerReader) -> PlanReader | Non
 
 
 def keys_named(definition: Definition, ledger: LedgerReader, rows: str | None) -> list[str] | None:
-    """Give the keys of the rows that a person names by their numbers in the last run's list; None: all.
+    """Return the keys of the rows that a person names by their numbers in the last run's list; None: all.
 
     Raises:
         ListError: *rows* has a number that no row had.

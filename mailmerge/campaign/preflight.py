@@ -41,13 +41,13 @@ if TYPE_CHECKING:
     from mailmerge.plan.rows import PlanSummary
 
 _LOOK_EVERY = 1.0
-"""Seconds between two looks whether the campaign was stopped."""
+"""Seconds between two checks whether the campaign was stopped."""
 
 
 def examine(
     definition: Definition, ledger: Ledger, planned: OpenPlan, *, account: Account | None = None
 ) -> tuple[Plan, Standing]:
-    """Say where every row stands, and keep the numbers in *ledger*.
+    """Determine the state of every row, and keep the counts in *ledger*.
 
     Raises:
         CampaignFileError: the account may not send as the From of a message.
@@ -113,7 +113,7 @@ def _notices(definition: Definition, ledger: Ledger, planned: OpenPlan, counts: 
 
 
 def _foreign(definition: Definition, ledger: Ledger) -> Iterator[str]:
-    """Say that a ledger came with the folder: what it calls accepted, this machine cannot vouch for."""
+    """Yield a note if a ledger came with the folder: this machine cannot vouch for its accepted rows."""
     if is_foreign(definition, ledger):
         accepted = plural(ledger.counts()[Status.ACCEPTED], "accepted row")
         yield f"this folder brought a ledger of {accepted}, which this machine does not know"
@@ -122,7 +122,7 @@ def _foreign(definition: Definition, ledger: Ledger) -> Iterator[str]:
 def _counted(
     standing: Standing, ledger: Ledger, summary: PlanSummary, problems: DiagnosticCollector
 ) -> tuple[Counts, Counts]:
-    """Count the rows by what they are and by where they stand, looking at each only where that is needed."""
+    """Count the rows by their own and their current states, reading each row only where that is needed."""
     own = standing.recall()
     if own is not None:
         return own, ledger.counts()
@@ -139,7 +139,7 @@ def planned_messages(plan: Plan) -> Iterator[Message]:
     """Yield the messages of a plan that are left to be sent; see `Plan.messages`.
 
     Raises:
-        PlanDamaged: it is not there any more.
+        PlanDamaged: it no longer exists.
         RowError: a file has changed since, or is gone.
 
     """
@@ -186,7 +186,7 @@ def refuse_if_broken(problems: DiagnosticCollector) -> None:
     """Stop where the campaign itself, not single rows, is wrong.
 
     Raises:
-        InputError: holding all campaign problems.
+        InputError: with all problems of the campaign.
 
     """
     broken = problems.campaign_errors
@@ -216,21 +216,21 @@ def refuse_halted(definition: Definition, ledger: LedgerReader) -> None:
     again = suggested(definition.invocation, "requeue")
     raise CampaignHalted(
         f"messages came back because the account's limit was reached: {printable(halted)}",
-        hint=f"{again} makes the rows that came back pending again, and lets the campaign go on"
+        hint=f"{again} makes the rows that came back pending, and lets the campaign continue"
         if definition.invocation.typed
-        else "the method `requeue` makes the rows that came back pending again, and lets the campaign go on",
+        else "the method `requeue` makes the rows that came back pending, and lets the campaign continue",
     )
 
 
 def refuse_changes(definition: Definition, ledger: LedgerReader, composer: Composer) -> None:
-    """Make sure that the message is that of the rows accepted so far.
+    """Make sure that the message is the same as that of the rows accepted so far.
 
     Raises:
         CampaignFileError: it is another one.
 
     """
     versions = ledger.versions()
-    # Rows accepted as it is now, later than any other version: the change was agreed to before.
+    # Rows were accepted with it, later than with any other version: the change was confirmed before.
     if not versions or versions[-1].digest == composer.version:
         return
     before = [version for version in versions if version.digest != composer.version]
@@ -247,7 +247,7 @@ def refuse_changes(definition: Definition, ledger: LedgerReader, composer: Compo
 
 
 class HaltWatch:
-    """Looks once a second whether a report has stopped the campaign that is being sent."""
+    """Checks once a second whether a report has stopped the campaign that is being sent."""
 
     def __init__(self, definition: Definition, ledger: LedgerReader, clock: Clock) -> None:
         self._definition = definition
@@ -256,7 +256,7 @@ class HaltWatch:
         self._next = 0.0
 
     def failure(self) -> CampaignHalted | None:
-        """Give why the run is to end; None: it may go on."""
+        """Return why the run must end; None: it may continue."""
         now = self._clock.monotonic()
         if now < self._next:
             return None
@@ -269,14 +269,14 @@ class HaltWatch:
 
 
 _SET_BACK = 60.0
-"""Seconds that the clock may be behind the last run before the plan says so."""
+"""Seconds that the clock may be behind the last run before the plan warns."""
 
 
 def machine_warnings(definition: Definition, ledger: LedgerReader, clock: Clock) -> Iterator[str]:
-    """Say what of this machine may cost the ledger or the order of its times."""
+    """Yield what about this machine endangers the ledger or the order of its times."""
     synced = sync_folder(definition.workspace.folder)
     if synced:
-        yield f"the ledger lies in a {synced} folder: another machine may replace it with an old copy"
+        yield f"the ledger is in a {synced} folder: another machine may replace it with an old copy"
     last = ledger.last_run()
     behind = ((last.ended or last.started) - clock.now()).total_seconds() if last else 0.0
     if behind > _SET_BACK:

@@ -1,7 +1,7 @@
 """Showing messages as they would be sent: one by one, or all on a page that follows the files.
 
 The messages are those of the plan, over a throw-away copy of the ledger: what is shown as to be sent is what
-would be sent. Where only some rows are asked for and there is no plan, no more than these are planned.
+would be sent. Where only some rows are asked for and no plan exists, only these are planned.
 """
 
 from __future__ import annotations
@@ -53,12 +53,12 @@ if TYPE_CHECKING:
     from mailmerge.suggest import Invocation
 
 MOST_ROWS = 50_000
-"""A longer list is sampled, and no page holds more rows than this."""
+"""A longer list is sampled, and no page shows more rows than this."""
 SAMPLE = 2_000
-"""How many rows of such a list are shown beside those with a problem."""
+"""How many rows of such a list are shown in addition to those with a problem."""
 _PROGRESS_EVERY = 500
 _ROW_MARK = "1234567890"
-"""Stands for a row's number; what is asked for follows all that was given, so that the last one is ours."""
+"""Takes the place of a row's number; options of the page follow those given, so that the last one is ours."""
 
 
 class PreviewRequest(Struct, frozen=True):
@@ -67,9 +67,9 @@ class PreviewRequest(Struct, frozen=True):
     rows: str | None = None
     """``2-50,77``; None: all."""
     limit: int | None = None
-    """At most so many."""
+    """At most this many."""
     sample: int | None = None
-    """So many, spread over the list, and every row with a problem."""
+    """This many, spread over the list, and every row with a problem."""
     jobs: Jobs = 1
     """How many processes plan a long list; ``auto``: one for each processor, at most 8."""
 
@@ -87,9 +87,9 @@ class Previewed(Struct):
     """What is counted: a ``row``, or with ``data.group_by`` a ``message`` for one or several."""
     sampled: bool = False
     partial: bool = False
-    """Only these rows were planned: what only the whole list shows was not looked at."""
+    """Only these rows were planned: what only the whole list shows was not checked."""
     files: dict[int, int] = field(default_factory=dict)
-    """How many of the messages looked at have how many attachments; empty: there is no rule for any."""
+    """How many of the checked messages have how many attachments; empty: no rule attaches any."""
 
 
 class ShownMessage(Struct, frozen=True):
@@ -97,11 +97,11 @@ class ShownMessage(Struct, frozen=True):
 
     message: Message
     to_come: tuple[str, ...] = ()
-    """The header fields that are made when it is sent: those of *message* only take their place."""
+    """The header fields that are made when it is sent: those of *message* are placeholders."""
     standing: str = ""
-    """Where its row stands, in one line."""
+    """The status of its row, in one line."""
     rows: tuple[int, ...] = ()
-    """All rows that it is for, where those are several."""
+    """All rows that it is for, if several."""
 
 
 def messages(
@@ -117,7 +117,7 @@ def messages(
     Args:
         definition: what to show.
         rows: which rows; None: all.
-        limit: at most so many messages.
+        limit: at most this many messages.
         left_out: gets the numbers of the rows that are left out, by their status.
         leaving: a person sends them with another program: their unsubscribe links work.
 
@@ -163,7 +163,7 @@ def write_preview(
         path: the HTML file.
         request: which rows.
         live: the page will be served and reloads itself.
-        progress: is told now and then how many rows were looked at.
+        progress: called now and then with the number of rows checked.
 
     Raises:
         CampaignFileError: only the campaign's ledger is known.
@@ -191,7 +191,7 @@ def write_preview(
 
 @contextlib.contextmanager
 def _placed(definition: Definition, path: Path) -> Iterator[Path]:
-    """Give the page a number where a person edited the one in the folder of results."""
+    """Add a number to the page's name if a person edited the one in the folder of results."""
     out = definition.workspace.out
     if path.parent != out:
         yield path
@@ -201,7 +201,7 @@ def _placed(definition: Definition, path: Path) -> Iterator[Path]:
 
 
 def write_broken(path: Path, title: str, error: MailmergeError) -> None:
-    """Write a live page that shows why there is nothing to show, until the files are mended."""
+    """Write a live page that shows why there is nothing to show, until the files are corrected."""
     with replace_file(path) as stream:
         page = PageWriter(stream, title, live=True)
         groups = [{**diagnostic_values(found), "count": 1, "rows": []} for found in error.diagnostics]
@@ -216,7 +216,7 @@ class _Shown(Struct, frozen=True):
     row: StandingRow
     findings: tuple[Diagnostic, ...]
     frozen: FrozenMessage | None
-    """None: there is no message to show."""
+    """None: the row has no message to show."""
 
 
 class _Look:
@@ -224,8 +224,8 @@ class _Look:
 
     Args:
         opened: the campaign, over a copy of its ledger.
-        partial: whether only some rows are wanted: if there is no plan, no more than these are planned.
-        progress: is told now and then how many rows have been planned.
+        partial: whether only some rows are wanted: without a plan, only these are planned.
+        progress: called now and then with the number of rows planned.
         jobs: how many processes plan a long list.
         leaving: whether a person sends the messages: their unsubscribe links work then.
 
@@ -249,7 +249,7 @@ class _Look:
         self._problems = DiagnosticCollector(definition.file.check.ignore)
         self._problems.add(definition.environment.warnings)
         self._join = Join.of_list(definition.file.data, store=store_path(definition.environment))
-        if partial and not self._composer.groups:  # which rows share a message, only the whole list tells
+        if partial and not self._composer.groups:  # only the whole list shows which rows share a message
             self._planned = opened.find_plan(planning)
         else:
             self._planned = opened.plan(planning, progress, jobs)
@@ -267,7 +267,7 @@ class _Look:
 
     @property
     def size(self) -> int | None:
-        """How many rows there are; None: nobody has counted them."""
+        """How many rows there are; None: they have not been counted."""
         return self._planned.summary.understanding.rows if self._planned else None
 
     def rows(self, selection: RowSelection | None = None) -> Iterator[_Shown]:
@@ -298,7 +298,7 @@ class _Look:
             yield _Shown(recipient, row, self._own(findings), frozen)
 
     def _made_now(self, selection: RowSelection | None) -> Iterator[_Shown]:
-        """Plan no more than what is shown; what only the whole list shows is not looked at."""
+        """Plan only what is shown; what only the whole list shows is not checked."""
         lint = self._composer.lint()
         maker = RowMaker(self._composer, lint)
         standing = Standing(self._ledger, None, self._join)
@@ -318,7 +318,7 @@ class _Look:
         self._problems.add(lint.finish())
 
     def _own(self, findings: Iterable[Diagnostic]) -> tuple[Diagnostic, ...]:
-        """Leave out what was found in the row but is about the template, and what its author overruled."""
+        """Leave out what was found in the row but is about the template, and what its author ignores."""
         ignored = self._definition.file.check.ignore
         return tuple(
             found
@@ -346,19 +346,19 @@ class _Look:
             raise RowError(errors[0].message, code=errors[0].code, problems=errors)
 
     def message(self, shown: _Shown) -> ShownMessage | None:
-        """Give the row's message as it would be sent; None: it would not be."""
+        """Return the row's message as it would be sent; None: it would not be."""
         if shown.row.own is not Status.PENDING or shown.frozen is None:
             return None
         thawed = self._thawed(shown.frozen, shown.row)
         return replace(thawed, standing=self._standing(thawed.standing, shown.recipient))
 
     def _standing(self, line: str, recipient: Recipient) -> str:
-        """Say where a row stands, and which variant of the bodies it gets."""
+        """Return the status of a row, and which variant of the bodies it gets."""
         variant = self._composer.renderer.variant(recipient)
         return f"{line} ({variant})" if variant else line
 
     def _thawed(self, frozen: FrozenMessage, row: StandingRow) -> ShownMessage:
-        """Make the message; what went out before has the Date, and so the bytes, that it had then."""
+        """Make the message; one that was sent before has the Date, and so the bytes, that it had then."""
         delivery = row.delivery
         message_id, date = stamp_of(self._ledger, frozen, delivery)
         message = self._composer.thaw(frozen, message_id=message_id, date=date or self._now)
@@ -369,7 +369,7 @@ class _Look:
         return ShownMessage(message, to_come, line, row.planned.rows)
 
     def write(self, page: PageWriter, choice: _Choice, path: Path) -> Previewed:
-        """Look at every row and write those that *choice* takes."""
+        """Check every row and write those that *choice* accepts."""
         done = Previewed(
             path, counted=self._definition.counted, problems=self._problems, sampled=choice.sampled
         )
@@ -400,7 +400,7 @@ class _Look:
             if shown.frozen is None:
                 return bare
             thawed = self._thawed(shown.frozen, shown.row)
-        except (RowError, TemplateError):  # as for an attachment that is missing: among what was found
+        except (RowError, TemplateError):  # such as a missing attachment: among the findings
             return bare
         return replace(
             bare,
@@ -421,7 +421,7 @@ class _Look:
         return marked if same else None
 
     def facts(self, done: Previewed, choice: _Choice) -> dict[str, Any]:
-        """Say what the page should know about the whole."""
+        """Return what the page shows about the whole."""
         columns, file = self._recipients.columns, self._definition.file
         used = self._composer.renderer.used_names
         return {
@@ -457,9 +457,9 @@ class _Look:
 
 
 def page_commands(invocation: Invocation) -> dict[str, str | list[str] | None]:
-    """Give the commands that the page offers: the page only puts a row's number between two finished parts.
+    """Return the commands that the page offers: the page only puts a row's number between two finished parts.
 
-    None stands for what cannot be written so that it can be pasted.
+    None means that a command cannot be written so that it can be pasted.
     """
     rows = _ROW_MARK
     whole = {
@@ -506,7 +506,7 @@ class _Choice:
         return self._asked_limit is not None and self.full
 
     def takes(self, row: int, rows: Sequence[int] = (), *, problem: bool) -> bool:
-        """Say whether this row, the next of the list, is shown; *rows* are all of its message."""
+        """Return whether this row, the next of the list, is shown; *rows* are all of its message."""
         self._seen += 1
         wanted = (self.rows is None or self.rows.names(row, rows)) and (problem or self._in_sample())
         taken = wanted and not self.full
@@ -529,7 +529,7 @@ class Watched:
         request: which rows it shows.
 
     Raises:
-        CampaignFileError: there is no campaign to begin with.
+        CampaignFileError: the campaign does not exist.
 
     """
 
@@ -547,7 +547,7 @@ class Watched:
         return self._definition.name
 
     def make(self) -> Previewed | MailmergeError:
-        """Write the page from the files as they are; what stops that is shown on the page, and returned."""
+        """Write the page from the current files; an error is shown on the page, and returned."""
         self._made_from = self._seen = self._look()
         try:
             self._definition = self._load()
@@ -557,7 +557,7 @@ class Watched:
             return error
 
     def changed(self) -> bool:
-        """Say whether files changed since the page was made, and have been still since the last call."""
+        """Return whether files changed since the page was made, and were unchanged since the last call."""
         now = self._look()
         still = now == self._seen
         self._seen = now

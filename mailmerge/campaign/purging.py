@@ -1,4 +1,4 @@
-"""Removing the personal data of a campaign, wherever this machine knows that it has any."""
+"""Removing the personal data of a campaign, wherever this machine knows that there is any."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ _PURGED = "L709"
 
 
 def purge(definition: Definition) -> bool:
-    """Remove the personal data in a campaign's ledger, and what else this machine knows of it.
+    """Remove the personal data in a campaign's ledger, and what else this machine knows about it.
 
-    So of the ledger that it was moved away from, where that is the file in its folder or a server of the
-    user's configuration, and of the plans that lie in a database.
+    That includes the ledger that it was moved away from, if that is the file in its folder or a server of the
+    user's configuration, and the plans in a database.
 
     Returns:
         Whether there is a ledger.
@@ -35,7 +35,7 @@ def purge(definition: Definition) -> bool:
             its ledger once cannot be reached (L755): all else is removed then.
 
     """
-    definition.workspace.check_folders()  # a campaign is purged once, so not by halves
+    definition.workspace.check_folders()  # a campaign is purged once, so never partially
     found, unreached = definition.ledger_place.exists(), list[str]()
     if found:
         unreached = _purge_ledgers(definition)
@@ -65,13 +65,13 @@ def _purge_ledgers(definition: Definition) -> list[str]:
             _remove_of(opened.ledger)
             return unreached
     except LedgerError as error:
-        if error.code != _PURGED:  # purged before: what was written since is removed all the same
+        if error.code != _PURGED:  # purged before: what was written since is removed anyway
             raise
         return _purge_sealed(definition, b"")
 
 
 def _remove_of(ledger: Ledger) -> None:
-    """Remove what one ledger has of a campaign, with what lies beside it on a server."""
+    """Remove what one ledger has of a campaign, with what is next to it on a server."""
     if ledger.server is not None:
         from mailmerge.ledger.work import forget
         from mailmerge.plan.server_store import remove

@@ -1,4 +1,4 @@
-"""The whole run against the sandbox server: real engine, real TLS and sign-in, nothing leaves the machine."""
+"""The whole run against the sandbox server: real engine, TLS and sign-in; nothing leaves this machine."""
 
 from __future__ import annotations
 
@@ -36,11 +36,11 @@ KEPT = 100
 
 
 class Rehearsal(Struct, frozen=True):
-    """What a rehearsal is to be like."""
+    """The options of a rehearsal."""
 
     faults: FaultPlan = field(default_factory=FaultPlan)
     real_time: bool = False
-    """Pace in real time; else waits pass in virtual time."""
+    """Pace in real time; otherwise waits pass in virtual time."""
 
 
 def rehearse(
@@ -52,7 +52,7 @@ def rehearse(
     observe: Callable[[Progress], None],
     stop: StopFlag,
 ) -> Report:
-    """Do the whole run against the sandbox; ledger and quota are thrown away afterwards.
+    """Do the whole run against the sandbox; ledger and quota are discarded afterwards.
 
     Raises:
         MailmergeError: the campaign could not be sent either.
@@ -86,7 +86,7 @@ def rehearse(
                 end = replace(end, notes=(*end.notes, text))
         report = run.report(end, out)
         took = opened.ledger.aggregates(lambda _keys: {}).runs()
-        if took.started and took.ended:  # by the clock of the run, as the report page says it
+        if took.started and took.ended:  # by the clock of the run, as the report page shows it
             report = replace(report, seconds=(took.ended - took.started).total_seconds())
         return report
 
@@ -95,20 +95,20 @@ def _account(definition: Definition, request: SendRequest) -> Account:
     try:
         return find_account(definition, ca_file=request.ca_file)
     except CampaignFileError:
-        # A rehearsal needs no account of one's own; a name that was written and is wrong is still an error.
+        # A rehearsal needs no account of the user's own; a configured name that is wrong is still an error.
         if definition.file.account is not None:
             raise
         return Account(name="sandbox", host="localhost", auth="none", tls="none", any_from=True)
 
 
 class _Keeper:
-    """Writes the first messages that the server took to files, from the server's thread."""
+    """Writes the first messages that the server accepted to files, from the server's thread."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
         self._count = 0
         with files.folder(folder):
-            pass  # it is there, whether the server takes a message or not
+            pass  # it exists, whether the server accepts a message or not
         files.clear(folder, MESSAGE_FILES)
 
     def keep(self, message: ReceivedMessage) -> None:

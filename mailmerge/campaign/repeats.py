@@ -1,9 +1,9 @@
 """Rows that already have this message: they stop the run before anything is sent, unless a person agrees.
 
-A row is known by its key, and a campaign by its name and its ledger. Where a key column was added half-way,
-ids were exported anew, or the campaign has another name or folder, people are strangers again, and would get
-the same letter twice. What they have does not change with that: a message of this campaign at their address,
-and the very same message from any other.
+A row is identified by its key, and a campaign by its name and its ledger. If a key column was added half-way,
+ids were exported again, or the campaign has another name or folder, people look new, and would get the same
+letter twice. What they have does not change with that: a message of this campaign at their address, and the
+very same message from any other.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ _Item = TypeVar("_Item")
 _BATCH = 1000
 """Rows whose messages are looked for at a time."""
 _MOST_GONE = 100_000
-"""Keys that are gone from the list and are compared with it at a time, so that memory is bounded."""
+"""How many keys that are gone from the list are compared with it at a time, so that memory is bounded."""
 _NAMED = 3
 
 
@@ -45,9 +45,9 @@ class RepeatGuard:
 
     Args:
         opened: the campaign.
-        standing: where its rows stand.
-        columns: the list's header.
-        chosen: gives the rows that the run would send.
+        standing: the state of its rows.
+        columns: the list's headings.
+        chosen: returns the rows that the run would send.
 
     """
 
@@ -97,18 +97,18 @@ class RepeatGuard:
                 f"{'a key that is' if count == 1 else 'keys that are'} no longer in the list: "
                 f"{_listed(named, count)}",
                 code="C471",
-                hint="with their old keys in the list, rows are known again; "
-                f"{self._option()} sends to them all the same",
+                hint="with their old keys in the list, rows are recognised again; "
+                f"{self._option()} sends to them anyway",
             )
 
     def _had(self, planned: PlanRow, earlier: Collection[Taken]) -> Taken | None:
-        """Give what this row was before; None: it is somebody's first message, or another one of theirs."""
+        """Return what this row was before; None: it is somebody's first message, or another one of theirs."""
         if not earlier or self._standing.join.one_each:
             return next(iter(earlier), None)
         return next((taken for taken in earlier if self._same_cells(planned, taken)), None)
 
     def _same_cells(self, planned: PlanRow, taken: Taken) -> bool:
-        """Tell whether a row has the cells of an earlier one, but for the key, or had no key column then."""
+        """Return whether a row has the cells of an earlier one, except the key, or had no key column then."""
         data = self._definition.file.data
         key = None if data.group_by else data.key
         place = None if key is None else find_column(self._columns, key, "data.key")
@@ -124,7 +124,7 @@ class RepeatGuard:
     # --- in other campaigns ---------------------------------------------------------------------------
 
     def _any(self, others: OtherMessages) -> bool:
-        """Tell whether any message of the plan went out elsewhere; mostly none did, and that is quick."""
+        """Return whether any message of the plan was sent elsewhere; usually none was, and that is quick."""
         plan = self._standing.plan
         if plan is None:
             return False
@@ -151,7 +151,7 @@ class RepeatGuard:
             f"{plural(count, 'row')} {had} this very message from campaign {first.campaign!r} ({where}): "
             f"{_listed(named, count)}",
             code="C472",
-            hint=f"{self._way_back(first)}; {self._option()} sends to them all the same",
+            hint=f"{self._way_back(first)}; {self._option()} sends to them anyway",
         )
 
     def _way_back(self, first: Earlier) -> str:
@@ -168,7 +168,7 @@ class RepeatGuard:
 
 
 def written_before(opened: OpenCampaign, chosen: Iterable[StandingRow]) -> Iterator[str]:
-    """Say how many of the people in these rows another campaign of this user has written to, if any.
+    """Yield how many of the people in these rows another campaign of this user has written to, if any.
 
     Raises:
         LedgerError: what other campaigns sent cannot be read.

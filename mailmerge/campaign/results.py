@@ -49,20 +49,20 @@ PAGE = "report.html"
 _RESOLVE: tuple[tuple[str, ...], ...] = ((), ("--as-accepted",), ("--resend",))
 WORKBOOK = "results.xlsx"
 REDACTED = "redacted"
-"""The folder, inside the one of the reports, of files that can be handed to others."""
+"""The folder, inside the one of the reports, of files that can be shared with others."""
 _NEAR = 20
-"""Rows that are so close are read in one go."""
+"""Rows that are this close are read together."""
 
 
 class ReportOptions(Struct, frozen=True):
-    """Which files a report is to have besides the plain ones."""
+    """Which files a report has in addition to the usual ones."""
 
     page: bool = True
     workbook: bool = False
     copy: Path | None = None
-    """Where to write a copy of the list with what became of each row."""
+    """Where to write a copy of the list with the result of each row."""
     redact: bool = False
-    """Hashes in place of addresses and keys, in a folder of its own."""
+    """Hashes in place of addresses and keys, in a separate folder."""
 
 
 class WrittenFiles(Struct):
@@ -76,12 +76,12 @@ class WrittenFiles(Struct):
     failed_name: str = ""
     page: Path | None = None
     page_error: Exception | None = None
-    """Why there is no page though one was wanted."""
+    """Why the page is missing although one was wanted."""
     extra: tuple[Path, ...] = ()
 
 
 class Report(Struct, frozen=True):
-    """What a campaign has come to after a run."""
+    """The state of a campaign after a run."""
 
     campaign: str
     summary: Summary
@@ -90,8 +90,8 @@ class Report(Struct, frozen=True):
     """Where the result files are; None: they could not be written, for *folder_error*."""
     folder_error: FileError | None = None
     names: Mapping[str, str] = MappingProxyType({})
-    """What the files in *folder* are called: by the names that they have as a rule, which they have unless a
-    person edited an earlier one."""
+    """The names of the files in *folder*, by their usual names, which they have unless a person edited an
+    earlier one."""
     page: Path | None = None
     """The report page; None: it was not wanted, or there is a *page_error*."""
     page_error: Exception | None = None
@@ -113,7 +113,7 @@ class Report(Struct, frozen=True):
     """How many messages this run got accepted."""
     notes: tuple[str, ...] = ()
     continuation: Continuation | None = None
-    """The commands to go on with; None: there is nothing to go on with, as after a rehearsal."""
+    """The commands that continue it; None: there is nothing to continue, as after a rehearsal."""
     counted: str = "row"
     """What the figures count: a ``row``, or with ``data.group_by`` a ``message`` for one or several."""
     definition: Definition | None = None
@@ -126,13 +126,13 @@ class Report(Struct, frozen=True):
 
     @property
     def bug(self) -> Exception | None:
-        """A mistake of ours that cost the page, not one of the disk or the files."""
+        """The bug of ours that prevented the page, not a problem of the disk or the files."""
         return None if isinstance(self.page_error, OSError | MailmergeError) else self.page_error
 
     def to_dataframe(self) -> pd.DataFrame:
-        """Give every row with its state as a pandas frame: the columns of ``results.csv``, times in UTC.
+        """Return every row with its state as a data frame: the columns of ``results.csv``, times in UTC.
 
-        What the ledger says now; after a rehearsal, what ``results.jsonl`` says.
+        The data comes from the ledger as it is now; after a rehearsal, from ``results.jsonl``.
 
         Raises:
             LedgerError: the ledger cannot be read.
@@ -166,15 +166,15 @@ _REASON_CODES = {
 
 
 def end_code(end: RunEnd) -> int:
-    """Give the exit code that the end of a run asks for by itself."""
+    """Return the exit code for the end of a run alone."""
     if end.error is None:
         return _REASON_CODES[end.reason]
-    # 2 says that nothing was sent.
+    # 2 means that nothing was sent.
     return 5 if end.error.exit_code == 2 and end.counts.total else end.error.exit_code
 
 
 def exit_code(counts: Counts, end_code: int, *, complete: bool) -> int:
-    """Say it in one number.
+    """Return the exit code of a run.
 
     Args:
         counts: how many rows are in each state.
@@ -196,22 +196,22 @@ def exit_code(counts: Counts, end_code: int, *, complete: bool) -> int:
 
 
 def keys_in_failed(path: Path, identify: Callable[[Path], Iterable[str]]) -> list[str]:
-    """Find out who a file of failed rows is about: people keep their keys, rows do not keep their numbers.
+    """Return the keys in a file of failed rows: people keep their keys, rows do not keep their numbers.
 
     Args:
         path: the file.
-        identify: tells the keys of a list's rows, for a file without our column.
+        identify: yields the keys of a list's rows, for a file without our column.
 
     Raises:
-        ListError: it cannot be read, or names nobody.
-        InputError: *identify* cannot tell who a row is.
+        ListError: it cannot be read, or has no rows.
+        InputError: *identify* cannot identify a row.
 
     """
     own = _keys_in_workbook(path) if is_workbook(path) else _keys_in_text(path)
     keys = [key for key in (identify(path) if own is None else own) if key]
     if not keys:
         raise ListError(
-            f"{path} names no rows", code="D152", hint="give the failed.csv or failed.xlsx that a run wrote"
+            f"{path} names no rows", code="D152", hint="name the failed.csv or failed.xlsx that a run wrote"
         )
     return keys
 
@@ -235,8 +235,8 @@ def report_again(definition: Definition, wanted: ReportOptions) -> Report:
     """Write the files again from the ledger.
 
     Raises:
-        LedgerError: there is no ledger, or it cannot be read.
-        ListError: there is no list that could be copied.
+        LedgerError: the ledger does not exist, or cannot be read.
+        ListError: no list can be copied.
         FileError: the files cannot be written.
 
     """
@@ -244,7 +244,7 @@ def report_again(definition: Definition, wanted: ReportOptions) -> Report:
     with open_standing(definition) as standing:
         if standing is None:
             raise LedgerError(
-                f"there is no ledger of campaign {definition.name!r} at {definition.ledger_place}",
+                f"no ledger of campaign {definition.name!r} was found at {definition.ledger_place}",
                 code="L705",
                 hint="nothing was sent from here yet",
             )
@@ -255,7 +255,7 @@ def report_again(definition: Definition, wanted: ReportOptions) -> Report:
         report = report_run(
             definition, standing, recipients, workspace.out, account=_account(definition), wanted=wanted
         )
-        if report.folder_error is not None:  # the files were all that was asked for
+        if report.folder_error is not None:  # nothing but the files was asked for
             raise report.folder_error
         return replace(report, extra=(*report.extra, *annotated))
 
@@ -271,16 +271,16 @@ def report_run(
     complete: bool = True,
     wanted: ReportOptions | None = None,
 ) -> Report:
-    """Write the result files into *folder* and say what the campaign has come to.
+    """Write the result files into *folder* and return the state of the campaign.
 
     Args:
         definition: the campaign.
-        standing: where its rows stand.
+        standing: the state of its rows.
         recipients: its list, if that can be read.
         folder: where the files go.
         account: who sent, or would.
-        end: how the run ended that has just been made; None: there was none.
-        complete: whether that run was to do all that is left (no ``--limit``, no ``--rows``).
+        end: how the run that was made ended; None: there was none.
+        complete: whether that run was meant to do all that is left (no ``--limit``, no ``--rows``).
         wanted: which files; default: those that every run writes.
 
     """
@@ -291,7 +291,7 @@ def report_run(
 
     throwaway = standing.ledger.throwaway
     going = None if throwaway else continuation(definition, standing)
-    # A command line tells names of people and folders, which a redacted page has none of.
+    # A command line contains names of people and folders; a redacted page has none.
     shown = None if wanted and wanted.redact else going
 
     def facts() -> Facts:
@@ -323,7 +323,7 @@ def report_run(
 
 
 def _said(end: RunEnd) -> Iterable[str]:
-    """Yield why a run ended, where no error says it."""
+    """Yield why a run ended, if no error shows it."""
     if end.error is None:
         if end.message:
             yield end.message
@@ -332,7 +332,7 @@ def _said(end: RunEnd) -> Iterable[str]:
 
 
 def _source(definition: Definition, recipients: RecipientList | None) -> Path | None:
-    """Give the campaign's list as a file; None: it is none, or could not be read."""
+    """Return the campaign's list as a file; None: it is not a file, or could not be read."""
     if recipients is None or definition.given_list is not None:
         return None
     if definition.piped is not None and recipients.campaign_list == SHOWN:
@@ -351,8 +351,8 @@ def publish(
 ) -> WrittenFiles:
     """Write what is wanted into *folder*; without a readable list there are no failed rows.
 
-    A folder that cannot be written loses the files, never the summary: the ledger can make them again.
-    *source* is the campaign's list in the run that this is about, for those who send failed rows again.
+    A folder that cannot be written costs the files, never the summary: the files can be made again from the
+    ledger. *source* is the campaign's list in this run, for those who send failed rows again.
     """
     wanted = wanted or ReportOptions()
     redactor = None
@@ -377,7 +377,7 @@ def publish(
     try:
         ReportFiles(out).write(results(), seen)
         if recipients is not None and (summary.counts[Status.PENDING] or summary.counts[Status.DEFERRED]):
-            out.spared = Path(recipients.shown)  # it is needed to go on
+            out.spared = Path(recipients.shown)  # it is needed to continue
         failed = 0 if redactor or recipients is None else write_failed(out, failures, recipients)
     except FileError as error:
         summary = Summary()
@@ -429,13 +429,13 @@ def _write_page(
     except Exception as error:  # noqa: BLE001  handed on whole: the run is over, its results come first
         published.page_error = error
         with contextlib.suppress(FileError):
-            out.remove(PAGE)  # an older page would tell of another run
+            out.remove(PAGE)  # an older page would show another run
         return None
     return path
 
 
 def people_of(standing: Standing, columns: Columns, results: Iterable[Result]) -> dict[int, str]:
-    """Say what the people of the rows of a page are called, as the list's columns of names have it.
+    """Return the names of the people in a page's rows, from the list's columns of names.
 
     The plan has their cells; without one, or such columns, nobody has a name.
     """
@@ -453,7 +453,7 @@ def people_of(standing: Standing, columns: Columns, results: Iterable[Result]) -
 
 
 def _names(facts: Facts, recipients: RecipientList | None, folder: Path) -> set[str]:
-    """Gather what names the campaign in a file to be shared: itself, its list and its folder."""
+    """Return what identifies the campaign in a file to be shared: its name, its list and its folder."""
     found = {facts.campaign, facts.list_name, Path(facts.list_name).stem}
     places = [folder.absolute().parent]
     if recipients is not None:
@@ -481,7 +481,7 @@ def write_failed(out: OutputFolder, failed: Mapping[int, Result], recipients: Re
 
     Args:
         out: where it goes.
-        failed: what became of them, by row.
+        failed: their results, by row.
         recipients: the list, which has their cells.
 
     Raises:
@@ -512,7 +512,7 @@ def write_failed(out: OutputFolder, failed: Mapping[int, Result], recipients: Re
             headings,
             [(cells, failed[row], signed(marks[row], row)) for row, cells in copies],
         )
-    except ListError:  # the list itself was the problem, and has been told
+    except ListError:  # the list itself was the problem, and has been reported
         return 0
 
 
@@ -525,7 +525,7 @@ def _copy(definition: Definition, standing: Standing, recipients: RecipientList 
         )
     if recipients is None or definition.given_list is not None:
         raise ListError(
-            "there is no list to copy", code="D153", hint="--copy needs a list that came from a file"
+            "the list cannot be copied", code="D153", hint="--copy needs a list that came from a file"
         )
     suffixes = annotated_list.suffixes(recipients)
     if target.suffix.lower() not in suffixes:
@@ -545,7 +545,7 @@ def _copy(definition: Definition, standing: Standing, recipients: RecipientList 
     return target
 
 
-# --- what the page says besides the ledger's figures -----------------------------------------------------
+# --- what the page shows besides the ledger's figures -----------------------------------------------------
 
 
 def page_facts(
@@ -557,7 +557,7 @@ def page_facts(
     stopped: str = "",
     going: Continuation | None = None,
 ) -> Facts:
-    """Gather them; *stopped* is what ended the run, in a sentence, *going* what it is continued with."""
+    """Return them; *stopped* is a sentence with what ended the run, *going* the commands that continue it."""
     from mailmerge.report.report_page import Facts
 
     ledger = standing.ledger
@@ -592,7 +592,7 @@ def page_facts(
 
 
 def _account(definition: Definition) -> Account | None:
-    """Find the account as it is now; a report can do without."""
+    """Return the account as it is now; a report can do without."""
     with contextlib.suppress(MailmergeError):
         return find_account(definition)
     return None

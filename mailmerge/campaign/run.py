@@ -1,4 +1,4 @@
-"""One run of a campaign: what it would send, sending it, and what has come of it.
+"""One run of a campaign: what it would send, sending it, and its result.
 
 Sending for real, a dry run and a rehearsal are the same run over another ledger, clock and server.
 """
@@ -80,26 +80,26 @@ if TYPE_CHECKING:
 
 _ROWS_NAMED = 10
 _TELL_FROM = 2.0
-"""Seconds from which on a wait is told."""
+"""Waits of at least this many seconds are shown."""
 _SETTLED_EVERY = 5_000
-"""Rows after which the ledger keeps up to which row all are settled: a run that resumes begins there."""
+"""After this many rows the ledger records up to which row all are settled: a resumed run begins there."""
 
 
 class SendRequest(Struct, frozen=True):
-    """What is wanted of one run."""
+    """The options of one run."""
 
     rows: str | None = None
     """Only these rows: ``2-50,77``."""
     limit: int | None = None
     follows: bool = False
-    """The first few went out just now: the time to begin at has come."""
+    """The first few were sent a moment ago: the time to begin at has come."""
     dry_run: bool = False
     wait_lock: float = 0.0
-    """Seconds to wait for another process that works on the campaign or with the account."""
+    """Seconds to wait for another process that is using the campaign or the account."""
     wait: bool = False
     """Wait for deferred rows and long pauses instead of ending."""
     accept_changes: bool = False
-    """Go on although the message is another one than that of rows already accepted."""
+    """Continue although the message differs from that of rows already accepted."""
     drafts: bool = False
     """Put the messages into the Drafts folder of the account's mailbox instead of sending them."""
     keep_plan: bool = False
@@ -111,17 +111,17 @@ class SendRequest(Struct, frozen=True):
     ca_file: Path | None = None
     transcript: Path | None = None
     deadlines: Deadlines | None = None
-    """How long the server may take for each reply; None: as RFC 5321 has it."""
+    """How long the server may take for each reply; None: as in RFC 5321."""
     ask_secret: Callable[[str], str] | None = None
     progress: Callable[[int], None] | None = None
-    """Told now and then how many rows have been planned."""
+    """Called now and then with the number of rows planned."""
     jobs: Jobs = 1
     """How many processes plan a long list; ``auto``: one for each processor, at most 8."""
     begun: Callable[[], None] | None = None
-    """Called once everything is known, asked and locked: from here on messages go to a server."""
+    """Called once everything is known, confirmed and locked: from here on messages go to a server."""
 
 
-def send(  # noqa: PLR0913  who watches, stops and is told
+def send(  # noqa: PLR0913  who watches, stops and is informed
     definition: Definition,
     request: SendRequest,
     *,
@@ -189,11 +189,11 @@ class Run:
         opened: the campaign, its ledger and what is counted for the account.
         request: which rows, and how.
         account: who sends.
-        clock: gives the time, and lets it pass.
+        clock: the time, and how to wait.
         stop: ends the run after the messages in flight.
-        observe: is told of every step.
-        listener: is told of outcomes that are durable; None: nobody is.
-        kept: the plan to be sent; None: the one that holds now, made if there is none.
+        observe: called at every step.
+        listener: called with outcomes that are durable; None: nobody wants them.
+        kept: the plan to be sent; None: the one that is valid now, made if necessary.
 
     Raises:
         InputError: the list or the templates cannot be read.
@@ -257,11 +257,11 @@ class Run:
     # --- plan -----------------------------------------------------------------------------------------
 
     def plan(self) -> Plan:
-        """Look at every row of the list, and say what this run would send.
+        """Check every row of the list, and return what this run would send.
 
         Raises:
-            InputError: the campaign itself is wrong, or is not the one that rows were accepted with.
-            FileError: there is no room on the disk for the plan, or for what happens to its rows.
+            InputError: the campaign itself is not valid, or not the one that rows were accepted with.
+            FileError: the disk has no room for the plan, or for what happens to its rows.
 
         """
         try:
@@ -269,7 +269,7 @@ class Run:
         except PlanDamaged:
             if not self._can_plan:
                 raise
-            return self._plan()  # it is gone by now, and so it is made
+            return self._plan()  # the damaged one is gone by now, so a new one is made
 
     def _examine(self) -> Plan:
         self._planned = self._make_plan()
@@ -313,14 +313,14 @@ class Run:
         )
 
     def _refuse_repeats(self) -> None:
-        # Where a change was agreed to, whoever has the message as it was is not to get it as it is.
+        # Where a change was confirmed, whoever has the old message must not get the new one.
         changed = any(version.digest != self._composer.version for version in self._ledger.versions())
         all_count = self._request.accept_changes or changed
         guard = RepeatGuard(self._opened, self._standing, self._recipients.columns, self._chosen)
         guard.refuse(None if all_count else self._composer.version)
 
     def _extent(self, plan: Plan) -> tuple[int, str, str]:
-        """Say how many messages this run would send, and the first and the last address."""
+        """Return how many messages this run would send, and the first and the last address."""
         if self._standing.is_the_plan and self._sends_all:
             ends = self._planned.reader.ready_ends()
             return (plan.ready, ends[0].address, ends[1].address) if ends else (0, "", "")
@@ -333,7 +333,7 @@ class Run:
 
     @property
     def _sends_all(self) -> bool:
-        """Whether this run is to send all that is left."""
+        """Whether this run is meant to send all that is left."""
         return self._selection is None and self._request.limit is None
 
     def _chosen(self) -> Iterator[StandingRow]:
@@ -350,9 +350,9 @@ class Run:
     # --- execute --------------------------------------------------------------------------------------
 
     def execute(self, plan: Plan, connect: Connect) -> RunEnd:
-        """Send what was planned, and what becomes due meanwhile if the run is to wait for that.
+        """Send what was planned, and what becomes due meanwhile if the run waits for that.
 
-        Whatever ends it is recorded in the ledger and said in what is returned.
+        What ends it is recorded in the ledger and in the returned value.
         """
         started = time.monotonic()
         if self._request.begun is not None:
@@ -367,7 +367,7 @@ class Run:
             end = self._passes(plan, connect)
         except MailmergeError as error:
             self._failure = error
-        except Exception:  # of the program that watches or signs in: it is raised there, the run is over here
+        except Exception:  # of the program that watches or signs in: it is raised later, the run ends here
             self._finish(RunEnd(Reason.INTERRUPTED))
             raise
         self._note_refusal(end)
@@ -394,7 +394,7 @@ class Run:
                 self._standing.settle(self._ledger)
 
     def _refused_before(self) -> RunEnd | None:
-        """End the run where the server has said that the account's limit is used up, until its time comes."""
+        """End the run if the server has reported that the account's limit is used up, until it is not."""
         refusal = self._quota.refusal() if self._quota else None
         if refusal is None:
             return None
@@ -402,23 +402,23 @@ class Run:
         hint = f"it is not asked again before then; if the limit was raised, this asks it: {ask}"
         return RunEnd(
             Reason.QUOTA,
-            f"the server said that the account's limit is used up: {refusal.said}",
+            f"the server reported that the account's limit is used up: {refusal.said}",
             hint if self._definition.invocation.typed else None,
             next_at=refusal.until,
         )
 
     def _note_refusal(self, end: RunEnd) -> None:
-        """Remember a server's word about the account's limit, so that nobody asks again too soon."""
+        """Remember a server's reply about the account's limit, so that it is not asked again too soon."""
         if self._quota and end.reason is Reason.QUOTA and end.outcome and end.next_at:
             with contextlib.suppress(LedgerError):  # at worst it is asked once more
                 self._quota.refuse(QuotaRefusal(end.next_at, str(end.outcome.reply)))
 
     def _invocation(self) -> Invocation:
-        """Tell how this run is continued, also where its request came from a program."""
+        """Return how this run is continued, also where its request came from a program."""
         return self._definition.invocation.having(rows=self._request.rows, limit=self._request.limit)
 
     def _passes(self, plan: Plan, connect: Connect) -> RunEnd:
-        """Go through the list, and again as rows become due, if the run is to wait for that."""
+        """Go through the list, and again as rows become due, if the run waits for that."""
         end = RunEnd(Reason.FINISHED)
         if self._request.drafts:
             return self._draft()
@@ -443,7 +443,7 @@ class Run:
         self._ledger.note_version(self._composer.version, self._composer.parts)
         end = self._sender(connect).run(self._work())
         if isinstance(self._failure, PlanDamaged) and self._can_plan and self._request.limit is None:
-            self._failure = None  # the plan is gone by now, and so it is made again
+            self._failure = None  # the plan is gone by now, so it is made again
             self._examine()
             end = end.followed_by(self._sender(connect).run(self._work()))
         return end
@@ -473,17 +473,17 @@ class Run:
         )
 
     def _held_until(self) -> float:
-        """Look at the opt-outs again now and then; give how long nothing may be offered at most.
+        """Read the opt-outs again now and then; return until when nothing may be offered at most.
 
-        Where they cannot be known nobody is written to: after a minute the run ends, when what is in flight
-        is settled.
+        While they cannot be read nobody is written to: after a minute the run ends, once what is in flight is
+        settled.
         """
         until = self._opt_outs.held_until()
         self._failure = self._failure or self._opt_outs.failure or self._halt.failure()
         return until
 
     def _opted_out(self, job: Job) -> bool:
-        """Tell whether a recipient of a message has asked not to be written to since the run began."""
+        """Return whether a recipient of a message has opted out since the run began."""
         suppressed = self._opt_outs.suppressed
         return self._failure is not None or any(
             suppressed.covers(address.normalised) for address in job.message.envelope.rcpt_to
@@ -531,7 +531,7 @@ class Run:
             self._thaw = partial(self._composer.thaw, frozen, message_id=message_id, date=date)
             message = self._thaw()
         except RowError as error:
-            # A file of it is another one now than when it was planned. The row stays pending.
+            # One of its files has changed since it was planned. The row stays pending.
             self._skipped.append(error)
             return None
         return Job(
@@ -549,10 +549,10 @@ class Run:
         return self._clock.now().astimezone().replace(microsecond=0)
 
     def _sleep_until_due(self) -> bool:
-        """Wait for the next deferred row; False: there is none, we are to stop, or need not wait."""
+        """Wait for the next deferred row; return False if there is none, or we must stop or need not wait."""
         if not self._request.wait or self._request.limit is not None:
             return False
-        # Asked anew each time, because the clock may be set while we wait.
+        # Asked again each time, because the clock may be set while we wait.
         told: datetime | None = None
         while (due := self._standing.next_due()) is not None:
             rest = (due - self._clock.now()).total_seconds()
@@ -569,7 +569,7 @@ class Run:
     # --- report ---------------------------------------------------------------------------------------
 
     def report(self, end: RunEnd, folder: Path) -> Report:
-        """Write the result files into *folder*, and say what has come of the campaign."""
+        """Write the result files into *folder*, and return the state of the campaign."""
         from mailmerge.campaign.results import report_run
 
         skipped = (f"row {error.row}: not sent, {error.message}" for error in self._skipped[:_ROWS_NAMED])
@@ -589,7 +589,7 @@ class Run:
         return copies.make(self._planned.reader, self._composer)
 
     def drop_messages(self, report: Report, copies: Copies) -> None:
-        """Remove the finished messages from the cache where nobody waits for one any more."""
+        """Remove the finished messages from the cache if no row needs one any more."""
         waiting = copies.pending or any(report.counts[status] for status in MAY_BE_SENT)
         if not waiting and not self._request.keep_plan and not self._ledger.throwaway:
             plan_cache(self._definition).remove_messages(self._planned.reader.name)

@@ -1,7 +1,7 @@
 """Makes a campaign folder from a list's own columns and a stock template.
 
-The stock templates are real files in ``templates/``, built of the pieces in ``templates/parts``; their own
-placeholders are written ``<<name>>`` so that the Jinja2 of the campaign passes through them untouched.
+The stock templates are real files in ``templates/``, built from the pieces in ``templates/parts``; their own
+placeholders are written ``<<name>>`` so that the campaign's Jinja2 code passes through unchanged.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ _CODE = re.compile(r"\{[{%#]|[}%#]\}")
 
 
 class _Stock(Struct, frozen=True):
-    """What is said of a stock template outside of its files."""
+    """What is known about a stock template apart from its files."""
 
     line: str
     """What it is, in one line."""
@@ -59,7 +59,7 @@ class _Stock(Struct, frozen=True):
 
 _STOCK: Mapping[StockTemplate, _Stock] = {
     "letter": _Stock(
-        "Markdown, as one person writes to another; the HTML is made of it",
+        "Markdown, as one person writes to another; the HTML is made from it",
         "A message for you",
     ),
     "newsletter": _Stock(
@@ -87,9 +87,9 @@ _STOCK: Mapping[StockTemplate, _Stock] = {
 STOCK_TEMPLATES: Mapping[StockTemplate, str] = {kind: stock.line for kind, stock in _STOCK.items()}
 """What each stock template is, in one line."""
 _UNSUBSCRIBING: frozenset[StockTemplate] = frozenset({"newsletter", "announcement", "event"})
-"""Those for many people, who can ask to get no more of them."""
+"""Those for many people, who can unsubscribe."""
 _FIXED: Mapping[str, object] = {"unsubscribing": _UNSUBSCRIBING, "open": "{{", "close": "}}"}
-"""What stock templates are told besides, in every campaign."""
+"""More variables of stock templates, the same in every campaign."""
 _FILLED = frozenset({".txt", ".html", ".md"})
 """Files of a stock template that are filled in; others are copied."""
 
@@ -107,15 +107,15 @@ class Scaffold(Struct, frozen=True):
     """How the list was read, in a few words."""
     address_column: str
     file_column: str = ""
-    """The column that the files of the rows are called after; empty: there are none."""
+    """The column that the rows' files are named after; empty: the rows have none."""
     adopted: tuple[str, ...] = ()
     """What was taken over from a design or draft, line by line."""
     warnings: tuple[str, ...] = ()
-    """What is to be said about the list where it is."""
+    """What its owner should know about the list's place."""
 
 
 class Sending(Struct, frozen=True):
-    """What is known of how the messages are sent."""
+    """What is known about how the messages are sent."""
 
     account: str | None = None
     rules: tuple[Mapping[str, object], ...] = ()
@@ -125,13 +125,13 @@ class Sending(Struct, frozen=True):
 
 
 def templates_folder() -> Path:
-    """Where the stock templates are: inside the installed package, or beside it in a checkout."""
+    """Return where the stock templates are: inside the installed package, or next to it in a checkout."""
     inside = Path(__file__).parents[1] / "templates"
     return inside if inside.is_dir() else Path(__file__).parents[2] / "templates"
 
 
 def sample_list() -> Path:
-    """Give the list that a campaign without one starts with."""
+    """Return the list that a campaign without one starts with."""
     return templates_folder() / "people.csv"
 
 
@@ -146,13 +146,13 @@ def make_campaign(
     reading: Mapping[str, object] | None = None,
     copy: bool = True,
 ) -> Scaffold:
-    """Create *folder* with campaign.toml and templates for a list, which is copied if *copy* says so.
+    """Create *folder* with campaign.toml and templates for a list, which is copied if *copy* is true.
 
-    *reading* says how the list is read, and is written into ``[data]``. Where *kind* is a design or a draft,
-    its texts, pictures and attachments take the place of the stock template.
+    *reading* are the options by which the list is read; they are written into ``[data]``. If *kind* is a
+    design or a draft, its texts, pictures and attachments take the place of the stock template.
 
     Raises:
-        CampaignFileError: the folder is a campaign, the list has no addresses, or the design is no template.
+        CampaignFileError: the folder is a campaign, the list has no addresses, or the design cannot be used.
 
     """
     refuse_campaign(folder)
@@ -198,12 +198,12 @@ def make_campaign(
 
 
 def _id_column(names: Iterable[str], address: str) -> str:
-    """Find the column that tells rows apart by a number or code, else that of the addresses."""
+    """Return the column that identifies rows by a number or code, else that of the addresses."""
     return next((name for name in names if _ID_NAMES.search(name) and name != address), address)
 
 
 def refuse_campaign(folder: Path) -> None:
-    """Refuse a folder that is a campaign already, and a file.
+    """Refuse a folder that is already a campaign, and a file.
 
     Raises:
         CampaignFileError: it is one.
@@ -215,12 +215,12 @@ def refuse_campaign(folder: Path) -> None:
         raise CampaignFileError(
             f"{folder} already contains a campaign",
             code="C450",
-            hint=f"go on with it: {suggested(Invocation('', str(folder)), 'check')}; or choose another name",
+            hint=f"to continue it: {suggested(Invocation('', str(folder)), 'check')}; or choose another name",
         )
 
 
 def _placed(folder: Path, recipients: RecipientList, *, copy: bool) -> tuple[str, str]:
-    """Say how campaign.toml names the list, and of which file it is a copy; empty: it is none."""
+    """Return how campaign.toml names the list, and which file it is a copy of; empty: it is not a copy."""
     name = Path(recipients.shown).name
     path, inside = recipients.path.resolve(), folder.resolve()
     if path == inside / name:
@@ -232,7 +232,7 @@ def _placed(folder: Path, recipients: RecipientList, *, copy: bool) -> tuple[str
 
 
 def _relative(path: Path, folder: Path) -> str:
-    """Write a path from the folder; on another drive of Windows there is none but the whole one."""
+    """Return a path relative to the folder; on another Windows drive only the full path is possible."""
     try:
         return Path(os.path.relpath(path, folder)).as_posix()
     except ValueError:
@@ -240,7 +240,7 @@ def _relative(path: Path, folder: Path) -> str:
 
 
 def set_account(folder: Path, name: str) -> None:
-    """Write who sends into the campaign's file; all else in it stays as it is."""
+    """Write the account into the campaign's file; everything else in it stays unchanged."""
     path = folder / "campaign.toml"
     text = path.read_text("utf-8")
     line = f"account = {_toml_text(name)}"
@@ -256,7 +256,7 @@ def set_account(folder: Path, name: str) -> None:
 def _header(
     kind: StockTemplate, sender: str | None, subject: str | None, taken: Adopted | None
 ) -> dict[str, str]:
-    """Say from whom and about what: as was given, else as a draft says it."""
+    """Return sender and subject: as given, else as in a draft."""
     sender = sender or (taken.sender if taken else "") or "me@example.org"
     subject = subject or (taken.subject if taken else "") or _STOCK[kind].subject
     address = _address_of(sender)
@@ -270,7 +270,7 @@ def _header(
 
 
 def _ours(names: Iterable[str]) -> dict[str, object]:
-    """Say how templates write the sender's name and address: as variables of campaign.toml, as a rule."""
+    """Return how templates write the sender's name and address: usually as variables of campaign.toml."""
     variables = {"our_name", "our_address"}.isdisjoint(names)
     texts = {"our_name": "Your organisation", "our_address": "Your street 1, 12345 Your town"}
     written = {name: f"{{{{ {name} }}}}" for name in texts} if variables else texts
@@ -278,7 +278,7 @@ def _ours(names: Iterable[str]) -> dict[str, object]:
 
 
 def _address_of(sender: str) -> str:
-    """Give the address where people can answer; of a sender that is a template only what is plain."""
+    """Return the address where people can answer; of a sender that is a template, only the plain part."""
     try:
         return str(parse_address_list(sender)[0].address)
     except (AddressError, IndexError):
@@ -286,7 +286,7 @@ def _address_of(sender: str) -> str:
 
 
 def _spelt(columns: Columns) -> dict[str, str]:
-    """Give each column as templates write it."""
+    """Return each column as templates write it."""
     pairs = zip(columns.names, columns.headings, strict=True)
     return {name: expression(name, heading) for name, heading in pairs}
 
@@ -294,7 +294,7 @@ def _spelt(columns: Columns) -> dict[str, str]:
 def _columns(
     columns: Columns, spelt: Mapping[str, str], address: str, printed: Printing
 ) -> dict[str, object]:
-    """Say whom the messages go to, how they begin, and what can be merged into them."""
+    """Return whom the messages go to, how they begin, and what can be merged into them."""
     first = next((name for name in _FIRST_NAMES if name in spelt), None)
     full = next((name for name in _FULL_NAMES if name in spelt), None)
     named, greeting = spelt.get(full or first or ""), spelt.get(first or full or "")
@@ -314,22 +314,22 @@ def _columns(
 
 
 def _literal(heading: str) -> str:
-    """Write a heading so that a template shows it as it is: none of it is template code."""
+    """Return a heading so that a template shows it unchanged: none of it is template code."""
     return f"{{{{ {quoted_in_template(heading)} }}}}" if _CODE.search(heading) else heading
 
 
 def _markdown_literal(heading: str) -> str:
-    """Write a heading for a template of Markdown: as a value, where its signs would be read as such."""
+    """Return a heading for a Markdown template: as a value, if it contains Markdown's special characters."""
     return heading if _WORDS.fullmatch(heading) else f"{{{{ {quoted_in_template(heading)} }}}}"
 
 
 def _html_literal(heading: str) -> str:
-    """Write a heading for a template of HTML, which escapes what it shows by itself."""
+    """Return a heading for an HTML template, which escapes its values by itself."""
     return _literal(heading) if _CODE.search(heading) else str(escape(heading))
 
 
 def _html_template(text: str) -> str:
-    """Write a template of plain text for a template of HTML: only what is not code needs escaping."""
+    """Return a plain-text template as an HTML template: only what is not code needs escaping."""
     return "".join(
         part if at % 2 else str(escape(part)) for at, part in enumerate(re.split(r"(\{[{%].*?[%}]\})", text))
     )
@@ -338,7 +338,7 @@ def _html_template(text: str) -> str:
 def _create(
     folder: Path, recipients: RecipientList, contents: Mapping[str, bytes], copy: str
 ) -> tuple[str, ...]:
-    """Write the files, and the list under the name *copy* if there is one and it is not there; name them."""
+    """Write the files, and the list as *copy* if that is set and does not exist yet; return their names."""
     there = not copy or (folder / copy).resolve() == recipients.path.resolve()
     _refuse_overwriting(folder, [*contents, *([] if there else [copy])])
     if not there:

@@ -36,10 +36,10 @@ def send_message(
     from_: str | None = None,
     account: Account | str | None = None,
 ) -> Outcome:
-    """Send one message now and say what the server made of it.
+    """Send one message now and return its outcome.
 
     Args:
-        to: addresses, as one text (``Ann <ann@example.org>, bo@example.org``) or several.
+        to: addresses, as one string (``Ann <ann@example.org>, bo@example.org``) or several.
         subject: the subject line.
         text: the text part.
         html: the HTML part, if there is one.
@@ -49,14 +49,14 @@ def send_message(
             ``SMTP_*`` variables.
 
     Returns:
-        The outcome; ``in_doubt`` if the answer was lost after the message had been handed over.
+        The outcome; ``in_doubt`` if the reply was lost after the message had been handed over.
 
     Raises:
-        InputError: an address, header or attachment is wrong.
-        AuthError, TlsError, ConnectionLost, ProtocolError: the session could not be made or kept.
+        InputError: an address, header or attachment is not valid.
+        AuthError, TlsError, ConnectionLost, ProtocolError: the session could not be opened, or broke.
 
     """
-    # Somebody who hands everything over is asked for nothing: no variable and no file is looked at.
+    # If everything is given as arguments, no variable and no file is read.
     complete = isinstance(account, Account) and account.secret is not None
     environment = Environment({}) if complete else Environment.read(Path(), os.environ)
     if account is None or isinstance(account, str):

@@ -1,8 +1,8 @@
 """Which ledger a campaign has: the file in its folder, or a database that is named outside of the folder.
 
-A campaign's folder may come from anybody, and must not decide to whom this machine connects. So its file
-only names a ledger of the user's ``config.toml`` (``[ledgers.NAME]``, with a ``url``); an address counts from
-there, from the command line and from the real environment.
+A campaign's folder may come from anybody, and must not decide where this machine connects to. So its file
+only names a ledger of the user's ``config.toml`` (``[ledgers.NAME]``, with a ``url``); an address is accepted
+from there, from the command line and from the real environment.
 """
 
 from __future__ import annotations
@@ -32,17 +32,17 @@ _SECRET_WORDS = frozenset({"password", "sslpassword"})
 def ledger_of(
     file: CampaignFile, config_path: Path, environ: Mapping[str, str], *, given: bool, typed: bool
 ) -> ServerPlace | None:
-    """Give the database that has a campaign's ledger; None: it is the file in its folder.
+    """Return the database that has a campaign's ledger; None: it is the file in its folder.
 
     Args:
-        file: what the campaign says, with what was said over it.
+        file: the campaign's options, with those that override them.
         config_path: the user's ``config.toml``.
         environ: the real environment.
         given: whether whoever runs the campaign named it.
         typed: whether on a command line.
 
     Raises:
-        CampaignFileError: there is no such ledger, or the campaign's folder names a server itself.
+        CampaignFileError: the ledger does not exist, or the campaign's folder names a server itself.
 
     """
     said = file.ledger
@@ -65,10 +65,10 @@ def ledger_of(
 
 
 def named(said: str, config_path: Path, *, typed: bool) -> ServerPlace:
-    """Give the database that whoever runs a command names: by an address, or as config.toml calls it.
+    """Return the database that whoever runs a command names: by an address, or by its name in config.toml.
 
     Raises:
-        CampaignFileError: there is no such ledger, or a password was *typed*.
+        CampaignFileError: the ledger does not exist, or a password was *typed*.
 
     """
     if not is_address(said):
@@ -79,7 +79,7 @@ def named(said: str, config_path: Path, *, typed: bool) -> ServerPlace:
 
 
 def servers(environment: Environment) -> list[ServerPlace]:
-    """Give the ledgers of the user's ``config.toml``.
+    """Return the ledgers of the user's ``config.toml``.
 
     Raises:
         CampaignFileError: it cannot be read.
@@ -98,17 +98,17 @@ def _tables(config_path: Path) -> Mapping[str, object]:
 
 
 def is_address(text: str) -> bool:
-    """Tell an address, or libpq's ``key=value`` form of one, from the name of a ledger."""
+    """Return whether this is an address, or libpq's ``key=value`` form of one, not the name of a ledger."""
     return text.startswith(_SCHEMES) or "=" in text
 
 
 def server(conninfo: str) -> ServerPlace:
-    """Describe a database; what is shown of it has no password."""
+    """Return a database; its shown form has no password."""
     return ServerPlace(conninfo, _shown(conninfo))
 
 
 def has_password(conninfo: str) -> bool:
-    """Tell whether an address contains a secret."""
+    """Return whether an address contains a secret."""
     if conninfo.startswith(_SCHEMES):
         try:
             parts = urlsplit(conninfo)

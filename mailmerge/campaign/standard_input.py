@@ -1,4 +1,4 @@
-"""A list that a pipe gives (``--list -``), kept in a private file: it is read more than once."""
+"""A list from a pipe (``--list -``), kept in a private file: it is read more than once."""
 
 from __future__ import annotations
 
@@ -21,16 +21,16 @@ if TYPE_CHECKING:
     from mailmerge.config.campaign_file import CampaignFile
 
 MARK = "-"
-"""What stands for it where a list is named."""
+"""Its name where a list is named."""
 SHOWN = "standard input"
 _BLOCK = 1 << 20
 _MOST = 4_000_000_000
 
 
 class StandardInput:
-    """What is read from standard input, once, when it is first asked for.
+    """What is read from standard input, once, when it is first needed.
 
-    It is kept in the user's cache folder, as plans are, under the digest of what it is: the same list given
+    It is kept in the user's cache folder, as plans are, under the digest of its contents: the same list given
     again is the same file. `purge` removes it, and so do 14 days without use.
 
     Args:
@@ -48,7 +48,7 @@ class StandardInput:
         """The file that has it.
 
         Raises:
-            ListError: there is none, or it cannot be kept.
+            ListError: it is empty, or cannot be kept.
 
         """
         return _kept(self._folder, self._owner)
@@ -61,7 +61,7 @@ def _kept(folder: Path, owner: str) -> Path:
         raise ListError(
             "the list is to come from standard input, which is a terminal",
             code="D220",
-            hint="give it by a pipe: psql --csv -c 'SELECT …' | mailmerge … --list -",
+            hint="pipe it in: psql --csv -c 'SELECT …' | mailmerge … --list -",
         )
     digest, size = hashlib.sha256(), 0
     files.private_folder(folder)
@@ -70,20 +70,20 @@ def _kept(folder: Path, owner: str) -> Path:
             digest.update(block)
             size += len(block)
             if size > _MOST:
-                raise ListError(f"{SHOWN} gives more than {_MOST // 10**9} GB", code="D220")
+                raise ListError(f"{SHOWN} has more than {_MOST // 10**9} GB", code="D220")
             copy.stream.write(block)
         if not size:
             raise ListError(
-                f"{SHOWN} gives nothing",
+                f"{SHOWN} is empty",
                 code="D220",
-                hint="did the program before the pipe fail? Look at what it says",
+                hint="did the program before the pipe fail? Look at its messages",
             )
         copy.name = f"{owner}-{digest.hexdigest()[:16]}{PIPED}"
     return folder / copy.name
 
 
 def of(file: CampaignFile, workspace: Workspace) -> StandardInput | None:
-    """Give it, if a campaign's list is to come from there: ``-`` is the name of no other file."""
+    """Return it, if a campaign's list is to come from there: ``-`` names no other file."""
     if file.data.source.name != MARK:
         return None
     return StandardInput(workspace.cache, PlanOwner(str(workspace.folder.resolve()), file.name))
@@ -91,10 +91,10 @@ def of(file: CampaignFile, workspace: Workspace) -> StandardInput | None:
 
 @contextlib.contextmanager
 def passing(cache: Path, stem: str) -> Iterator[tuple[Path, str]]:
-    """Give the file that has it and a file name of this *stem* for what it is; gone when that is copied.
+    """Yield the file that has it and a file name with this *stem* and its ending; gone when that is copied.
 
     Raises:
-        ListError: there is none, or it is no list.
+        ListError: it is empty, or not a list.
 
     """
     path = StandardInput(cache, PlanOwner("", stem)).path
@@ -105,5 +105,5 @@ def passing(cache: Path, stem: str) -> Iterator[tuple[Path, str]]:
 
 
 def is_piped(path: Path) -> bool:
-    """Tell whether a file is one that a list from standard input is kept in."""
+    """Return whether a file is one that a list from standard input is kept in."""
     return path.suffix == PIPED and path.parent.name == INPUT

@@ -1,10 +1,10 @@
-"""Where each row stands: the plan, what has happened to it, and what only this machine and this moment know.
+"""The status of each row: the plan, what has happened to it, and what only this machine knows at this moment.
 
-The plan says what list and templates make of a row, the ledger what came of it. Joined to that, each time it
-is asked, is what may change without either: who is never to be written to, and what the account accepts.
+The plan has what list and templates make of a row, the ledger what happened to it. Joined to that, each time
+it is asked, is what may change without either: who is never written to, and what the account accepts.
 
 A fact of the ledger (being handed over, accepted, rejected, in doubt, expired, bounced) wins over the plan:
-it has happened. An intention (pending, deferred) yields to what plan or join now says of the row.
+it has happened. An intention (pending, deferred) yields to what plan or join now makes of the row.
 """
 
 from __future__ import annotations
@@ -48,12 +48,12 @@ _CONTACTED = tuple(status for status in Status if status is not Status.PENDING)
 
 
 class Join(Struct, frozen=True):
-    """What counts for a row beside plan and ledger."""
+    """What applies to a row besides plan and ledger."""
 
     suppressed: Suppressed
     """Who is never written to."""
     max_size: int | None = None
-    """Largest message the account takes, in octets; None: no limit known."""
+    """Largest message that the account accepts, in octets; None: no limit known."""
     one_each: bool = False
     """Whether nobody gets more than one message: an address that was written to is not written to again."""
     added: int = 0
@@ -69,13 +69,13 @@ class Join(Struct, frozen=True):
         max_size: int | None = None,
         added: int = 0,
     ) -> Self:
-        """Join what the campaign says of its list; the opt-outs are read if they are not given.
+        """Make the join from the campaign's options for its list; opt-outs are read if they are not given.
 
         Args:
-            data: what it says.
+            data: these options.
             store: the user's own suppression store.
             suppressed: who is never written to, where that is known already.
-            max_size: largest message the account takes, in octets; None: no limit known.
+            max_size: largest message that the account accepts, in octets; None: no limit known.
             added: octets that signatures add to each message.
 
         Raises:
@@ -87,7 +87,7 @@ class Join(Struct, frozen=True):
         return cls(suppressed, max_size, one_each=data.duplicates != "allow", added=added)
 
     def of(self, row: PlanRow) -> tuple[Status, str]:
-        """Say what a planned row is, and why."""
+        """Return the status of a planned row, and why."""
         if row.status is not Status.PENDING:
             return row.status, row.detail
         for address in row.recipients:
@@ -97,7 +97,7 @@ class Join(Struct, frozen=True):
         return (Status.INVALID, too_large.message) if too_large else (Status.PENDING, "")
 
     def too_large(self, row: PlanRow) -> Diagnostic | None:
-        """Say that a message is larger than what the account takes, if it is."""
+        """Return a problem if a message is larger than the account accepts."""
         size = row.size + self.added
         if self.max_size is None or size <= self.max_size:
             return None
@@ -111,11 +111,11 @@ class Join(Struct, frozen=True):
 
 
 class StandingRow(Struct, frozen=True):
-    """One row of the list, and where it stands."""
+    """One row of the list, and its status."""
 
     planned: PlanRow
     own: Status
-    """What it is without its history."""
+    """Its status without its history."""
     status: Status
     detail: str
     delivery: Delivery | None
@@ -123,7 +123,7 @@ class StandingRow(Struct, frozen=True):
 
     @property
     def result(self) -> Result:
-        """The row as reports have it."""
+        """The row as reports show it."""
         row = self.planned
         return Result(
             row.row, row.key, row.address, self.status, self.detail, self.delivery, row.rows, row.first
@@ -135,10 +135,10 @@ class Standing:
 
     Args:
         ledger: what has happened.
-        plan: which rows there are; None: that is not known any more, so only contacted rows are.
-        join: what counts beside the two.
-        running: whether another process works on the campaign now: what it is handing over is in flight,
-            and in nobody's doubt.
+        plan: which rows there are; None: that is not known any more, only the contacted rows are.
+        join: what applies besides the two.
+        running: whether another process is working on the campaign now: what it is handing over is in
+            flight, not in doubt.
 
     """
 
@@ -157,7 +157,7 @@ class Standing:
         self.join = join
         self._bookmark: Bookmark | None = None
         self._marked = ""
-        """The mark of the bookmark: that of now may be another, as opt-outs change."""
+        """The mark of the bookmark: the current one may differ, as opt-outs change."""
 
     def rows(self, *, after: int = -1) -> Iterator[StandingRow]:
         """Yield the rows of the list behind place *after*, in its order."""
@@ -170,7 +170,7 @@ class Standing:
                 yield self._row(row, known.get(row.key) if row.shares else None)
 
     def of(self, row: PlanRow) -> StandingRow:
-        """Say where one row stands, which need not be one of the plan's."""
+        """Return the status of one row, which need not be one of the plan's."""
         return self._row(row, self._known([row]).get(row.key))
 
     def _known(self, rows: Sequence[PlanRow]) -> dict[str, Delivery]:
@@ -198,13 +198,13 @@ class Standing:
         return StandingRow(row, own, status, detail, delivery)
 
     def _joining(self, row: PlanRow, delivery: Delivery) -> tuple[int, ...]:
-        """Give the new rows of a message that has more of them now than when it was sent."""
+        """Return the new rows of a message that has more of them now than when it was sent."""
         if len(row.rows) <= len(_rows_then(delivery).split()):
             return ()
         return new_rows(row.signature, _rows_then(delivery))
 
     def changed_groups(self) -> Iterator[Diagnostic]:
-        """Say which rows are in no message, as they are now, because theirs was sent before."""
+        """Yield which rows are, as they are now, in no message, because theirs was sent before."""
         changed: list[int] = []
         corrected: list[int] = []
         shrunk: list[PlanRow] = []
@@ -232,7 +232,7 @@ class Standing:
             yield shrunk_after(shrunk)
 
     def _own(self, row: PlanRow) -> tuple[Status, str]:
-        """Say what a row is without its history; that of other rows with its address counts."""
+        """Return the status of a row without its own history; that of other rows with its address counts."""
         own, detail = self.join.of(row)
         if own is Status.PENDING and self.join.one_each:
             earlier = self._taken_apart[0].get(row.address.lower())
@@ -244,20 +244,20 @@ class Standing:
 
     @property
     def _mark(self) -> str:
-        """Tell this plan with this join from all others; empty: each row has to be looked at each time."""
+        """Return what identifies this plan with this join; empty: each row has to be read each time."""
         if self.plan is None or self.join.max_size is not None:
             return ""
         made = f"{self.plan.name} {self.plan.made.isoformat()}"
         return f"{made} {self.join.one_each} {self.join.suppressed.fingerprint}"
 
     def recall(self) -> Counts | None:
-        """Give what the rows are without their history, where that was kept and still holds."""
+        """Return the counts of the rows without their history, if they were kept and are still valid."""
         self._marked = self._mark
         self._bookmark = self.ledger.bookmark(self._marked) if self._marked else None
         return self._bookmark.own if self._bookmark else None
 
     def keep(self, ledger: Ledger, own: Counts) -> None:
-        """Keep what the rows are without their history; not where that of rows elsewhere counts."""
+        """Keep the counts of the rows without their history, unless the history of other rows counts."""
         self._marked = self._mark
         if self._marked and not any(self._taken_apart):
             ledger.note_bookmark(self._marked, own)
@@ -269,7 +269,7 @@ class Standing:
         return self._bookmark.settled if self._bookmark else -1
 
     def settle(self, ledger: Ledger) -> None:
-        """Find out up to which place no row is pending, and keep it; what is in flight is not settled."""
+        """Find up to which place no row is pending, and keep it; what is in flight is not settled."""
         if self._bookmark is None:
             return
         settled = self.settled
@@ -282,14 +282,14 @@ class Standing:
 
     @cached_property
     def _taken_apart(self) -> tuple[dict[str, tuple[str, int]], int]:
-        """What was taken, but not as a row that could be sent now to the same address.
+        """What was accepted, but not as a row that could be sent now to the same address.
 
         By address, the key and the number of the row that has the key now; and how many keys no row has.
         Nothing that is sent from this plan adds to it.
         """
         listed: dict[str, tuple[str, int]] = {}
         gone = 0
-        if self._bookmark is not None:  # it was kept because there was nothing of that
+        if self._bookmark is not None:  # it was kept because there was nothing like that
             return listed, gone
         for taken, row in self._taken():
             if row is None:
@@ -307,7 +307,7 @@ class Standing:
                     yield taken, row
 
     def taken_and_gone(self) -> Iterator[Taken]:
-        """Yield what was taken under keys that are no longer in the list."""
+        """Yield what was accepted under keys that are no longer in the list."""
         if self._taken_apart[1]:
             yield from (taken for taken, row in self._taken() if row is None)
 
@@ -332,13 +332,13 @@ class Standing:
 
     @property
     def is_the_plan(self) -> bool:
-        """Whether every row stands as it was planned: nothing has happened, and nothing else counts."""
+        """Whether every row is as it was planned: nothing has happened, and nothing else applies."""
         return self.ledger.untouched and not self.join.suppressed and self.join.max_size is None
 
     def tally(self, problems: DiagnosticCollector | None = None) -> tuple[Counts, Counts]:
-        """Count the rows of the list by what they are without their history, and all rows by state.
+        """Count the rows of the list by their status without their history, and all rows by state.
 
-        The second count has the rows that are no longer in the list, too. *problems* is told what only the
+        The second count has the rows that are no longer in the list, too. *problems* collects what only the
         join forbids.
         """
         own: dict[Status, int] = {}
@@ -361,7 +361,7 @@ class Standing:
         return Counts(own), Counts(counts)
 
     def _states(self, *, after: int = -1) -> Iterator[tuple[PlanRow, Status, Status | None]]:
-        """Yield each row of the list with what it is without its history, and its state in the ledger."""
+        """Yield each row of the list with its status without its history, and its state in the ledger."""
         if self.plan is None:
             return
         untouched = self.ledger.untouched
@@ -371,7 +371,7 @@ class Standing:
                 yield row, self._own(row)[0], known.get(row.key) if row.shares else None
 
     def opt_outs(self) -> list[tuple[OptOuts, int]]:
-        """Give each source of opt-outs with how many addresses of the list are in it."""
+        """Return each source of opt-outs with how many addresses of the list are in it."""
         files = self.join.suppressed.files
         if self.plan is None or not self.join.suppressed:
             return [(file, 0) for file in files]
@@ -418,7 +418,7 @@ class Standing:
         return None
 
     def reopen_corrected(self, ledger: Ledger) -> int:
-        """Give refused rows another chance whose address was corrected in the list; return how many."""
+        """Make refused rows pending again whose address was corrected in the list; return how many."""
         corrected: list[str] = []
         for batch in _batches(ledger.contacted(Status.REJECTED, Status.BOUNCED)):
             there = self._holders(batch)
@@ -448,28 +448,28 @@ class Standing:
         return [*listed, *(self._gone(delivery) for delivery in doubtful if delivery.key not in there)]
 
     def rows_in_doubt(self, most: int = 12) -> tuple[int, ...]:
-        """Give the numbers of the first rows that a person has to decide about."""
+        """Return the numbers of the first rows that a person has to decide about."""
         return tuple(result.row for result in self.in_doubt()[:most] if result.row is not None)
 
     @property
     def running(self) -> bool:
-        """Whether another process works on the campaign now, or did when this was opened."""
+        """Whether another process is working on the campaign now, or was when this was opened."""
         return self._was_running or self._running()
 
     def keys_in(self, ranges: Iterable[tuple[int, int]]) -> list[str]:
         """Return the keys of the rows in *ranges* of row numbers, both ends included.
 
-        A row that repeats another one has no part in what became of that, so it is left out.
+        A row that repeats another one was not sent itself, so it is left out.
         """
         if self.plan is None:
             return self.ledger.keys_in(ranges)
         return list(dict.fromkeys(row.key for row in self.plan.rows_numbered(ranges) if row.shares))
 
     def refuse_unknown(self, ranges: Iterable[tuple[int, int]]) -> None:
-        """Make sure that a person who names rows has those in mind that we know.
+        """Make sure that the rows that a person names exist.
 
         Raises:
-            ListError: there is no row in one of *ranges*, or one ends behind the last row.
+            ListError: one of *ranges* has no row, or ends behind the last row.
 
         """
         for first, last in ranges:
@@ -492,14 +492,14 @@ class Standing:
         return next(iter(self.plan.rows_numbered([(first, last)])), None) is not None
 
     def _gone(self, delivery: Delivery) -> Result:
-        """Report a row that no plan has: by the number that it had then, where nobody knows better."""
+        """Return the result of a row that no plan has, by the number that it had then."""
         row = delivery.row or None if self.plan is None else None
         detail = delivery.reason if delivery.status is Status.DUPLICATE else delivery.bounce
         rows = rows_in(delivery.rows) if row is not None else ()
         return Result(row, delivery.key, delivery.address, delivery.status, detail, delivery, rows)
 
     def numbers(self, keys: Sequence[str]) -> dict[str, int]:
-        """Return the rows of the list that hold these keys."""
+        """Return the rows of the list that have these keys."""
         return {} if self.plan is None else {key: row.row for key, row in self.plan.holders(keys).items()}
 
     def aggregates(self) -> Aggregates:
@@ -510,9 +510,9 @@ class Standing:
 def stamp_of(
     ledger: LedgerReader, frozen: FrozenMessage, delivery: Delivery | None
 ) -> tuple[str, datetime | None]:
-    """Give the Message-ID of a row's message, and the Date that it had when it went out; None: it never did.
+    """Return the Message-ID of a row's message, and the Date that it was sent with; None: it was never sent.
 
-    The same message has both each time that it goes out, another one its own.
+    The same message keeps both each time that it is sent; another one has its own.
     """
     message_id = identifier(ledger.secret, frozen, delivery.generation if delivery else 0)
     return message_id, ledger.date_of(delivery, message_id) if delivery else None
@@ -525,12 +525,12 @@ def _batches(items: Iterable[_Item]) -> Iterator[list[_Item]]:
 
 
 def _joined(own: Status, state: Status) -> Status:
-    """Give the state of a row that is *own* by itself and *state* in the ledger."""
+    """Return the state of a row that is *own* by itself and *state* in the ledger."""
     return own if own is not Status.PENDING and state in _INTENTIONS else state
 
 
 def _numbered(delivery: Delivery, row: PlanRow) -> Delivery:
-    """Give a delivery the number and the address that its row has in the list now."""
+    """Return a delivery with the number and the address that its row has in the list now."""
     if delivery.row == row.row and delivery.address == row.address:
         return delivery
     from msgspec.structs import replace
@@ -539,7 +539,7 @@ def _numbered(delivery: Delivery, row: PlanRow) -> Delivery:
 
 
 def _rows_then(delivery: Delivery) -> str:
-    """Give the signature of the rows that a message was sent for."""
+    """Return the signature of the rows that a message was sent for."""
     return delivery.rows or f"{delivery.row}:{delivery.row_digest}"
 
 
@@ -548,7 +548,7 @@ def _same(row: PlanRow, delivery: Delivery) -> bool:
 
 
 def partly_named(rows: Iterable[StandingRow], selection: RowSelection | None) -> Iterator[str]:
-    """Say which rows go out with those of a selection, because they share a message."""
+    """Yield which rows are sent with those of a selection, because they share a message."""
     more: list[int] = []
     for row in rows if selection is not None else ():
         more += (other for other in row.planned.rows if selection is not None and other not in selection)
@@ -558,9 +558,9 @@ def partly_named(rows: Iterable[StandingRow], selection: RowSelection | None) ->
 
 
 def troubled_last(rows: Iterable[StandingRow]) -> Iterator[StandingRow]:
-    """Put rows behind the others that an earlier run left pending with words about the server.
+    """Move rows to the end that an earlier run left pending with a remark about the server.
 
-    If they were the only ones to get them, they would stop this run as well before anybody else is reached.
+    If only they cause it, they would otherwise stop this run, too, before anybody else is reached.
     """
     from mailmerge.sending.runs import UNANSWERED
     from mailmerge.smtp.reply_rules import DELAYED

@@ -1,4 +1,4 @@
-"""What is known of a campaign without its folder: the plan that lies in the database of its ledger."""
+"""What is known about a campaign without its folder: the plan in the database of its ledger."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ class _Counted(Struct, frozen=True):
 
 
 def needs_list(what: str, *, instead: str) -> CampaignFileError:
-    """Make the refusal of something that cannot be made from the ledger alone."""
+    """Return the error for something that cannot be made from the ledger alone."""
     return CampaignFileError(
         f"{what} from the list, which is where the campaign's folder is", code="C582", hint=instead
     )
@@ -56,7 +56,7 @@ def needs_list(what: str, *, instead: str) -> CampaignFileError:
 def stored_plan(ledger: LedgerReader, name: str) -> ServerPlan | None:
     """Open a plan that was loaded into the database of its ledger.
 
-    None: it is not there, or damaged, or not for whoever asks.
+    None: it does not exist, is damaged, or this user may not read it.
     """
     if ledger.server is None:
         return None
@@ -71,7 +71,7 @@ def stored_plan(ledger: LedgerReader, name: str) -> ServerPlan | None:
 
 
 def opt_outs(db: PostgresDatabase, campaign: int) -> Iterator[str]:
-    """Yield the entries of the table of opt-outs that hold for a campaign."""
+    """Yield the entries of the table of opt-outs that apply to a campaign."""
     from mailmerge.ledger.shared_suppression import EVERY_CAMPAIGN, OptOutTable
 
     for entry in OptOutTable(db).entries():
@@ -90,11 +90,11 @@ def open_stored(
     """Open a campaign of which only the name and the ledger are known.
 
     Args:
-        make: makes a campaign of options.
+        make: makes a campaign from options.
         options: those that were given; see `mailmerge.campaign.definition.named_alone`.
         environ: environment variables; None: the process's own.
         out: the folder of reports; None: ``out`` in the working directory.
-        more: what *make* takes besides.
+        more: further arguments of *make*.
 
     """
     known = by_ledger(options, os.environ if environ is None else environ)
@@ -104,7 +104,7 @@ def open_stored(
 
 
 def as_planned(definition: Definition) -> Definition:
-    """Give a campaign of which only the ledger is known what its plan there says of how rows are counted.
+    """Return a campaign of which only the ledger is known, with its plan's way of counting rows.
 
     Raises:
         LedgerError: the ledger cannot be read.
@@ -139,13 +139,13 @@ def stored_messages(
 
     Args:
         definition: the campaign.
-        standing: where its rows stand; None: nothing is recorded of it.
+        standing: the state of its rows; None: nothing is recorded about it.
         rows: which rows; None: all.
         left_out: gets the numbers of the rows that are left out, by their status.
         leaving: a person sends them with another program: their unsubscribe links work.
 
     Yields:
-        The row, its message, whether it went out with this Date, and where the row stands, in a line.
+        The row, its message, whether it was sent with this Date, and the row's status, in a line.
 
     Raises:
         LedgerError: the database has no plan of the campaign.

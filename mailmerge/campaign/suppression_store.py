@@ -1,7 +1,7 @@
 """The user's own list of people who must not be written to, whatever the campaign.
 
 A CSV file in the user's configuration folder, which a person can read and a spreadsheet program can open. It
-is read as any file of opt-outs is, and fails closed as they do: what cannot be understood in it stops every
+is read like any file of opt-outs, and fails closed like them: what cannot be understood in it stops every
 campaign until it is corrected. It is only ever replaced as a whole, by one process at a time.
 """
 
@@ -37,7 +37,7 @@ _HASH = "sha256:"
 
 
 def store_path(environment: Environment) -> Path:
-    """Give the place of the store: beside the user's ``config.toml``."""
+    """Return the place of the store: next to the user's ``config.toml``."""
     return default_config_path(environment).with_name(_NAME)
 
 
@@ -47,29 +47,29 @@ class StoredEntry(Struct, frozen=True):
     entry: str
     """An address, a domain as ``@example.org``, or ``sha256:`` and 64 hex digits, normalised."""
     added: str = ""
-    """The day, ISO 8601."""
+    """The date, ISO 8601."""
     source: str = ""
     """Where it came from: a file's name, or nothing if a person named it."""
 
 
 class _StoreLock(Lock):
-    """One process changes the store at a time."""
+    """Only one process changes the store at a time."""
 
     code = "D162"
 
 
 class SuppressionStore:
-    """The store, for changing it and looking into it; use it as a context manager to change it.
+    """The store, for reading and changing it; use it as a context manager to change it.
 
     Args:
         path: the file.
-        wait: seconds to wait for another process that changes it.
+        wait: seconds to wait for another process that is changing it.
 
     Raises:
-        InUseError: another process changes it, for more than *wait* seconds.
+        InUseError: another process is changing it, for more than *wait* seconds.
         LedgerError: the lock file cannot be made.
         FileError: the folder or the file cannot be written.
-        ListError: what is there cannot be understood: nothing is changed then.
+        ListError: its contents cannot be understood: nothing is changed then.
 
     """
 
@@ -88,10 +88,10 @@ class SuppressionStore:
         self._lock.release()
 
     def entries(self) -> list[StoredEntry]:
-        """Give what is in it, in the order in which it was added."""
+        """Return its entries, in the order in which they were added."""
         if not self.path.exists():
             return []
-        read_opt_outs(self.path)  # says what is wrong with which line
+        read_opt_outs(self.path)  # reports what is wrong with which line
         with self.path.open(encoding="utf-8-sig", newline="") as file:
             return list(_stored(file))
 
@@ -109,7 +109,7 @@ class SuppressionStore:
         return len(fresh)
 
     def add_file(self, path: Path, *, day: date) -> tuple[OptOuts, int]:
-        """Add everybody in a file of opt-outs; return what it says and how many of these are new.
+        """Add everybody in a file of opt-outs; return its entries and how many of these are new.
 
         Raises:
             ListError: the file cannot be read, or a row of it has no address: none is added then.
@@ -160,7 +160,7 @@ class SharedSuppressionStore:
 
     def __init__(self, place: ServerPlace) -> None:
         self.path = str(place)
-        """What messages call it."""
+        """Its name in messages."""
         self._place = place
 
     def __enter__(self) -> Self:
@@ -170,7 +170,7 @@ class SharedSuppressionStore:
         """Nothing is open between two calls."""
 
     def entries(self) -> list[StoredEntry]:
-        """Give what is in it, what was carried there for one campaign, too."""
+        """Return its entries, including those that were loaded for one campaign."""
         if not self._place.exists():
             return []
         with self._place.database() as db:
@@ -220,9 +220,9 @@ class SharedSuppressionStore:
 
 def _carried(entry: str, store: str) -> ListError:
     return ListError(
-        f"{entry} is there for one campaign alone, whose own files have it",
+        f"{entry} is there for one campaign only, whose own files have it",
         code="D163",
-        hint="take it out of `data.suppress` or your own store, then `send --fleet` again",
+        hint="remove it from `data.suppress` or your own store, then `send --fleet` again",
         place=Place(path=store),
     )
 
@@ -231,7 +231,7 @@ def _not_there(entry: str, store: str) -> ListError:
     return ListError(
         f"{entry} is not in the suppression store",
         code="D163",
-        hint="`suppress list` shows what is; a domain is written as @example.org",
+        hint="`suppress list` shows its entries; a domain is written as @example.org",
         place=Place(path=store),
     )
 
@@ -254,7 +254,7 @@ def _stored(file: io.TextIOBase | Iterable[str]) -> Iterator[StoredEntry]:
 
 
 def _normalised(wanted: Iterable[str]) -> Iterator[str]:
-    """Give each entry in the form in which it is kept.
+    """Yield each entry in the form in which it is kept.
 
     Raises:
         ListError: one is neither an address nor a domain.
@@ -265,7 +265,7 @@ def _normalised(wanted: Iterable[str]) -> Iterator[str]:
         if not found.any or found.problem is not None:
             meant = f"did you mean {found.suggestion}? " if found.suggestion else ""
             if is_other_hash(text):
-                meant = "a hash must be the SHA-256 of the address in small letters, 64 hex digits; or "
+                meant = "a hash must be the SHA-256 of the lower-case address, 64 hex digits; or "
             raise ListError(
                 f'"{text}" is neither an address nor @domain'
                 + (f": {found.problem}" if found.problem else ""),
@@ -276,5 +276,5 @@ def _normalised(wanted: Iterable[str]) -> Iterator[str]:
 
 
 def _spelt(addresses: Iterable[str], domains: Iterable[str], hashes: Iterable[str]) -> list[str]:
-    """Write entries as they are kept."""
+    """Return entries as they are kept."""
     return [*addresses, *(f"@{domain}" for domain in domains), *(f"{_HASH}{one}" for one in hashes)]

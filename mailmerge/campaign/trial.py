@@ -48,7 +48,7 @@ if TYPE_CHECKING:
 HEADER = "X-Mailmerge-Test"
 _UNSUBSCRIBE = frozenset({"list-unsubscribe", "list-unsubscribe-post"})
 _LEFT_OUT = _UNSUBSCRIBE | {"disposition-notification-to"}
-"""A click on what a test offers would be taken for the recipient's, a receipt would tell of them."""
+"""Headers left out of tests: a click would count as the recipient's, a receipt would be about them."""
 
 
 class TrialMessage(Struct, frozen=True):
@@ -58,13 +58,13 @@ class TrialMessage(Struct, frozen=True):
     meant_for: str
     """Who would get it otherwise."""
     left_out: tuple[str, ...]
-    """The headers that the row's own message has and this one has not."""
+    """The headers that the row's own message has and this one does not."""
     rows: tuple[int, ...] = ()
     """The rows that it is for."""
 
 
 class TrialResult(Struct, frozen=True):
-    """What became of one test message."""
+    """What happened to one test message."""
 
     row: int
     status: Status
@@ -72,13 +72,13 @@ class TrialResult(Struct, frozen=True):
     to: str
     meant_for: str
     left_out: tuple[str, ...] = ()
-    """The headers that the row's own message has and the test has not."""
+    """The headers that the row's own message has and the test does not."""
     rows: tuple[int, ...] = ()
     """All rows that the message is for; *row* is the first of them."""
 
 
 class TrialReport(Struct, frozen=True):
-    """What became of all test messages: those without a result were not sent."""
+    """What happened to all test messages: those without a result were not sent."""
 
     results: tuple[TrialResult, ...]
     end: RunEnd
@@ -134,7 +134,7 @@ _STOPPED = RunEnd(Reason.INTERRUPTED, "stopped on request")
 
 
 class _Trial:
-    """Sends test messages one after the other; whatever ends that, the results so far are kept."""
+    """Sends test messages one after another; whatever ends that, the results so far are kept."""
 
     def __init__(
         self,
@@ -152,7 +152,7 @@ class _Trial:
         self.results: list[TrialResult] = []
 
     def run(self, messages: Sequence[TrialMessage]) -> RunEnd:
-        """Send them, and say why it ended."""
+        """Send them, and return why it ended."""
         end = RunEnd(Reason.FINISHED)
         try:
             if not open_unless(self._connection, self._stop.is_set):
@@ -171,7 +171,7 @@ class _Trial:
         return replace(end, counts=Counts({status: statuses.count(status) for status in {*statuses}}))
 
     def _held_back(self) -> RunEnd | None:
-        """Ask whether another message may go, and count it; None: it may."""
+        """Check whether another message may be sent, and count it; None: it may."""
         if self._stop.is_set():
             return _STOPPED
         if self._quota is None:
@@ -183,7 +183,7 @@ class _Trial:
         return None
 
     def _send(self, test: TrialMessage) -> RunEnd | None:
-        """Send one; return why nothing more is sent, None where more may be."""
+        """Send one; return why nothing more is sent, or None if more may be."""
         self._throttle_down()
         message = test.message
         outcome = hand_over_unless(self._connection, message, self._stop.is_set)
@@ -199,7 +199,7 @@ class _Trial:
         return None
 
     def _throttle_down(self) -> None:
-        """Wait until the rates let the next one go, or until a stop."""
+        """Wait until the rates allow the next one, or until a stop."""
         until = self._clock.monotonic() + self._throttle.delay(self._clock.monotonic())
         while (left := until - self._clock.monotonic()) > 0 and not self._stop.is_set():
             self._clock.sleep(min(left, 0.2))
@@ -226,7 +226,7 @@ def _mine(text: str | None) -> Address:
 
 
 def _unsubscribes_nobody(rendered: Rendered) -> bool:
-    """Tell whether each address in List-Unsubscribe has our token, which is a test's until it is sent."""
+    """Return whether each address in List-Unsubscribe has our token, which is a test's until it is sent."""
     values = [value for name, value in rendered.headers if name.lower() == "list-unsubscribe"]
     return bool(values) and all(STAND_IN in uri for value in values for uri in value.split(","))
 
@@ -259,7 +259,7 @@ def _messages(
             bcc=(),
             headers=(*kept, (HEADER, rows_named(recipient.rows))),
         )
-        # It stands for no row: not even the Message-ID is the one that the row's message will have.
+        # It belongs to no row: not even the Message-ID is the one that the row's message will have.
         frozen = composer.freeze(test, key=secrets.token_hex(8))
         message = composer.thaw(
             frozen, message_id=identifier(secret, frozen), date=datetime.now().astimezone()

@@ -1,7 +1,7 @@
 """The key of a campaign's unsubscribe links: found, or made by the first plan that needs it.
 
-That a series has one is also noted in the user's state folder, so that a key that is lost is told and never
-replaced by another one: then links in messages that were sent would stop working without a word.
+That a series has one is also recorded in the user's state folder, so that a lost key is reported and never
+replaced by another one: otherwise links in sent messages would silently stop working.
 """
 
 from __future__ import annotations
@@ -29,13 +29,13 @@ _WAIT = 10.0
 
 
 class _KeyLock(Lock):
-    """One process makes a key at a time."""
+    """Only one process makes a key at a time."""
 
     code = "C514"
 
 
 def unsubscribe_key(definition: Definition) -> UnsubscribeKey:
-    """Give the key of the campaign's series; it is made if the series never had one.
+    """Return the key of the campaign's series; it is made if the series never had one.
 
     Raises:
         CampaignFileError: it is lost (C512), cannot be read or is damaged (C513).
@@ -65,8 +65,8 @@ def _made(folder: Path, series: str, noted: Path) -> UnsubscribeKey:
         raise CampaignFileError(
             f"the unsubscribe key of {series!r} ({key_id}) is lost: {path} does not exist",
             code="C512",
-            hint="take the file from a backup: only with it do the links in sent messages work; without one, "
-            'series = "NEW NAME" under [message] begins with a new key',
+            hint="restore the file from a backup: only with it do the links in sent messages work; without "
+            'one, series = "NEW NAME" under [message] begins with a new key',
         )
     key = make_key(folder, series)
     _note(key, noted)
@@ -74,7 +74,7 @@ def _made(folder: Path, series: str, noted: Path) -> UnsubscribeKey:
 
 
 def _id_in(noted: Path) -> str:
-    """Give the id of the key that links were made with; empty: this machine has made none."""
+    """Return the id of the key that links were made with; empty: this machine has made none."""
     try:
         return read_plain(noted, 1000).decode("ascii", "replace").strip()
     except FileNotFoundError:
@@ -87,7 +87,7 @@ def _note(key: UnsubscribeKey, noted: Path) -> None:
 
 
 def _the_noted(key: UnsubscribeKey, path: Path, noted: Path) -> UnsubscribeKey:
-    """Make sure that a key is the one that links in earlier messages have; one that is new is noted."""
+    """Make sure that a key is the one that links in earlier messages have; record a new one."""
     known = _id_in(noted)
     if not known:
         _note(key, noted)
@@ -95,14 +95,14 @@ def _the_noted(key: UnsubscribeKey, path: Path, noted: Path) -> UnsubscribeKey:
         raise CampaignFileError(
             f"{path} has another unsubscribe key ({key.id}) than the links in earlier messages ({known})",
             code="C512",
-            hint="put the right file back, from a backup: only with it do those links work; without one, "
+            hint="restore the right file from a backup: only with it do those links work; without one, "
             'series = "NEW NAME" under [message] begins with a new key',
         )
     return key
 
 
 def _folder(definition: Definition) -> Path:
-    """Give the folder of keys; a program that named a place for everything has them there."""
+    """Return the folder of keys; if a program named a place for everything, they are there."""
     workspace = definition.workspace
     if definition.given_list is not None and workspace.cache.is_relative_to(workspace.folder):
         return workspace.folder / _NOTED
@@ -110,7 +110,7 @@ def _folder(definition: Definition) -> Path:
 
 
 def key_to_copy(definition: Definition, composer: Composer, counts: Counts) -> Iterator[str]:
-    """Say which key the links need, until a message was accepted: a campaign of another name has another."""
+    """Yield which key the links need, until a message was accepted: each series has its own."""
     if composer.needs_key and not counts[Status.ACCEPTED]:
         key = unsubscribe_key(definition)
         path = key_path(_folder(definition), key.series)
@@ -118,7 +118,7 @@ def key_to_copy(definition: Definition, composer: Composer, counts: Counts) -> I
 
 
 def going_out(definition: Definition, composer: Composer) -> Composer:
-    """Give what makes the messages that leave: their unsubscribe links work.
+    """Return the composer of messages that leave this machine: their unsubscribe links work.
 
     Raises:
         CampaignFileError, FileError, InUseError: as `unsubscribe_key`.

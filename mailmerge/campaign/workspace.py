@@ -1,4 +1,4 @@
-"""Where a campaign keeps what it knows: ledger and list snapshot beside it, reports in ``out``."""
+"""Where a campaign keeps its data: ledger and list snapshot next to it, reports in ``out``."""
 
 from __future__ import annotations
 
@@ -83,10 +83,10 @@ class Workspace(Struct, frozen=True):
         files.sweep(*self.folders, named=[self.folder])
 
     def check_folders(self) -> None:
-        """See whether the folders that we write into are ours.
+        """Check that the folders that we write into are ours.
 
         Raises:
-            FileError: one of them is a link, no folder, or somebody else's.
+            FileError: one of them is a link, is not a folder, or is somebody else's.
 
         """
         for folder in self.folders:
@@ -96,14 +96,14 @@ class Workspace(Struct, frozen=True):
         """Remove list copies, reports and drafts, nothing that is not ours.
 
         Raises:
-            FileError: one of them cannot be removed, or its folder is none of ours.
+            FileError: one of them cannot be removed, or its folder is not ours.
 
         """
         for folder, names in self.folders.items():
             files.clear(folder, names)
 
     def latest_snapshot(self) -> Path | None:
-        """Give the copy of the list that the last run was made from."""
+        """Return the copy of the list that the last run was made from."""
         copies = self._snapshots()
         return max(copies, key=lambda path: copies[path].st_mtime, default=None)
 
@@ -113,12 +113,12 @@ class Workspace(Struct, frozen=True):
 
 
 def ledger_of(folder: Path) -> Path:
-    """Give the ledger of the campaigns that are in a folder."""
+    """Return the ledger of the campaigns in a folder."""
     return folder / STATE_FOLDER / "ledger.db"
 
 
 def folder_of_name(user_state: Path, name: str) -> Path:
-    """Give the folder of a campaign that has no other place than its *name*; any text is one."""
+    """Return the folder of a campaign that has nothing but its *name*; any string is one."""
     import hashlib
 
     readable = re.sub(r"[^\w-]+", "-", name)[:40].strip("-")
@@ -126,7 +126,7 @@ def folder_of_name(user_state: Path, name: str) -> Path:
 
 
 def user_state_folder(environ: Mapping[str, str]) -> Path:
-    """Give the user's state folder, shared by all campaigns."""
+    """Return the user's state folder, shared by all campaigns."""
     for variable in options.STATE_FOLDER.environment:
         if moved := environ.get(variable):
             return Path(moved)

@@ -196,7 +196,7 @@ def test_purge(mailmerge, sandbox):
     refused = mailmerge("purge", "spring")
     assert refused.code == 2
     one_error(refused, "C480", "--yes")
-    declined = typed(mailmerge, ["purge", "spring"], [("for good?", "n")])
+    declined = typed(mailmerge, ["purge", "spring"], [("permanently?", "n")])
     assert declined.code == 2, declined
     assert mailmerge("status", "spring").out.startswith("spring: 3 rows")
     done = mailmerge("purge", "spring", "--yes")

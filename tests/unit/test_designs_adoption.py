@@ -287,7 +287,7 @@ def test_what_was_done_is_said_in_lines(tmp_path: Path) -> None:
     (tmp_path / "a.txt").write_text("*|FNAME|* *|X|* {{ plan or “x” }}")
     assert described(adopted(tmp_path / "a.txt", COLUMNS)) == [
         f"Placeholders of {tmp_path / 'a.txt'} are columns now: *|FNAME|* -> {{{{ first_name }}}}",
-        "Put together again: 1 template tag that the editor had changed",
+        "Repaired: 1 template tag that the editor had changed",
         'Not known: "*|X|*" in body.txt:1',
     ]
 
