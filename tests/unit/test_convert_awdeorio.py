@@ -533,7 +533,7 @@ def test_files_outside_of_the_folder_are_not_copied(tmp_path: Path) -> None:
     (tmp_path / "secret.txt").write_text("secret")
     folder = _folder(tmp_path / "old", f"{TOP}\n{{% include '../secret.txt' %}}\n")
     made = convert_template(folder / "mailmerge_template.txt", tmp_path / "new")
-    assert made.left == ("../secret.txt: it is not in the folder of the template",)
+    assert made.left == ("../secret.txt: it is not in the template's folder",)
     assert not list((tmp_path / "new").glob("*secret*"))
 
 
