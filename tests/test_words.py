@@ -24,6 +24,8 @@ ROOT = Path(__file__).parents[1]
 DONE = (
     "SECURITY.md",
     "mailmerge/cli",
+    "mailmerge/config",
+    "mailmerge/values",
     "samples",
     "scripts",
     "templates",

@@ -1,10 +1,10 @@
 """Passwords, authorization codes and tokens: find them, keep them as long as a call needs them.
 
-A secret that a program handed over with its account is the only one that counts for that account. Otherwise:
-environment, ``.env``, the account's command, the system keyring, a prompt. No option takes a secret.
-A secret of the environment or of ``.env`` goes only to the server that the same place names; where it names
-none, it goes to a preset or to an account in the user's own configuration, never to a server that somebody
-else's ``.env`` named.
+A secret that a program passed with its account is the only one used for that account. Otherwise:
+environment, ``.env``, the account's command, the system keyring, a prompt. No option accepts a secret.
+A secret from the environment or ``.env`` is sent only to the server that the same place names; if it names
+none, to a preset or to an account in the user's own configuration, never to a server that somebody else's
+``.env`` named.
 """
 
 from __future__ import annotations
@@ -39,16 +39,16 @@ def find_secret(
     prompt: Callable[[str], str] | None = None,
     give_up: Callable[[], bool] = lambda: False,
 ) -> Secret:
-    """Give the account's password or token; call it again for a fresh one.
+    """Return the account's password or token; call it again for a fresh one.
 
     Args:
         account: who signs in, with a user and with ``auth`` other than ``none``.
         environment: the environment and ``.env``.
-        prompt: asks a person for a line without echo; None where no person sits there.
-        give_up: says when not to wait any longer for the account's command.
+        prompt: asks a person for a line without echo; None if nobody can be asked.
+        give_up: returns True when not to wait any longer for the account's command.
 
     Raises:
-        AuthError: there is none anywhere, its command fails, or it cannot be one.
+        AuthError: none was found, its command fails, or it cannot be a secret.
 
     """
     if account.auth == "certificate" or not account.signs_in:
@@ -87,7 +87,7 @@ def find_secret(
 
 
 def _is_for(values: Mapping[str, str], account: Account) -> bool:
-    """Tell whether the secret among *values* belongs to the account: to its host and its user."""
+    """Return whether the secret among *values* belongs to the account: to its host and its user."""
     user = next((values[name] for name in ACCOUNT["user"].environment if name in values), account.user)
     return user == account.user and applies_to_host(values, account.host, account.source)
 
@@ -95,29 +95,29 @@ def _is_for(values: Mapping[str, str], account: Account) -> bool:
 def _handed_over(given: str | Callable[[], str], spaces: str) -> Secret:
     text: object = given if isinstance(given, str) else given()
     if not isinstance(text, str):
-        raise AuthError(f"the account's secret must be a text, not {type(text).__name__}", code="S604")
+        raise AuthError(f"the account's secret must be a string, not {type(text).__name__}", code="S604")
     return Secret(text, origin="the account", spaces=spaces)
 
 
 def secret_store(environment: Environment) -> SecretStore:
-    """Give the place of secrets that are kept between runs: the keyring, or files beside ``config.toml``."""
+    """Return the store of secrets between runs: the keyring, or files next to ``config.toml``."""
     from mailmerge.config.accounts import default_config_path
 
     return SecretStore(default_config_path(environment).with_name("secrets"))
 
 
 def entry_of(account: Account) -> tuple[str, str]:
-    """Give service and user under which the store has the account's password."""
+    """Return service and user under which the store has the account's password."""
     return keyring_service(account), account.user or ""
 
 
 def keyring_service(account: Account) -> str:
-    """Give the name under which the keyring keeps this account's secret; the user is the user's."""
+    """Return the service under which the keyring has this account's secret; its user is the account's."""
     return f"mailmerge {account.host}"
 
 
 def _keeping(account: Account) -> str:
-    """Write the command that keeps the password; an account that the environment makes has no name."""
+    """Return the command that stores the password; an account from the environment has no name."""
     if account.source in {"config", "preset"}:
         return login_command(account.name)
     return f'keyring set "{keyring_service(account)}" {word(account.user or "")}'
@@ -130,10 +130,10 @@ def _nothing_found(account: Account, what: str, notes: list[str]) -> AuthError:
     ways = (
         "set MAILMERGE_SMTP_PASSWORD or SMTP_AUTH in the environment or in .env",
         f"name a {command} in {section}",
-        f"keep it in the system keyring: {_keeping(account)}",
+        f"store it in the system keyring: {_keeping(account)}",
         "or run in a terminal and type it",
     )
-    more = [f"`mailmerge providers {account.provider}` tells how to get one"] if account.provider else []
+    more = [f"`mailmerge providers {account.provider}` shows how to get one"] if account.provider else []
     return AuthError(
         f"no {what} for {account.user} at {account.host}",
         code="S605",
@@ -142,14 +142,14 @@ def _nothing_found(account: Account, what: str, notes: list[str]) -> AuthError:
 
 
 def printed_by(command: tuple[str, ...], give_up: Callable[[], bool]) -> str:
-    """Give the first line that *command* prints; its own messages go to the terminal."""
+    """Return the first line that *command* prints; its own messages go to the terminal."""
     import subprocess
 
     def failed(what: str) -> AuthError:
         return AuthError(
             f"the command for the secret, {command[0]}, {what}",
             code="S606",
-            hint="run it by hand: the secret must be the first line of its output",
+            hint="run it yourself: the secret must be the first line of its output",
         )
 
     try:

@@ -1,7 +1,7 @@
 """Who we send as: an account from the user's configuration, a preset, the environment or ``.env``.
 
-An `Account` that is found so has everything but the secret, which `account_secrets` finds when it is needed.
-A program that makes one itself can hand the secret over with it.
+An `Account` found this way has everything but the secret, which `account_secrets` finds when it is needed.
+A program that makes one itself can pass the secret with it.
 """
 
 from __future__ import annotations
@@ -53,30 +53,30 @@ _TLS_BY_PORT: Final[Mapping[int, TlsMode]] = {465: "tls", 994: "tls", 2465: "tls
 _DEFAULT_PORT: Final = 587
 _LARGEST_CONFIG: Final = 50_000_000
 _SERVER_KEYS: Final = ("host", "port", "tls")
-"""What the place that names the server says of it; nobody else may weaken it."""
+"""Keys that only the place that names the server may set: nobody else may weaken them."""
 _SENDER_KEYS: Final = ("user", "from")
 
 
 class Account(AccountOptions):
-    """A way to a submission service, whose addresses it may use, and what it takes.
+    """A submission service with its sign-in, the addresses that it may use, and its limits.
 
-    One that a program makes says everything itself: nothing is looked up or filled in from a provider.
+    One that a program makes is complete by itself: nothing is looked up or filled in from a provider.
 
     Raises:
         AuthError: *secret* is empty, or contains a line break or NUL.
-        CampaignFileError: host, user or EHLO name could smuggle something into the session, or a password
-            would cross the network in clear.
+        CampaignFileError: host, user or EHLO name could inject something into the session, or a password
+            would cross the network unencrypted.
 
     """
 
     name: str = ""
-    """What it is called in messages; default: the host."""
+    """Its name in messages; default: the host."""
     secret: str | Callable[[], str] | None = None
-    """Password or token, or what gives one: called at each sign-in, its answer is not kept. None: looked for
-    where `account_secrets` says. It goes to *host* and to the mailbox that *imap* or *bounces* names, or
-    the provider's, nowhere else, and is never shown."""
+    """Password or token, or a function that returns one, which is called at each sign-in and whose result is
+    not kept. None: looked for where `account_secrets` describes. It is sent to *host* and to the mailbox that
+    *imap* or *bounces* names, or the provider's, nowhere else, and is never shown."""
     source: Source = "option"
-    """Where the host came from: a secret goes only to a host of the same source."""
+    """Where the host came from: a secret goes only to a host from the same source."""
     origin: str = ""
     """The same in words, for messages."""
 
@@ -107,7 +107,7 @@ class Account(AccountOptions):
             )
         if self.tls == "none" and self.auth != "none":
             raise CampaignFileError(
-                f"the password for {self.host} would cross the network in clear (port {self.port}, no TLS)",
+                f"the password for {self.host} would cross the network unencrypted (port {self.port})",
                 code="C415",
                 hint='set port 587 with tls = "starttls", or port 465 with tls = "tls"; '
                 'a relay that asks for no password: auth = "none"',
@@ -120,7 +120,7 @@ class Account(AccountOptions):
 
     @property
     def signs_in(self) -> bool:
-        """Whether it signs in at all: a certificate says itself who it is."""
+        """Whether it signs in at all: a certificate identifies it without a user."""
         return self.auth == "certificate" or (self.auth != "none" and bool(self.user))
 
     @property
@@ -130,7 +130,7 @@ class Account(AccountOptions):
 
 
 def sender_allowed(account: Account, address: Address) -> bool:
-    """Tell whether the account may send as *address*: it has declared it, or accepts any verified one."""
+    """Return whether the account may send as *address*: it has declared it, or accepts any verified one."""
     if account.any_from:
         return True
     wanted = address.normalised
@@ -155,15 +155,15 @@ def resolve_account(
     """Find the account called *name*, or the one that the environment describes.
 
     Args:
-        name: in the user's configuration, or a preset; None: ``SMTP_SERVER`` and its like decide.
+        name: in the user's configuration, or a preset; None: ``SMTP_SERVER`` and similar variables decide.
         environment: the environment and the campaign's ``.env``.
         config_path: the user's configuration; default: ``MAILMERGE_CONFIG``, else the user's config folder.
-        overrides: keys of an account with values from options; None is as good as not there.
-        flags: hints name the flags of the command line; else what a program calls it.
-        campaign_from: ``message.from``, whose address is the user of a preset where nothing else says so.
+        overrides: keys of an account with values from options; None means not given.
+        flags: hints name the flags of the command line; otherwise the names that a program uses.
+        campaign_from: ``message.from``, whose address is the user of a preset if nothing else sets one.
 
     Raises:
-        CampaignFileError: there is no such account, or it is wrong or incomplete; all problems together.
+        CampaignFileError: the account does not exist, or is not valid or incomplete; all problems together.
 
     """
     document = _read_config(config_path or default_config_path(environment))
@@ -180,7 +180,7 @@ def resolve_account(
 
 
 def default_config_path(environment: Environment) -> Path:
-    """Give the place of the user's ``config.toml``."""
+    """Return the place of the user's ``config.toml``."""
     for variable in CONFIG_FILE.environment:
         if named := environment.real.get(variable):
             return Path(named)
@@ -190,7 +190,7 @@ def default_config_path(environment: Environment) -> Path:
 
 
 def account_names(config_path: Path) -> frozenset[str]:
-    """Give the names of the accounts in the user's configuration.
+    """Return the names of the accounts in the user's configuration.
 
     Raises:
         CampaignFileError: it cannot be read.
@@ -200,7 +200,7 @@ def account_names(config_path: Path) -> frozenset[str]:
 
 
 def account_of(name: str, values: Mapping[str, object], *, environment: Environment, path: Path) -> Account:
-    """Give the account that *values*, as `write_account` would write them into *path*, come to.
+    """Return the account that *values* make, as `write_account` would write them into *path*.
 
     Raises:
         CampaignFileError: a value is not valid, or something is missing.
@@ -213,9 +213,9 @@ def account_of(name: str, values: Mapping[str, object], *, environment: Environm
 def account_of_folder(
     values: Mapping[str, object], *, environment: Environment, origin: str, campaign_from: str | None
 ) -> Account:
-    """Give the account that a file beside a campaign describes; it may come from anybody.
+    """Return the account that a file next to a campaign describes; it may come from anybody.
 
-    No secret is sent to its host but one that is kept for just this host and user, or that a person types.
+    Only a secret stored for exactly this host and user, or typed by a person, is sent to its host.
 
     Raises:
         CampaignFileError: a value is not valid, or something is missing.
@@ -231,10 +231,10 @@ def account_of_folder(
 
 
 def write_account(config_path: Path, name: str, values: Mapping[str, object]) -> None:
-    """Write keys of an account into the user's configuration; everything else in it stays as it is.
+    """Write keys of an account into the user's configuration; everything else in it stays unchanged.
 
     Args:
-        config_path: the file; made if there is none.
+        config_path: the file; created if it does not exist.
         name: the account, new or known.
         values: its keys, as the file has them; they replace those that it has already.
 
@@ -263,7 +263,7 @@ def write_account(config_path: Path, name: str, values: Mapping[str, object]) ->
     raise CampaignFileError(
         f"{config_path} has no section [accounts.{toml_key(name)}] of its own that can be added to",
         code="C411",
-        hint=f"write it into the account yourself: {lines}",
+        hint=f"add it to the account yourself: {lines}",
     )
 
 
@@ -278,7 +278,7 @@ def _edited(text: str, name: str, values: Mapping[str, object]) -> Iterator[str]
 
 
 def _section(lines: list[str], values: Mapping[str, object]) -> Iterator[str]:
-    """Yield a section, from its header on, with these keys: in the place of its own lines, else on top."""
+    """Yield a section, from its header on, with these keys: in place of its own lines, else at its top."""
     end = next((at for at, line in enumerate(lines[1:], 1) if line.lstrip().startswith("[")), len(lines))
     own = {key: at for at, line in enumerate(lines[1:end], 1) for key in (_only(line) or ()) if key in values}
     ends = "\r\n" if lines[0].endswith("\r\n") else "\n"
@@ -290,7 +290,7 @@ def _section(lines: list[str], values: Mapping[str, object]) -> Iterator[str]:
 
 
 def _only(line: str) -> Mapping[str, object] | None:
-    """Read a line by itself; None: it is no statement."""
+    """Read a line by itself; None: it is not a complete statement."""
     try:
         return parse_toml(line)
     except ValueError:
@@ -313,12 +313,12 @@ def _read_all(values: Mapping[str, object]) -> dict[str, Any]:
 def _toml(value: object) -> str:
     import json
 
-    text = json.dumps(value, ensure_ascii=False)  # texts, numbers and lists are the same in TOML
+    text = json.dumps(value, ensure_ascii=False)  # strings, numbers and lists are the same in TOML
     return text.replace("\x7f", "\\u007f")
 
 
 class _Draft(Struct):
-    """What is known of an account so far, by the keys of an account."""
+    """What is known about an account so far, by its keys."""
 
     name: str
     values: dict[str, Any]
@@ -374,7 +374,7 @@ def _from_config(name: str, document: Document) -> _Draft:
 
 
 def _read(key: str, value: object) -> object:
-    """Read the value of a key; a provider must be one that is known."""
+    """Read the value of a key; a provider must be a known one."""
     found = ACCOUNT[key].type.read(value)
     if key == "provider" and not get_provider(str(found)):
         similar = near_providers(str(found))
@@ -441,7 +441,7 @@ def _no_account(
 
 
 def _variable(values: Mapping[str, str], key: str) -> str | None:
-    """Give the variable that says *key*: ours before the common one."""
+    """Return the variable that sets *key*: ours before the common one."""
     return next((name for name in ACCOUNT[key].environment if name in values), None)
 
 
@@ -497,7 +497,7 @@ def _fill_server(draft: _Draft, provider: Provider | None) -> None:
         if provider.needs_region:
             region = next(iter(provider.regions))
             hint = f'add the region to the name, such as "{provider.name}-{region}"'
-            raise _incomplete(draft, f"does not say in which region of {provider.title} it is", hint)
+            raise _incomplete(draft, f"does not name its region of {provider.title}", hint)
         fits = [
             server
             for server in provider.servers
@@ -547,7 +547,7 @@ def _fill_user(
 
 
 def _fill_auth(draft: _Draft, provider: Provider | None, *, named: bool) -> None:
-    """Choose how to sign in where nobody said so; *named*: the environment has a user or a secret."""
+    """Choose how to sign in if nothing is configured; *named*: the environment has a user or a secret."""
     values = draft.values
     if "auth" in values:
         return
@@ -570,7 +570,7 @@ def _incomplete(draft: _Draft, what: str, hint: str) -> CampaignFileError:
 
 
 def _address_in(mailbox: str | None) -> Address | None:
-    """Give the address in a constant ``message.from``; a template has none yet."""
+    """Return the address in a constant ``message.from``; a template has none yet."""
     try:
         mailboxes = parse_address_list(mailbox or "")
     except AddressError:

@@ -1,4 +1,4 @@
-"""Read ``campaign.toml`` and what options, ``--set`` and the environment put over it into frozen values.
+"""Read ``campaign.toml`` and what options, ``--set`` and the environment override in it into frozen values.
 
 All problems are found together and raised as one `CampaignFileError`.
 
@@ -49,7 +49,7 @@ FILE_NAME: Final = "campaign.toml"
 LISTS: Final = frozenset(
     """.csv .tsv .tab .txt .xlsx .xlsm .xlsb .xls .ods .fods .numbers .json .jsonl .ndjson .parquet""".split()  # noqa: SIM905
 )
-"""Suffixes of files that people have lists in."""
+"""Suffixes of files that people keep lists in."""
 _MOST_ABOVE: Final = 3
 _MOST_BELOW: Final = 5
 _ATTACH: Final = next(option for option in COMMAND_LINE if option.key == "attach")
@@ -59,12 +59,12 @@ _ATTACH: Final = next(option for option in COMMAND_LINE if option.key == "attach
 
 
 class CampaignFile(TopOptions):
-    """Everything that a campaign's author has said, checked; *name* is never empty."""
+    """Everything that a campaign's author has set, checked; *name* is never empty."""
 
     path: Path | None
-    """The file; None for a merge that was given by options only."""
+    """The file; None for a campaign that was given by options only."""
     folder: Path
-    """Where relative paths begin and the ledger lies."""
+    """Where relative paths begin and the ledger is."""
     data: DataOptions
     message: MessageOptions
     attach: tuple[AttachOptions, ...]
@@ -76,18 +76,18 @@ class CampaignFile(TopOptions):
 
 
 class Overrides(Struct, frozen=True):
-    """What is said outside of the file."""
+    """What is set outside of the file."""
 
     options: Mapping[str, object] = field(default_factory=dict)
-    """By name (``data.source``), as values; None is as good as not there."""
+    """By name (``data.source``), as values; None means not given."""
     settings: Sequence[str] = ()
     """Arguments of ``--set``: ``section.key=value``."""
     environ: Mapping[str, str] = field(default_factory=dict)
     """Where ``MAILMERGE_SECTION_KEY`` is looked up."""
     typed: bool = True
-    """A person typed them: messages call them by their flags, else by their names."""
+    """A person typed them: messages use their flags, otherwise their names."""
     command: str = ""
-    """For which command: what is suggested where there is no campaign names it with the right folder."""
+    """For which command: without a campaign, the suggestion is this command with the right folder."""
 
 
 # --- the ways in -----------------------------------------------------------------------------------
@@ -105,7 +105,7 @@ def load(path: Path, overrides: Overrides | None = None) -> CampaignFile:
 
 
 def from_document(document: Document, overrides: Overrides | None = None) -> CampaignFile:
-    """Make a campaign of a document that was read elsewhere.
+    """Make a campaign from a document that was read elsewhere.
 
     Raises:
         CampaignFileError: with every problem in it.
@@ -173,17 +173,17 @@ def _start(path: Path) -> str:
 
 
 def _run(command: str, path: Path) -> str:
-    """Write the command for the campaign in a folder, as it is typed from the working directory."""
+    """Return the command for the campaign in a folder, as it is typed from the working directory."""
     return str(suggested(Invocation("", None if path == Path() else str(path)), command))
 
 
 def _elsewhere(path: Path, command: str) -> str | None:
-    """Hint at the campaign that was probably meant by a folder that is not there: one here, or beside."""
+    """Return a hint at the campaign probably meant by a folder that does not exist: one here, or nearby."""
     for up, above in enumerate((Path.cwd(), *Path.cwd().parents[:_MOST_ABOVE])):
         if path.name == above.name and (above / FILE_NAME).is_file():
             return f"you are in that folder: {_run(command, Path(*[os.pardir] * up))}"
     if (Path(os.pardir) / path.name / FILE_NAME).is_file():
-        return f"there is one beside this folder: {_run(command, Path(os.pardir, path.name))}"
+        return f"there is one next to this folder: {_run(command, Path(os.pardir, path.name))}"
     below = _campaigns_in(path.parent)
     likely = near(path.name, [found.name for found in below])
     inner = [one / path.name for one in below if (one / path.name / FILE_NAME).is_file()]
@@ -192,7 +192,7 @@ def _elsewhere(path: Path, command: str) -> str | None:
 
 
 def _around(folder: Path, command: str) -> str | None:
-    """Hint at the campaigns in a folder and above it."""
+    """Return a hint at the campaigns in a folder and above it."""
     for up, above in enumerate(folder.resolve().parents[:_MOST_ABOVE], 1):
         if (above / FILE_NAME).is_file():
             return f"there is one above: {_run(command, folder.joinpath(*[os.pardir] * up))}"
@@ -212,13 +212,13 @@ def _campaigns_in(folder: Path) -> list[Path]:
 
 
 def _kind(path: Path) -> str:
-    """Name what a file is; a text beside a campaign's file is one of its templates."""
+    """Return what a file is; a text file next to a campaign's file is one of its templates."""
     text = path.suffix.lower() == ".txt" and (path.parent / FILE_NAME).is_file()
     return "a list" if path.suffix.lower() in LISTS and not text else "a file"
 
 
 def _of_file(path: Path, command: str) -> str:
-    """Hint at the campaign that a list or a template belongs to, or at how a list gets one."""
+    """Return a hint at the campaign that a list or a template belongs to, or how to make one for a list."""
     if path.suffix == ".toml":
         return f"write {_run(command, path)}"
     if (path.parent / FILE_NAME).is_file():
@@ -239,11 +239,11 @@ def _files_like(path: Path) -> str | None:
 
 
 def _unfinished(source: str, options: Mapping[str, object], command: str) -> CampaignFileError:
-    """Say what a list that was given without a campaign needs besides, and how to give it."""
+    """Return the error for a list without a campaign: what else it needs, and how to give it."""
     missing = [] if "message.subject" in options else ["--subject"]
     missing += [] if {"message.text", "message.html"} & options.keys() else ["--text or --html"]
     made = suggested(Invocation("", None, {"data_source": (source,)}), "init")
-    message = f"there is no campaign here, and `{command} --list` alone does not say what to write"
+    message = f"no campaign was found here, and `{command} --list` alone has no message to send"
     return TomlProblems.one("C560", message, hint=f"add {' and '.join(missing)}; or make a campaign: {made}")
 
 
@@ -253,7 +253,7 @@ _Values = dict[str, Any]
 
 
 class _Builder:
-    """Collects values section by section, and all that is wrong with them."""
+    """Collects values section by section, and everything that is wrong with them."""
 
     def __init__(self, document: Document) -> None:
         self.document = document
@@ -263,7 +263,7 @@ class _Builder:
         self.rules: list[_Values] = []
         self.given: set[str] = set()
         self.overridden: dict[str, Place] = {}
-        """Names that were written, also with a value that was refused: they are not missing."""
+        """Names that were written, even with a value that was refused: they are not missing."""
 
     def read_file(self) -> None:
         self.document.report_passwords(self.problems, planned=PLANNED)
@@ -295,14 +295,14 @@ class _Builder:
             self._check_rule(at, table)
 
     def _check_rule(self, at: str, table: Mapping[str, object]) -> None:
-        """Make sure that a rule says either where its files are, or what they are made from."""
+        """Make sure that a rule names either its files, or the template that they are made from."""
         keys = self.document.places.keys
         if "path" not in table and "template" not in table:
             self.problems.add("C406", "`path` or `template` is missing in [[attach]]", place=keys.get(at))
         if "template" in table:
             for key in ("path", "base", "missing", "shared"):
                 if key in table:
-                    message = f"`{at}.{key}` is about a file that is there, and `template` makes a new one"
+                    message = f"`{at}.{key}` is for a file that exists, and `template` makes a new one"
                     hint = "write two rules: one with path, one with template"
                     self.problems.add("C405", message, hint, keys.get(f"{at}.{key}"))
         if "password" in table and not str(table.get("template")).lower().endswith((".html", ".htm", ".typ")):
@@ -404,7 +404,7 @@ class _Builder:
         self._report_missing()
         self.problems.raise_if_any()
         top, document = self.sections[""], self.document
-        if self.sections["data"].get("group_by"):  # groups are told apart by what they were grouped by
+        if self.sections["data"].get("group_by"):  # groups are identified by what they were grouped by
             self.sections["data"].setdefault("duplicates", "allow")
         data = DataOptions(**fields_of(self.sections["data"]))
         name = top.pop("name", "") or document.default_name or data.source.stem
@@ -425,7 +425,7 @@ class _Builder:
         )
 
     def _hint(self, key: str, flag: str, name: str) -> str:
-        """Say how a missing option can be given."""
+        """Return how a missing option can be given."""
         return f"write {key}, or give {flag if self.typed else f'`{name}`'}"
 
     def _report_missing(self) -> None:
@@ -467,7 +467,9 @@ class _Builder:
                 at = f"message.headers.{name}"
                 hint = "remove one of them: `message.unsubscribe` makes both headers"
                 where = self.document.places.values.get(at)
-                self.problems.add("C510", f"`{at}` and `message.unsubscribe` say the same", hint, where)
+                self.problems.add(
+                    "C510", f"`{at}` and `message.unsubscribe` set the same header", hint, where
+                )
 
 
 def _build(document: Document, overrides: Overrides) -> CampaignFile:
@@ -478,7 +480,7 @@ def _build(document: Document, overrides: Overrides) -> CampaignFile:
 
 
 def _inside(value: object, folder: Path) -> object:
-    """Put *folder* before every path in *value*."""
+    """Make every path in *value* relative to *folder*."""
     if isinstance(value, Path):
         # "~$list.xlsx" is a file like any other.
         return folder / (value.expanduser() if value.parts[:1] == ("~",) else value)
@@ -497,7 +499,7 @@ def _split(name: str) -> tuple[str, str, str]:
 
 
 def _flag(name: str) -> str:
-    """Name an option of the command line in messages."""
+    """Return an option's flag for messages."""
     section, key, _ = _split(name)
     option = _ATTACH if name == _ATTACH.key else CAMPAIGN[section].get(key)
     return option.long_flag if option else name
@@ -511,7 +513,7 @@ def _read_typed(option: Option, entry: str, text: str) -> Any:
 
 
 def _from_environment(environ: Mapping[str, str], problems: TomlProblems) -> Iterator[tuple[str, str, str]]:
-    """Give name, text and variable of each value that the environment sets."""
+    """Yield name, text and variable of each value that the environment sets."""
     known = {
         variable: option.name
         for options in CAMPAIGN.values()

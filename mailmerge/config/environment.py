@@ -1,4 +1,4 @@
-"""The environment and the ``.env`` file beside a campaign, read once and kept apart.
+"""The environment and the ``.env`` file next to a campaign, read once and kept apart.
 
 Where a value came from matters: a server named by a ``.env`` file that came with somebody's campaign must
 never be given a secret from the user's own environment.
@@ -32,14 +32,14 @@ _NEVER_FROM_FILE: Final = frozenset(
 _SIGNS_IN: Final = frozenset(
     variable for option in (*ACCOUNT.values(), SECRET) for variable in option.environment
 )
-"""What else counts of ``.env``."""
+"""The other variables of ``.env`` that are used."""
 _MOST_OF_A_FILE = 1_000_000
 
 
 class Environment(Mapping[str, str]):
     """Our variables (``MAILMERGE_*``, ``SMTP_*``) that are set and not empty; the real ones win.
 
-    Its text never shows a value.
+    Its representation never shows a value.
     """
 
     __slots__ = ("file", "path", "real", "secrets", "warnings")
@@ -58,16 +58,16 @@ class Environment(Mapping[str, str]):
         self.path = path
         self.warnings = warnings
         self.secrets = tuple(_secrets(self.real, self.file))
-        """What signs in: while this is referred to, no message is sent that contains one of them."""
+        """The secrets in it: while this object exists, no message is sent that contains one of them."""
 
     @property
     def not_used(self) -> tuple[str, ...]:
-        """What ``.env`` sets that only the real environment may set: it counts for nothing."""
+        """What ``.env`` sets that only the real environment may set: it is ignored."""
         return tuple(sorted(self.file.keys() - _SIGNS_IN - _MEANT.keys()))
 
     @classmethod
     def read(cls, folder: Path | None, environ: Mapping[str, str] | None = None) -> Environment:
-        """Take the environment and, if there is one, ``.env`` in *folder*.
+        """Read the environment and, if it exists, ``.env`` in *folder*.
 
         Raises:
             CampaignFileError: the file cannot be read, is not UTF-8, or is a pipe or a device.
@@ -140,11 +140,11 @@ _MEANT: Mapping[str, str] = {
     **dict.fromkeys(("MAIL_PORT", "EMAIL_PORT"), "SMTP_PORT"),
     **dict.fromkeys(("MAIL_FROM", "SMTP_SENDER", "EMAIL_FROM", "DEFAULT_FROM_EMAIL"), "SMTP_FROM"),
 }
-"""Names that other programs use, and ours for the same."""
+"""Names that other programs use, and our names for the same."""
 
 
 def meant(name: str) -> str | None:
-    """Say which variable of ours is meant by one that other programs read; None: none is."""
+    """Return which variable of ours is meant by one that other programs read; None: none is."""
     return _MEANT.get(name)
 
 
@@ -162,7 +162,7 @@ def _misnamed(values: Mapping[str, str | None], path: Path) -> Iterator[Diagnost
 
 
 def _bindings(text: str) -> list[Binding]:
-    """Read the lines; the package's own reader also writes into the log of whoever has none."""
+    """Read the lines; the package's own reader would also log to a program without logging."""
     import io
 
     from dotenv.parser import parse_stream
@@ -176,20 +176,20 @@ def _unreadable(bindings: Iterable[Binding], path: Path) -> Iterator[Diagnostic]
             yield Diagnostic(
                 code="C416",
                 message=f"line {binding.original.line} of {path} is not read",
-                hint='write NAME=value, a value with blanks or # in quotes: NAME="a b"',
+                hint='write NAME=value, a value with spaces or # in quotes: NAME="a b"',
                 severity=Severity.WARNING,
                 place=Place(str(path), line=binding.original.line),
             )
 
 
 def child_environment() -> dict[str, str]:
-    """Give the environment for a program that we start: without any password or token."""
+    """Return the environment for a program that we start: without any password or token."""
     return {name: value for name, value in os.environ.items() if name not in SECRET.environment}
 
 
 @contextlib.contextmanager
 def secrets_hidden() -> Iterator[None]:
-    """Take passwords and tokens out of the environment while something starts a program by itself."""
+    """Take passwords and tokens out of the environment while a library starts a program."""
     hidden = {name: os.environ.pop(name) for name in SECRET.environment if name in os.environ}
     try:
         yield
@@ -198,10 +198,10 @@ def secrets_hidden() -> Iterator[None]:
 
 
 def applies_to_host(values: Mapping[str, str], host: str, source: str) -> bool:
-    """Tell whether what *values* say about signing in is meant for *host*.
+    """Return whether the sign-in in *values* is meant for *host*.
 
-    They may name the server; if they do not, they are meant for whatever account the user chose from his own
-    configuration, the presets or options.
+    They may name the server; if they do not, they are meant for whatever account the user chose from their
+    own configuration, the presets or options.
     """
     server = next((values[name] for name in ACCOUNT["host"].environment if name in values), None)
     if server is None:

@@ -42,7 +42,7 @@ _FOUND_OR_MADE: Final = {
         "password": ["template"],
     },
 }
-"""A rule of ``[[attach]]`` says where a file is, or what it is made from; some keys are about one of them."""
+"""A rule of ``[[attach]]`` names a file, or the template for it; some keys are only for one of them."""
 
 _LEDGER: Final = {
     "description": "A ledger in PostgreSQL, which campaigns and --ledger name.",
@@ -51,16 +51,16 @@ _LEDGER: Final = {
     "required": ["url"],
 }
 SCHEMA_FILE: Final = "campaign.schema.json"
-"""What the schema is called beside a campaign.toml, whose first line names it."""
+"""The schema's file name next to a campaign.toml, whose first line names it."""
 
 
 # --- JSON Schema --------------------------------------------------------------------------------------
 
 
 def json_schema(name: SchemaName = "campaign") -> dict[str, Any]:
-    """Describe campaign.toml, or the accounts in config.toml, as JSON Schema (draft 2020-12).
+    """Return campaign.toml, or the accounts in config.toml, as JSON Schema (draft 2020-12).
 
-    A key that the command line may say instead is not required.
+    A key that the command line may set instead is not required.
     """
     if name == "accounts":
         account = _table(AccountOptions)
@@ -84,7 +84,7 @@ def json_schema(name: SchemaName = "campaign") -> dict[str, Any]:
 
 
 def schema_text(name: SchemaName = "campaign") -> str:
-    """Write the schema as it is printed, and kept in a file."""
+    """Return the schema as it is printed, and kept in a file."""
     return json.dumps(json_schema(name), indent=2, ensure_ascii=False) + "\n"
 
 
@@ -104,7 +104,7 @@ def _property(option: Option) -> dict[str, Any]:
 
 
 def _about(section: type[Section]) -> str:
-    """Give what a section is about: the first sentence of its class."""
+    """Return what a section is about: the first sentence of its class."""
     first = (section.__doc__ or "").partition("\n")[0]
     return first.partition(": ")[2] or first
 
@@ -113,14 +113,14 @@ def _about(section: type[Section]) -> str:
 
 
 def as_markdown() -> str:
-    """Give the whole table as one Markdown document."""
+    """Return the whole table as one Markdown document."""
     lines = [
         "# Options",
         "",
-        "Every setting of `mailmerge`. What is said on the command line counts before `--set`, that before",
-        "the environment, that before the file. `--set section.key=value` takes every key of campaign.toml",
-        "but those of `[[attach]]`. `mailmerge COMMAND --help` lists the flags of a command, and",
-        "`mailmerge schema` prints the keys as JSON Schema.",
+        "Every setting of `mailmerge`. The command line overrides `--set`, which overrides the environment,",
+        "which overrides the file. `--set section.key=value` accepts every key of campaign.toml except those",
+        "of `[[attach]]`. `mailmerge COMMAND --help` lists the flags of a command, and `mailmerge schema`",
+        "prints the keys as JSON Schema.",
         "",
         "This page is made by `scripts/write-options-page` from `mailmerge/options.py`.",
     ]
@@ -181,7 +181,7 @@ def _rows(header: tuple[str, ...], rows: Iterable[tuple[str, ...]]) -> Iterator[
 
 
 def _plain(text: str) -> str:
-    """Keep angle brackets from being taken for HTML."""
+    """Escape angle brackets, which would be HTML."""
     return text.replace("<", "&lt;").replace(">", "&gt;")
 
 

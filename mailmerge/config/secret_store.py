@@ -1,7 +1,7 @@
-"""Where secrets are kept between runs: the system's keyring, else a file that only its owner can read.
+"""Where secrets are stored between runs: the system's keyring, else a file that only its owner can read.
 
 One secret is one entry: of a service (an account's server) and a user. In the folder of secrets each has a
-file of its own, so that two programs that keep different ones never undo each other's work.
+file of its own, so that two programs that store different ones never undo each other's work.
 """
 
 from __future__ import annotations
@@ -25,16 +25,16 @@ if TYPE_CHECKING:
     from types import ModuleType
 
 KEYRING: Final = "the system keyring"
-"""How the place of a secret that no file has is called."""
+"""The name of the place of a secret that is not in a file."""
 _LARGEST = 1_000_000
-"""Octets of a file with one secret; more is none of ours."""
+"""Octets of a file with one secret; a larger file is not ours."""
 
 
 class SecretStore:
     """The user's secrets.
 
     Args:
-        folder: for the files of those that no keyring keeps; made when the first one is kept.
+        folder: for the files of those that are not in a keyring; made when the first one is stored.
 
     """
 
@@ -42,7 +42,7 @@ class SecretStore:
         self.folder = folder
 
     def find(self, service: str, user: str) -> tuple[str, str] | None:
-        """Give a secret, and in words where it was kept; None: it is not kept.
+        """Return a secret, and in words where it was stored; None: it is not stored.
 
         Raises:
             AuthError: others can read its file, or it is damaged.
@@ -66,21 +66,21 @@ class SecretStore:
             raise AuthError(
                 f"the file {path} does not contain a secret",
                 code="S665",
-                hint=f"remove it, and keep the secret again: {login_command()}",
+                hint=f"remove it, and store the secret again: {login_command()}",
             )
         return secret, str(path)
 
     def keep(self, service: str, user: str, secret: str, *, in_file: bool) -> str:
-        """Keep a secret in place of an earlier one; say in words where it is now.
+        """Store a secret in place of an earlier one; return in words where it is now.
 
         Args:
             service: the server it is for.
             user: who signs in with it.
-            secret: the text.
-            in_file: write a file, whatever the keyring says.
+            secret: the secret itself.
+            in_file: write a file, even if there is a keyring.
 
         Raises:
-            AuthError: no keyring takes it, and *in_file* is not set.
+            AuthError: no keyring accepts it, and *in_file* is not set.
             FileError: the file cannot be written.
 
         """
@@ -96,7 +96,7 @@ class SecretStore:
         return str(path)
 
     def forget(self, service: str, user: str) -> list[str]:
-        """Remove a secret wherever it is kept; say in words where it was.
+        """Remove a secret wherever it is stored; return in words where it was.
 
         Raises:
             FileError: its file cannot be removed.
@@ -115,14 +115,14 @@ class SecretStore:
 
 
 def _refuse_shared(path: Path) -> None:
-    if sys.platform == "win32":  # there the folder's own rules say who may read it
+    if sys.platform == "win32":  # there, the folder's access rights apply
         return
     found = path.stat()
     if found.st_uid != os.geteuid():
         raise AuthError(
             f"the secret in {path} belongs to another user",
             code="S665",
-            hint=f"remove the file, and keep the secret again: {login_command()}",
+            hint=f"remove the file, and store the secret again: {login_command()}",
         )
     if stat.S_IMODE(found.st_mode) & 0o077:
         raise AuthError(
@@ -134,7 +134,7 @@ def _refuse_shared(path: Path) -> None:
 
 
 def keyring_works() -> bool:
-    """Tell whether the optional package is installed and finds a keyring that keeps something."""
+    """Return whether the optional package is installed and finds a keyring that works."""
     keyring = _keyring()
     if keyring is None:
         return False
@@ -160,7 +160,7 @@ def _from_keyring(service: str, user: str) -> str | None:
     try:
         kept: str | None = keyring.get_password(service, user)
     except Exception:  # noqa: BLE001  backends raise what their systems do: D-Bus, Windows, their own
-        return None  # no keyring on this machine, or locked: the next place is asked
+        return None  # no keyring on this machine, or locked: the next place is tried
     return kept
 
 
@@ -168,7 +168,7 @@ def _to_keyring(service: str, user: str, secret: str) -> None:
     keyring = _keyring()
     if keyring is None:
         raise AuthError(
-            "there is no system keyring: the optional package is not installed",
+            "the system keyring cannot be used: the optional package is not installed",
             code="S665",
             hint='install it: pip install "mailmerge-kit[keyring]"',
         )
@@ -176,7 +176,7 @@ def _to_keyring(service: str, user: str, secret: str) -> None:
         keyring.set_password(service, user, secret)
     except Exception as error:  # noqa: BLE001  Windows refuses more than 2,560 octets, with an error of its own
         why = printable(str(error).replace(secret, MASK))[:200] or type(error).__name__
-        raise AuthError(f"the system keyring does not take the secret: {why}", code="S665") from None
+        raise AuthError(f"the system keyring does not accept the secret: {why}", code="S665") from None
 
 
 def _remove_from_keyring(service: str, user: str) -> bool:

@@ -1,8 +1,8 @@
 """A TOML file of ours, read whole: tables, places, and the list of problems found in it.
 
-tomllib gives values without positions. `find_places` reads a text that tomllib has accepted once more, so it
-has to know where keys and values begin and end, never whether they are right. Names are written as users
-write them: ``message.subject``, ``attach[0].path``, ``message.to[1]``.
+tomllib returns values without positions. `find_places` reads text that tomllib has accepted once more, so it
+only has to know where keys and values begin and end, never whether they are valid. Names are written as
+users write them: ``message.subject``, ``attach[0].path``, ``message.to[1]``.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ class TomlPlaces(Struct, frozen=True):
 
 
 class TomlText:
-    """A TOML text cut into lines, which turns offsets into places."""
+    """The lines of a TOML file; turns offsets into places."""
 
     def __init__(self, text: str, shown: str) -> None:
         self.text = text.replace("\r\n", "\n")
@@ -58,12 +58,12 @@ class TomlText:
         self._shown_lines: dict[int, str] = {}
 
     def place(self, start: int, end: int) -> Place:
-        """Give the place of the characters from *start* to *end*, cut at the end of the first line."""
+        """Return the place of the characters from *start* to *end*, cut at the end of the first line."""
         line = bisect_right(self._starts, start)
         return self.at(line, start - self._starts[line - 1] + 1, end - start)
 
     def at(self, line: int, column: int, width: int = 1) -> Place:
-        """Give the place at *line* and *column*, both from 1."""
+        """Return the place at *line* and *column*, both from 1."""
         start = self._starts[line - 1]
         end = self._starts[line] - 1 if line < len(self._starts) else len(self.text)
         if line not in self._shown_lines:
@@ -79,19 +79,19 @@ class TomlText:
 
 
 def hide_secrets(source: str) -> str:
-    """Blank out what follows ``password =`` and its like, for lines that go into messages."""
+    """Blank out what follows ``password =`` and similar keys, for lines that go into messages."""
     return re.sub(_TO_HIDE, lambda match: match[0][: match.start("value") - match.start()] + MASK, source)
 
 
 def find_places(text: str, shown: str) -> TomlPlaces:
-    """Give the places of all keys and values in *text*, which tomllib has accepted."""
+    """Return the places of all keys and values in *text*, which tomllib has accepted."""
     reader = _Reader(TomlText(text, shown))
     reader.read_document()
     return TomlPlaces(reader.keys, reader.values, frozenset(reader.headers))
 
 
 class _Reader:
-    """One pass over the text; ``pos`` is always at the next character that was not looked at."""
+    """One pass over the text; ``pos`` is always at the next unread character."""
 
     def __init__(self, toml: TomlText) -> None:
         self.toml = toml
@@ -209,31 +209,31 @@ class _Reader:
 
 
 def join_name(table: str, key: str) -> str:
-    """Give the name of *key* inside *table*; the top of the file is the empty table."""
+    """Return the name of *key* inside *table*; the top of the file is the empty table."""
     return f"{table}.{key}" if table else key
 
 
 _PASSWORD_KEYS = frozenset(("password", "passwd", "passphrase", "smtp_password", "smtp_auth"))
 _NAMES_OF_COLUMNS = frozenset(("data.types",))
 _OF_ROWS = "attach.password"
-"""What opens the files of rows: each row's own cell, so it is not a secret of this file."""
+"""Passwords of the rows' files: each row's own cell, so not a secret in this file."""
 _WHERE_SECRETS_GO = "put it into SMTP_AUTH (environment or .env), or name a password_command in the account"
 _AT = r" \(at (?:line (\d+), column (\d+)|end of document)\)\Z"
 
 
 class TomlProblems:
-    """What was found wrong so far, in the order in which a reader of the file meets it."""
+    """The problems found so far, in the order in which a reader of the file meets them."""
 
     def __init__(self) -> None:
         self._found: list[Diagnostic] = []
 
     def add(self, code: str, message: str, hint: str | None = None, place: Place | None = None) -> None:
-        """Note one problem."""
+        """Add one problem."""
         # Quoted keys can contain any character, and messages go to a terminal.
         self._found.append(Diagnostic(code=code, message=printable(message), hint=hint, place=place))
 
     def add_unknown_variable(self, variable: str, known: Mapping[str, str]) -> None:
-        """Note an environment variable that looks like ours and is not."""
+        """Add the problem of an environment variable that looks like ours and is not."""
         self.add("C401", f"unknown environment variable {variable}", did_you_mean(variable, known))
 
     def raise_if_any(self) -> None:
@@ -251,7 +251,7 @@ class TomlProblems:
     def one(
         code: str, message: str, *, hint: str | None = None, place: Place | None = None
     ) -> CampaignFileError:
-        """Make the error of a problem that leaves nothing else to look at."""
+        """Return the error for a problem after which nothing else can be checked."""
         return CampaignFileError(message, code=code, hint=hint, place=place)
 
 
@@ -271,12 +271,12 @@ class Document(Struct, frozen=True):
 
     @classmethod
     def without_file(cls, folder: Path) -> Document:
-        """Make the empty document of a campaign that is given by options."""
+        """Return the empty document of a campaign that is given by options."""
         return cls(None, folder, {}, TomlPlaces())
 
     @property
     def default_name(self) -> str | None:
-        """Name of the campaign if the file gives none: the folder's, or the stem of an odd file name."""
+        """Name of the campaign if the file sets none: the folder's, or the stem of an unusual file name."""
         if self.path is None:
             return None
         return self.folder.resolve().name if self.path.stem == "campaign" else self.path.stem
@@ -287,7 +287,7 @@ class Document(Struct, frozen=True):
         return Place(str(self.path)) if self.path else None
 
     def report_passwords(self, problems: TomlProblems, *, planned: Mapping[str, str]) -> None:
-        """Note every key for a secret: campaigns are mailed around and kept under version control."""
+        """Add a problem for every key of a secret: campaigns are mailed and kept under version control."""
         for name, value in _entries(self.tables):
             table, _, key = name.rpartition(".")
             if key.lower() not in _PASSWORD_KEYS or table in _NAMES_OF_COLUMNS:
@@ -316,7 +316,7 @@ def read_document(path: Path) -> Document:
     """Read and parse a TOML file.
 
     Raises:
-        CampaignFileError: there is no such file, it is not UTF-8 or not TOML.
+        CampaignFileError: the file does not exist, is not UTF-8 or not TOML.
 
     """
     shown = str(path)
@@ -390,9 +390,9 @@ class UnknownKey(Struct, frozen=True):
 
 
 def report_unknown_key(problems: TomlProblems, unknown: UnknownKey) -> None:
-    """Note that a key does not exist, and say what it may have been meant to be."""
+    """Add the problem of a key that does not exist, with a hint at what was probably meant."""
     if _is_password(unknown):
-        if unknown.document is None:  # in a file, `report_passwords` has told it
+        if unknown.document is None:  # in a file, `report_passwords` has reported it
             message = f"`{unknown.label or unknown.plain}`: a secret cannot be given like this"
             problems.add("C409", message, _WHERE_SECRETS_GO)
     elif unknown.plain in unknown.planned:
@@ -413,7 +413,7 @@ _BODY_WORDS = frozenset({"body", "template", "markdown", "content", "message_bod
 
 
 def _meant(unknown: UnknownKey) -> str | None:
-    """Give the hint for what people call the body: which key it is depends on the file."""
+    """Return the hint for names that people use for the body: which key it is depends on the file."""
     if unknown.plain.rpartition(".")[2] not in _BODY_WORDS or "message" not in unknown.schema:
         return None
     is_page = str(unknown.value).lower().endswith((".html", ".htm", ".mjml"))
@@ -442,7 +442,7 @@ def _header(section: str) -> str:
 
 
 def _report_inner_keys(problems: TomlProblems, unknown: UnknownKey, document: Document) -> None:
-    """Note each key of a section that was written with dots: ``sned.rate = "60/m"``."""
+    """Add a problem for each key of a section that was written with dots: ``sned.rate = "60/m"``."""
     assert isinstance(unknown.value, dict)
     for inner in unknown.value:
         place = document.places.keys.get(f"{unknown.name}.{inner}")
@@ -451,7 +451,7 @@ def _report_inner_keys(problems: TomlProblems, unknown: UnknownKey, document: Do
 
 
 def _guess(name: str, schema: Mapping[str, Mapping[str, object]]) -> str | None:
-    """Give the hint for an unknown key: near names in its section, the same name elsewhere, near ones."""
+    """Return the hint for an unknown key: similar names in its section, the same or similar elsewhere."""
     section, _, key = name.rpartition(".")
     full = {
         f"{other}.{known}" if other else known: (other, known)

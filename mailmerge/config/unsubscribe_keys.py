@@ -1,7 +1,7 @@
 """The user's keys for unsubscribe tokens: one file for each series, which only its owner can read.
 
-They lie beside ``config.toml`` and outlive campaigns, ledgers and plans: the links of a message must work for
-as long as anybody has it. What verifies tokens on a server is given a copy of the series' file.
+They are next to ``config.toml`` and outlive campaigns, ledgers and plans: the links of a message must work
+for as long as anybody has it. A server that verifies tokens gets a copy of the series' file.
 """
 
 from __future__ import annotations
@@ -28,18 +28,18 @@ if TYPE_CHECKING:
 
 _FOLDER = "unsubscribe"
 _LARGEST = 10_000
-"""Octets of a key's file; a larger one is none of ours."""
+"""Octets of a key's file; a larger one is not ours."""
 
 
 def keys_folder(environment: Environment) -> Path:
-    """Give the folder of the user's keys: beside ``config.toml``."""
+    """Return the folder of the user's keys: next to ``config.toml``."""
     from mailmerge.config.accounts import default_config_path
 
     return default_config_path(environment).with_name(_FOLDER)
 
 
 def key_path(folder: Path, series: str) -> Path:
-    """Give the file of a series' key; any text is a series."""
+    """Return the file of a series' key; any string is a series."""
     readable = re.sub(r"[^a-z0-9]+", "-", series.lower())[:40].strip("-")
     digest = hashlib.sha256(series.encode("utf-8", "surrogatepass")).hexdigest()[:8]
     return folder / f"{readable or 'series'}-{digest}.json"
@@ -49,7 +49,7 @@ def read_key(path: Path) -> UnsubscribeKey:
     """Read the file of a key.
 
     Raises:
-        FileNotFoundError: there is none.
+        FileNotFoundError: it does not exist.
         CampaignFileError: it cannot be read, others can read it, or it is damaged (C513).
 
     """
@@ -59,7 +59,7 @@ def read_key(path: Path) -> UnsubscribeKey:
         raise
     except OSError as error:
         raise _unfit(path, f"cannot be read: {error.strerror or error}") from None
-    if sys.platform != "win32":  # there the folder's own rules say who may read it
+    if sys.platform != "win32":  # there, the folder's access rights apply
         if stat.S_IMODE(path.stat().st_mode) & 0o027:  # a server's group may read its copy
             raise _unfit(path, "can be read by others", f"run: chmod 600 {word(str(path))}")
     try:
@@ -73,7 +73,7 @@ def read_key(path: Path) -> UnsubscribeKey:
 
 
 def make_key(folder: Path, series: str) -> UnsubscribeKey:
-    """Make the key of a series, and its file; whoever calls it has seen that there is none.
+    """Make the key of a series, and its file; the caller has checked that it does not exist.
 
     Raises:
         FileError: it cannot be written.
@@ -89,16 +89,16 @@ def make_key(folder: Path, series: str) -> UnsubscribeKey:
 def verify_unsubscribe(
     token: str, keys: Path | str | UnsubscribeKey | Iterable[UnsubscribeKey] | None = None
 ) -> Unsubscription:
-    """Say who a token of an unsubscribe link unsubscribes, and from which series.
+    """Return whom the token of an unsubscribe link unsubscribes, and from which series.
 
     Args:
-        token: as it stands in the link. It may come from anybody: nothing about it is trusted.
+        token: as in the link. It may come from anybody: nothing about it is trusted.
         keys: a key's file, or a folder of them; or the keys themselves. Default: the folder
             ``unsubscribe`` in the user's configuration folder.
 
     Returns:
-        The series, and the SHA-256 of the address in its normalised form, which suppression files take. It
-        may be nobody: look at `Unsubscription.nobody`.
+        The series, and the SHA-256 of the address in its normalised form, which suppression files accept. It
+        may be nobody: check `Unsubscription.nobody`.
 
     Raises:
         UnsubscribeError: it is not a token (M510), was made with another key (M511), or was changed or made
@@ -118,7 +118,7 @@ def verify_unsubscribe(
 
 
 def _keys_at(path: Path) -> Iterator[UnsubscribeKey]:
-    """Read a file, or all files of a folder, when the first key is asked for."""
+    """Read a file, or all files of a folder, when the first key is needed."""
     for file in sorted(path.glob("*.json")) if path.is_dir() else [path]:
         try:
             yield read_key(file)
@@ -127,5 +127,5 @@ def _keys_at(path: Path) -> Iterator[UnsubscribeKey]:
 
 
 def _unfit(path: Path, what: str, hint: str | None = None) -> CampaignFileError:
-    hint = hint or "take the file from a backup: without it, links in messages that were sent do not work"
+    hint = hint or "restore the file from a backup: without it, links in messages that were sent do not work"
     return CampaignFileError(f"the unsubscribe key {path} {what}", code="C513", hint=hint)

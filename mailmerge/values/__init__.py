@@ -1,10 +1,10 @@
-"""What a cell is: a text, or a `Value` with its displayed text, canonical text and Python value.
+"""What a cell is: text, or a `Value` with its displayed text, canonical text and Python value.
 
-No other place turns a cell into text, reads a text as a value, or says when two are equal. Pure: no template
-engine, no file, no locale. ``docs/values.md`` says what it means for templates, operator by operator.
+No other place turns a cell into text, reads text as a value, or decides when two are equal. Pure: no template
+engine, no file, no locale. ``docs/values.md`` explains what it means for templates, operator by operator.
 
 - `value`: the types
-- `comparison`, `arithmetic`: ``==``, ``<``, ``+`` and their kin
+- `comparison`, `arithmetic`: ``==``, ``<``, ``+`` and the other operators
 - `notation`: how each type is written, and what is read as one
 - `truth`: what counts as true
 - `lookup`: ``in``, tables, sorting and grouping

@@ -1,4 +1,4 @@
-"""Calculating with values: exact decimals, days and durations; texts are never guessed at."""
+"""Calculating with values: exact decimals, days and durations; the meaning of text is never guessed."""
 
 from __future__ import annotations
 
@@ -41,9 +41,9 @@ if TYPE_CHECKING:
 MOST_DIGITS = 28
 """Digits that calculations keep. A cell with more can be shown and compared, but not calculated with."""
 LONGEST_TEXT = 1_000_000
-"""Characters of a text that a filter or a method may make of others."""
+"""Most characters that a filter or a method may make."""
 LONGEST_REPEAT = 100_000
-"""Characters that ``text * count`` may make, where the count may come from a cell."""
+"""Most characters that ``text * count`` may make, where the count may come from a cell."""
 
 _CONTEXT = Context(
     prec=MOST_DIGITS, rounding=ROUND_HALF_EVEN, traps=[InvalidOperation, DivisionByZero, Overflow]
@@ -68,15 +68,15 @@ _EXACTLY: dict[str, Callable[[Decimal, Decimal], Decimal]] = {
 _PLAIN = frozenset({int, float})
 _DIVISIONS = frozenset({"/", "//", "%"})
 _MOST_BITS = 4096
-"""Of a power of two integers: the exponent may come from a cell."""
+"""Largest exponent of a power of two integers: it may come from a cell."""
 _SUMS = frozenset({"+", "-"})
 
 
-def calculate(symbol: str, left: Any, right: Any) -> Any:  # noqa: PLR0911  one return a pair of types
-    """Answer ``left + right`` and its kin; where a cell takes part, numbers are exact.
+def calculate(symbol: str, left: Any, right: Any) -> Any:  # noqa: PLR0911  one return per pair of types
+    """Return ``left + right`` or another operation; if a cell is involved, numbers are exact.
 
     Raises:
-        BadValue: these two have no such sum, or it cannot be written.
+        BadValue: the operation does not exist for these two, or its result cannot be written.
 
     """
     if left.__class__ in _PLAIN and right.__class__ in _PLAIN and symbol != "**":
@@ -102,12 +102,12 @@ def calculate(symbol: str, left: Any, right: Any) -> Any:  # noqa: PLR0911  one 
 
 
 def repeated(left: Any, right: Any) -> Any:
-    """Answer ``"-" * 40``: a text that stands in the template, so many times.
+    """Return ``"-" * 40``: a string in the template, repeated.
 
     The text of a cell is refused by `calculate`: in a column of numbers it would be ``n/an/a``.
 
     Raises:
-        BadValue: how often is not a whole number, or the text gets too long.
+        BadValue: the count is not a whole number, or the result is too long.
 
     """
     text, count = (left, right) if isinstance(left, str) else (right, left)
@@ -115,12 +115,12 @@ def repeated(left: Any, right: Any) -> Any:
         return calculate("*", left, right)
     times = operator.index(count)
     if times * len(text) > LONGEST_REPEAT:
-        raise BadValue("D117", f"would make a text of {times * len(text):,} characters", count)
+        raise BadValue("D117", f"would make text of {times * len(text):,} characters", count)
     return text * times
 
 
 def signed(symbol: str, value: Any) -> Any:
-    """Answer ``-value`` and ``+value``."""
+    """Return ``-value`` or ``+value``."""
     kind = kind_of(value)
     if kind is None or value.__class__ in _PLAIN:
         return -value if symbol == "-" else +value
@@ -130,7 +130,7 @@ def signed(symbol: str, value: Any) -> Any:
 
 
 def absolute(value: Any) -> Any:
-    """Answer how far a number or duration is from zero."""
+    """Return the absolute value of a number or duration."""
     kind = kind_of(value)
     if kind is not Number and kind is not Duration:
         raise not_a(Number, value)
@@ -138,7 +138,7 @@ def absolute(value: Any) -> Any:
 
 
 def rounded(value: Any, digits: int, method: str) -> Any:
-    """Round a number to so many decimals: *method* is ``common`` (half to even), ``ceil`` or ``floor``."""
+    """Round a number to *digits* decimals: *method* is ``common`` (half to even), ``ceil`` or ``floor``."""
     if kind_of(value) is not Number:
         raise not_a(Number, value)
     if isinstance(value, int | float) and method == "common":
@@ -175,7 +175,7 @@ _WIDTH = re.compile(r"%(?:\([^)]*\))?[-#0 +]*(\*|[0-9]*)(?:\.(\*|[0-9]*))?")
 
 
 def _refuse_wide(text: str, arguments: Any) -> None:
-    """Refuse a width that would fill the memory, which may come from a cell (``%*d``)."""
+    """Refuse a width, which may come from a cell (``%*d``), that would fill the memory."""
     if not any(len(width) > 3 or width == "*" for found in _WIDTH.findall(text) for width in found):
         return
     widths: list[Any] = [
@@ -189,14 +189,14 @@ def _refuse_wide(text: str, arguments: Any) -> None:
 
 
 def refuse_long(length: Any, culprit: Any) -> None:
-    """Refuse to make a text that is longer than any letter: how long may have come from a cell.
+    """Refuse to make text that is longer than any letter: the length may have come from a cell.
 
     Raises:
         BadValue: *length* is more than `LONGEST_TEXT` characters.
 
     """
     if length > LONGEST_TEXT:
-        raise BadValue("D117", f"would make a text of more than {LONGEST_TEXT:,} characters", culprit)
+        raise BadValue("D117", f"would make text of more than {LONGEST_TEXT:,} characters", culprit)
 
 
 def _argument(value: Any) -> Any:
@@ -213,7 +213,7 @@ def _power(left: int, right: int) -> int:
 def _decimal(symbol: str, left: Decimal, right: Decimal) -> Decimal:
     if symbol in _EXACTLY:
         return _EXACTLY[symbol](left, right)
-    # As Python's integers do it, and unlike Decimal: rounded down, and the rest has the divisor's sign.
+    # Like Python's integers, and unlike Decimal: rounded down, and the remainder has the divisor's sign.
     rest = _CONTEXT.remainder(left, right)
     if rest and (rest < 0) is not (right < 0):
         rest = _CONTEXT.add(rest, right)
@@ -255,9 +255,9 @@ def _moved(moment: Any, duration: timedelta) -> Value:
 def _join(symbol: str, left: Any, right: Any) -> str:
     if symbol == "+" and isinstance(left, str) and isinstance(right, str):
         if Number.read(left) is not None and Number.read(right) is not None:
-            reason = "is a text, and so is what is added to it: as numbers, or one after the other?"
+            reason = "is text, and so is what is added to it: as numbers, or one after the other?"
             raise BadValue(
-                "D117", reason, left, "join texts with ~; for a sum give both |float, or a type in data.types"
+                "D117", reason, left, "join text with ~; for a sum give both |float, or a type in data.types"
             )
         return left + right
     raise _no_sum(symbol, left, right)
@@ -266,14 +266,14 @@ def _join(symbol: str, left: Any, right: Any) -> str:
 def _no_sum(symbol: str, left: Any, right: Any) -> BadValue:
     texts = [value for value in (left, right) if isinstance(value, str)]
     if texts:
-        joined = "join texts with ~; " if symbol == "+" else ""
+        joined = "join text with ~; " if symbol == "+" else ""
         numbers = locales_reading(texts[0])
         hint = joined + (typed_hint(texts[0]) or "")
         if symbol == "*" and not numbers and not any(map(str.isalnum, texts[0])):
-            hint = 'to repeat a text, write it where it is repeated: "-" * 40'
+            hint = 'to repeat text, write it where it is repeated: "-" * 40'
         if Number.read(texts[0]) is not None and len(numbers) == 1:
             hint = joined + "write {it}|float, or give the column a type in data.types"
-        reason = f"is a text, not a number to calculate with ({symbol})"
+        reason = f"is text, not a number to calculate with ({symbol})"
         return BadValue("D117", reason, texts[0], hint.removesuffix("; ") or None)
     culprit = left if isinstance(left, Value) else right
     return BadValue("D117", f"cannot be calculated with: {name_of(left)} {symbol} {name_of(right)}", culprit)

@@ -1,14 +1,14 @@
-"""What conditions ask: ``==``, ``<`` and what follows from them, and what counts as true.
+"""The operators of conditions: ``==``, ``<`` and what follows from them, and what counts as true.
 
 A comparison is between values of one type, which are equal if their Python values are, or between a value and
-a text, which has to be one of the value's two texts. It never answers False because of a type: what cannot
-be compared is a `BadValue`.
+text, which must be one of the value's two texts. The result is never False because of a type: what cannot be
+compared is a `BadValue`.
 
-What counts as true matters under ``if``, ``not``, ``and``, ``where`` and in the filters and tests that ask. A
-value answers for itself: FALSE, 0 and 0:00 are false. A text is asked two things that mostly agree: is there
-something, and does it say yes? A blank text is false. ``TRUE`` and ``FALSE``, in any case, are what they say:
-so sheets write them. Any other text that says no (``no``, ``0``, ``nein``, ``否``) has something in it and
-says no, so that neither answer is safe: that is an error. What is left is true.
+What counts as true matters under ``if``, ``not``, ``and``, ``where`` and in the filters and tests that need
+it. Values are clear: FALSE, 0 and 0:00 are false. For text there are two questions that mostly agree: is
+there something, and does it mean yes? Blank text is false. ``TRUE`` and ``FALSE``, in any case, are booleans:
+sheets write them like this. Any other text that means no (``no``, ``0``, ``nein``, ``否``) is not empty and
+means no, so that neither answer is safe: that is an error. Everything else is true.
 """
 
 from __future__ import annotations
@@ -42,10 +42,10 @@ if TYPE_CHECKING:
 
 
 def equal(left: Any, right: Any) -> bool:
-    """Answer ``==`` as templates mean it.
+    """Return ``left == right`` as templates mean it.
 
     Raises:
-        BadValue: of unlike types, or a text could be meant in two ways.
+        BadValue: of unlike types, or text could be meant in two ways.
 
     """
     left_kind, right_kind = kind_of(left), kind_of(right)
@@ -61,11 +61,11 @@ def equal(left: Any, right: Any) -> bool:
 
 
 def _matches(value: Any, text: str) -> bool:
-    """Say whether *text* is the displayed or canonical text of *value*.
+    """Return whether *text* is the displayed or canonical text of *value*.
 
-    A text that reads as a value of this type has to agree with that: a number that is 1.005 and shown as 1.01
-    can be called neither equal nor unequal to the text ``1.01``, nor 1.5 to the text ``1.50``. So a text that
-    means a value is only ever equal to that value, and equality stays transitive.
+    Text that reads as a value of this type has to agree with that: a number that is 1.005 and shown as 1.01
+    is neither equal nor unequal to the text ``1.01``, nor 1.5 to the text ``1.50``. So text that means a
+    value is only ever equal to that value, and equality stays transitive.
     """
     found = value_of(value)
     hit = text in (found.displayed, found.canonical)
@@ -92,7 +92,7 @@ def _written_differently(value: Any, text: str, how: str) -> BadValue:
 
 
 def _clash_of_days(value: Any, text: str) -> bool:
-    """Whether one is a date and the other a date and time of that very day."""
+    """Return whether one is a date and the other a date and time of that very day."""
     if not isinstance(value, date):
         return False
     moment = notation.read_moment(text)
@@ -119,12 +119,12 @@ def _equal_others(left: Any, right: Any) -> bool:
 
 
 def ordered(operation: Callable[[Any, Any], bool], left: Any, right: Any) -> bool:
-    """Answer ``<``, ``<=``, ``>`` or ``>=``: by value; a text is first read as the other side's type.
+    """Return ``<``, ``<=``, ``>`` or ``>=``: by value; text is first read as the other side's type.
 
-    Two texts are compared as numbers if both are, and as texts if neither is.
+    Two texts are compared as numbers if both are numbers, and as text if neither is.
 
     Raises:
-        BadValue: of unlike types, or a text does not read as one.
+        BadValue: of unlike types, or text does not read as one.
 
     """
     left_kind, right_kind = kind_of(left), kind_of(right)
@@ -141,7 +141,7 @@ def ordered(operation: Callable[[Any, Any], bool], left: Any, right: Any) -> boo
     try:
         return bool(operation(plain(left), plain(right)))
     except TypeError:
-        raise BadValue("D117", "has a time zone, and what it is compared with has not", left, None) from None
+        raise BadValue("D117", "has a time zone, and what it is compared with does not", left, None) from None
 
 
 def _like_texts(left: str, right: str) -> tuple[Any, Any]:
@@ -174,7 +174,7 @@ def _read(kind: Any, text: str) -> Any:
 
 
 LONGEST_WORD = 20
-"""A text longer than this says neither yes nor no: all it can be asked is whether it is blank."""
+"""Text longer than this means neither yes nor no: it can only be blank or not."""
 
 _UNIT = r"(?:[$£¥€₣₤₦₩₪₫₱₴₹₺₽₿%]|[a-z]{3}(?![a-z]))"
 _NOUGHT = re.compile(rf"(?:{_UNIT}\s*)?[+-]?0+(?:[.,'\u2019 ]0+)*(?:[.,][-\u2013]*)?(?:\s*{_UNIT})?\Z")
@@ -182,10 +182,10 @@ _SPELT_OUT = {"true": True, "false": False}
 
 
 def truth(value: Any) -> bool:
-    """Say whether *value* counts as true where a condition is asked for.
+    """Return whether *value* counts as true in a condition.
 
     Raises:
-        BadValue: it is a text that says no.
+        BadValue: it is text that means no.
 
     """
     if not isinstance(value, str):
@@ -199,7 +199,7 @@ def truth(value: Any) -> bool:
     if _says_no(word):
         raise BadValue(
             "D117",
-            f'says "{value.strip()}", but a text that is not empty counts as true',
+            f'is "{value.strip()}", but text that is not empty counts as true',
             value,
             'types = { {key} = "boolean" } in [data], or {it} == "yes"; to ask if it is empty: {it} != ""',
         )
@@ -207,7 +207,7 @@ def truth(value: Any) -> bool:
 
 
 def _says_no(word: str) -> bool:
-    """Tell whether a folded word is one for no, or a nought with its unit: ``no.``, ``0,00 €``, ``0 %``."""
+    """Return whether a folded word means no, or is a zero with its unit: ``no.``, ``0,00 €``, ``0 %``."""
     if notation.read_truth(word) is False or (word[0] in "+-.0" and notation.read_number(word) == Decimal(0)):
         return True
     if word.isascii() and "0" not in word and word[-1] not in ".!":
@@ -217,9 +217,9 @@ def _says_no(word: str) -> bool:
 
 
 def present(value: Any) -> bool:
-    """Say whether *value* is used as it is, where another stands ready: ``{{ title or "News" }}``.
+    """Return whether *value* is used, rather than its replacement: ``{{ title or "News" }}``.
 
-    Here a text is only asked whether there is something; FALSE is not.
+    Here only blank text counts as missing, and FALSE.
     """
     if not isinstance(value, str):
         return bool(value)
@@ -230,7 +230,7 @@ def present(value: Any) -> bool:
 
 
 class Truths(dict[str, bool]):
-    """Answers of `truth` for short texts: the same few are asked about again and again."""
+    """Results of `truth` for short texts: the same few occur again and again."""
 
     _MOST = 4096
 

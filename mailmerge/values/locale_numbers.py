@@ -1,8 +1,8 @@
 """Numbers as people write them: ``1.234,50 €``, ``(1,234.50)``, ``26%``, ``−5``, ``12,34,567.00``.
 
-A `Notation` says which sign begins the decimals and which ones separate groups of digits. Texts are read by
-one that the campaign names, or by the only one that makes sense of a whole column (`find_notation`). Where
-two make different numbers of it, the column stays text.
+A `Notation` specifies which sign begins the decimals and which ones separate groups of digits. Text is read
+by the one that the campaign names, or by the only one that makes sense of a whole column (`find_notation`).
+Where two make different numbers of it, the column stays text.
 
 Groups and decimals of locales: Unicode CLDR, through Babel (see `mailmerge.recipients.types`), which is not
 needed for the few notations that can be found.
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
 _LONGEST = 60
-"""Characters of a number with its currency; what is longer is none."""
+"""Most characters of a number with its currency; longer text is not one."""
 _CODES = (
     "AED AFN ALL AMD AOA ARS AUD AWG AZN BAM BBD BDT BGN BHD BIF BMD BND BOB BRL BSD BTN BWP BYN BZD CAD CDF "
     "CHF CLP CNY COP CRC CUP CVE CZK DJF DKK DOP DZD EGP ERN ETB EUR FJD FKP GBP GEL GHS GIP GMD GNF GTQ GYD "
@@ -76,12 +76,12 @@ class Notation(Struct, frozen=True):
     decimal: str
     """Signs of which one may begin the decimals: two where a locale has digits of its own besides ours."""
     groups: str
-    """Signs of which one may separate groups of digits; a blank stands for blanks of all kinds."""
+    """Signs of which one may separate groups of digits; a space means spaces of all kinds."""
     indian: bool = False
     """Whether every group but the last has two digits."""
 
     def read(self, text: str) -> Decimal | None:
-        """Read a number with its sign, groups, currency and percent sign; None: it is not written so.
+        """Read a number with its sign, groups, currency and percent sign; None: it is not written like that.
 
         ``26%`` is 0.26, as it is for a spreadsheet.
         """
@@ -93,7 +93,7 @@ class Notation(Struct, frozen=True):
         return None if found is None else found.value
 
     def parse(self, text: str) -> Amount | None:
-        """Read a number and say how it was written."""
+        """Read a number, with how it was written."""
         if len(text) > _LONGEST:
             return None
         text = plainly(text)
@@ -131,10 +131,10 @@ NOTATIONS = {
     "de_CH": Notation(".", "'"),
     "en_IN": Notation(".", ",", indian=True),
 }
-"""Those that can be found, each by a locale that writes so."""
+"""Those that can be found, each with a locale that uses it."""
 _DIGITS = frozenset("0123456789")
 _NOTHING = re.compile(f"(?=.*-)-?[ ]*({_CURRENCY})[ ]*-?").fullmatch
-"""An accountant's nought: ``$ -``."""
+"""An accountant's zero: ``$ -``."""
 
 
 @cache
@@ -142,7 +142,7 @@ def _pattern(notation: Notation) -> Callable[[str], re.Match[str] | None]:
     groups, decimal = re.escape(notation.groups), f"[{re.escape(notation.decimal)}]"
     whole = "[0-9]*"
     if groups:
-        # A number that is written in groups does not begin with a nought: 0.500 is not five hundred.
+        # A number that is written in groups does not begin with a zero: 0.500 is not five hundred.
         whole = rf"[1-9][0-9]{{0,2}}(?:[{groups}][0-9]{{3}})+|{whole}"
     if notation.indian:
         whole = rf"[1-9][0-9]?(?:[{groups}][0-9]{{2}})*[{groups}][0-9]{{3}}|{whole}"
@@ -169,7 +169,7 @@ def _ungrouped(whole: str, groups: str) -> str:
 
 
 def plainly(text: str) -> str:
-    """Write a number with the signs of ASCII: digits of all scripts, minus signs, blanks, apostrophes."""
+    """Return a number in ASCII: digits of all scripts, minus signs, spaces, apostrophes."""
     text = text.strip()
     if text.isascii():
         return text.replace("`", "'") if "`" in text else text
@@ -182,7 +182,7 @@ def plainly(text: str) -> str:
 
 
 def locales_reading(text: str) -> dict[Decimal, str]:
-    """Give each number that a text can be in common notations, with the locale that reads it so."""
+    """Return each number that text can be in common notations, with a locale that reads it like that."""
     read: dict[Decimal, str] = {}
     for locale, notation in NOTATIONS.items():
         number = notation.read(text)
@@ -192,7 +192,7 @@ def locales_reading(text: str) -> dict[Decimal, str]:
 
 
 def typed_hint(text: str) -> str | None:
-    """Say which type of column makes a number of a text, as a hint about ``{key}``; None: none does."""
+    """Return which type of column makes text a number, as a hint about ``{key}``; None: none does."""
     read = locales_reading(text)
     if not read:
         return None
@@ -220,7 +220,7 @@ _UNMISTAKABLE = re.compile(
     + "|EUR|USD|GBP|CHF|JPY|CNY|RMB|SEK|NOK|DKK|PLN|CZK|HUF|BRL|INR|RUB|KRW|AUD|CAD|NZD|MXN|ZAR|SGD|HKD|"
     "TWD|THB|IDR|MYR|PHP|VND|AED|SAR|ILS|UAH|kr|kr\\.|zł|Kč|Ft|руб\\.?|лв\\.?|元|円|원"
 ).fullmatch
-"""Currencies that make a number of what they stand by. ``TOP 10`` and ``COP 26`` are no amounts of money."""
+"""Currencies that make the text next to them a number. ``TOP 10`` and ``COP 26`` are not amounts of money."""
 _SAME = {
     "€": "EUR",
     "$": "USD",
@@ -235,7 +235,7 @@ _SAME = {
 
 
 def currency_code(written: str) -> str | None:
-    """Give the ISO 4217 code of a currency that a list names by its sign or code; None: it is not certain.
+    """Return the ISO 4217 code of a currency that a list names by its sign or code; None: it is not certain.
 
     A dollar sign is taken for US dollars, a yen sign for Japanese yen.
     """
@@ -262,7 +262,7 @@ def find_notation(texts: Iterable[str]) -> Numbers:
 
 
 class NumberColumn:
-    """What is known of a column after each of its cells: `find_notation` where they come one by one."""
+    """What is known about a column after each of its cells: `find_notation` where they come one by one."""
 
     def __init__(self) -> None:
         self._fits = dict(NOTATIONS)
@@ -272,11 +272,11 @@ class NumberColumn:
         self._currencies: dict[str, str] = {}
         self._percents: set[str] = set()
         self._points: set[int] = set()
-        """How many decimals there are behind a point."""
+        """How many decimals there are after a point."""
         self._no_moment = False
 
     def takes(self, text: str) -> bool:
-        """Look at a cell; False: the column is text."""
+        """Read a cell; return False if the column is text."""
         read = {
             name: amount
             for name, notation in self._fits.items()
@@ -317,7 +317,7 @@ class NumberColumn:
         return not self._no_moment
 
     def answer(self) -> Numbers:
-        """Say what the column is."""
+        """Return what the column is."""
         if not self._percents:
             return _TEXT
         if len(self._currencies) > 1:
@@ -335,16 +335,16 @@ class NumberColumn:
 
 def _looks_like_an_id(amount: Amount) -> bool:
     leading = len(amount.whole) > 1 and amount.whole[0] == "0"
-    return leading or (amount.sign == "behind" and not amount.decimals)  # 01067; 2- is a mark at school
+    return leading or (amount.sign == "behind" and not amount.decimals)  # 01067; 2- is a school grade
 
 
 def says_no_moment(text: str) -> bool:
-    """Tell whether a number with two decimals is neither a time of day nor a day nor a month: ``45.80``."""
+    """Return whether a number with two decimals is neither a time of day nor a day nor a month: ``45.80``."""
     found = _TWO_DECIMALS(text)
     return found is not None and not _may_be_a_moment(*found.groups())
 
 
 def _may_be_a_moment(whole: str, part: str) -> bool:
-    """Tell whether it may be a time of day (12.50), a day (24.12) or a month (2026.03)."""
+    """Return whether it may be a time of day (12.50), a day (24.12) or a month (2026.03)."""
     number, rest = int(whole or 0), int(part)
     return len(part) == 2 and ((number <= 31 and rest <= 59) or (1900 <= number <= 2100 and rest <= 12))

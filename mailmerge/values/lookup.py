@@ -1,7 +1,7 @@
 """Look-ups: ``in``, ``table[value]``, and what sorts, groups and finds repeats in a list of values.
 
 A value is looked up by its displayed text, then by its canonical text. Where both find something, and not the
-same, nobody knows which was meant: that is a `BadValue`.
+same, it is unclear which was meant: that is a `BadValue`.
 """
 
 from __future__ import annotations
@@ -29,11 +29,11 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
 MISSING = object()
-"""What `find` gives for a key that is not there."""
+"""What `find` returns for a key that does not exist."""
 
 
 def find(table: Mapping[Any, Any], key: Any) -> Any:
-    """Give what *table* has under *key*, else `MISSING`.
+    """Return what *table* has under *key*, else `MISSING`.
 
     Raises:
         BadValue: the key's texts find different things.
@@ -51,7 +51,7 @@ def find(table: Mapping[Any, Any], key: Any) -> Any:
 
 
 def _names(item: Any, key: Any) -> bool:
-    """Whether *item*, a key of a table, is meant by *key*."""
+    """Return whether *item*, a key of a table, is meant by *key*."""
     if kind_of(item) is kind_of(key):
         return equal(item, key)
     if not isinstance(item, str) and not isinstance(key, str):
@@ -60,7 +60,7 @@ def _names(item: Any, key: Any) -> bool:
 
 
 def contains(container: Any, item: Any) -> bool:
-    """Answer ``item in container``: a part of a text, a key of a table, or an item that is `equal`.
+    """Return ``item in container``: a part of some text, a key of a table, or an item that is `equal`.
 
     Raises:
         BadValue: of unlike types, or the item's texts find different things.
@@ -91,10 +91,10 @@ def _is_part(container: Any, kind: type, item: Any) -> bool:
 
 
 def same_as(values: Sequence[Any], *, fold: bool = False) -> list[int]:
-    """Give for each value the position of the first one that is equal to it; texts without case with *fold*.
+    """Return for each value the position of the first one that is equal to it; text without case with *fold*.
 
     Raises:
-        BadValue: two have a text in common and are not equal.
+        BadValue: two share one of their texts and are not equal.
 
     """
     first: dict[Any, int] = {}
@@ -124,9 +124,9 @@ def _texts(value: Any, *, fold: bool) -> set[Any]:
 
 
 def order_keys(values: Sequence[Any]) -> list[Any]:
-    """Give for each value what to sort it by: Python values of one type.
+    """Return for each value what to sort it by: Python values of one type.
 
-    Texts are sorted as numbers if all are, and beside values of another type they have to read as those.
+    Texts are sorted as numbers if all are numbers; among values of another type they have to read as those.
 
     Raises:
         BadValue: they are of unlike types, or could be meant to be sorted in two ways.
@@ -173,10 +173,10 @@ def _ambiguous(key: Any, first: Any, second: Any) -> BadValue:
 
 
 def total(values: Iterable[Any], start: Any = 0, attribute: object = None) -> Any:
-    """Add up: numbers, or durations; *attribute* is what the template calls them, for what is told.
+    """Return the sum of numbers or durations; *attribute* is their name in the template, for messages.
 
     Raises:
-        BadValue: one of them is a text, or they cannot be added up.
+        BadValue: one of them is text, or they cannot be added up.
 
     """
     for value in values:
@@ -190,7 +190,7 @@ def total(values: Iterable[Any], start: Any = 0, attribute: object = None) -> An
 
 
 def _no_addend(text: str, attribute: object) -> BadValue:
-    """Say how a column can be added up that has this text in it."""
+    """Return the error for a column to be added up with this text in it."""
     if not text.strip():
         named = f'selectattr("{attribute}")|sum(attribute="{attribute}")' if attribute else "select|sum"
         hint = f"fill it in, or leave empty cells out: |{named}"
@@ -198,4 +198,4 @@ def _no_addend(text: str, attribute: object) -> BadValue:
     hint = typed_hint(text) or "write it as 1234.50, or leave it out"
     if Number.read(text) is not None and len(locales_reading(text)) <= 1:
         hint = 'types = { {key} = "decimal" } in [data] makes numbers of the column'
-    return BadValue("D117", "is a text, not a number to add up", text, hint)
+    return BadValue("D117", "is text, not a number to add up", text, hint)

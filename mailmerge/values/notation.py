@@ -1,8 +1,8 @@
-"""How each type of value is written, and how strictly a text is read as one. Plain Python values only.
+"""How each type of value is written, and how strictly text is read as one. Plain Python values only.
 
 What is written here without a cell's own displayed text is also what a person would type: no exponent, no
-trailing zeros that nobody wrote, dates as ISO 8601 has them. Reading accepts exactly that much: a guess (is
-1.234 a thousand or one? is 03/05 in March or in May?) would be sent to somebody.
+trailing zeros that nobody wrote, dates in ISO 8601 format. Reading accepts exactly that: a guess (is 1.234 a
+thousand or one? is 03/05 in March or in May?) would be sent to somebody.
 """
 
 from __future__ import annotations
@@ -31,14 +31,14 @@ _WORDS = dict.fromkeys(_YES.split(), True) | dict.fromkeys(_NO.split(), False)
 
 
 def number_text(number: Decimal) -> str:
-    """Write a number in digits as it stands: trailing zeros are kept, an exponent is spelt out."""
+    """Return a number in digits: trailing zeros are kept, an exponent is written out."""
     if -LARGEST_EXPONENT < number.adjusted() < LARGEST_EXPONENT:
         return f"{number:f}"
     return f"{number:E}"
 
 
 def canonical_number(number: Decimal) -> str:
-    """Write a number in the one way that depends on its size alone: ``1``, ``1.0`` and ``1E+0`` are ``1``."""
+    """Return a number in the form that depends on its size alone: ``1``, ``1.0`` and ``1E+0`` are ``1``."""
     if not number:
         return "0"
     text = number_text(number)

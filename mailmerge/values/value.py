@@ -1,7 +1,7 @@
-"""The types of a cell: plain ``str`` for a text, a `Value` for everything else.
+"""The types of a cell: plain ``str`` for text, a `Value` for everything else.
 
-A value knows three things: the *displayed text* (what the list shows), the *canonical text* (what identity
-and comparison use; no cell format changes it) and the *Python value*. The functions here take plain Python
+A value has three forms: the *displayed text* (what the list shows), the *canonical text* (what identity and
+comparison use; no cell format changes it) and the *Python value*. The functions here accept plain Python
 values, too: templates write those and calculate them.
 """
 
@@ -27,7 +27,7 @@ class BadValue(TypeError):
         code: of the diagnostic.
         reason: what is wrong, to follow the value's name: ``is not a number``.
         value: what is to blame, the cell itself where there is one.
-        hint: the next step; ``{it}`` stands for the value's name, ``{key}`` for the column as TOML writes it.
+        hint: the next step; ``{it}`` becomes the value's name, ``{key}`` the column as TOML writes it.
 
     """
 
@@ -44,12 +44,12 @@ EARLY_DATE = "before March 1900"
 
 
 class Value(Struct, frozen=True, eq=False, tag=True, array_like=True, gc=False):
-    """A cell that is not a text.
+    """A cell that is not text.
 
-    Two values are equal if they are of one type and their Python values are; a plain Python value of that
-    type counts as well. Comparing with anything else is a `BadValue` here, where hash and equality have to
-    agree: templates compare with texts through `equal`. It has no other operators: Python code takes `value`.
-    Nothing in it can lead back to it, so that the garbage collector need not look at a list's cells.
+    Two values are equal if they are of one type and their Python values are equal; a plain Python value of
+    that type counts as well. Comparing with anything else is a `BadValue` here, where hash and equality have
+    to agree: templates compare with text through `equal`. It has no other operators: Python code uses
+    `value`. Nothing in it can refer back to it, so that the garbage collector need not visit a list's cells.
     """
 
     value: Any
@@ -57,9 +57,9 @@ class Value(Struct, frozen=True, eq=False, tag=True, array_like=True, gc=False):
     shown: str | None = None
     """What the list shows, where it is not what `displayed` would write."""
     raw: str | None = None
-    """The canonical text, where the cell holds more than its format shows: a date cell with a time in it."""
+    """The canonical text, where the cell has more than its format shows: a date cell with a time in it."""
     unsure: str | None = None
-    """The number format where it is not certain what the author of the list saw, or `EARLY_DATE`."""
+    """The number format, where it is not certain what the author of the list saw, or `EARLY_DATE`."""
 
     @property
     def displayed(self) -> str:
@@ -79,10 +79,10 @@ class Value(Struct, frozen=True, eq=False, tag=True, array_like=True, gc=False):
 
     @staticmethod
     def read(text: str) -> Any:
-        """Read a text strictly as a Python value of this type, else give None."""
+        """Return text, read strictly, as a Python value of this type, else None."""
         raise NotImplementedError
 
-    # As a text.
+    # As text.
 
     def __str__(self) -> str:
         return self.displayed
@@ -117,7 +117,7 @@ class Value(Struct, frozen=True, eq=False, tag=True, array_like=True, gc=False):
             return NotImplemented
         if kind is not type(self):
             raise unlike(self, other)
-        # A float is compared as Python does it: its hash is that of the binary number.
+        # A float is compared as in Python: its hash is that of the binary number.
         return bool(self.value == other) if isinstance(other, float) else same(self, other)
 
     def __ne__(self, other: object) -> bool:
@@ -264,7 +264,7 @@ class Truth(Value, frozen=True, eq=False, gc=False):
 
 
 Plain = str | int | Decimal | float | bool | date | datetime | time
-"""What a campaign file and a caller of the library give as values: variables."""
+"""What a campaign file and a caller of the library can pass as values: variables."""
 Cell = str | Value
 """What a cell of a list is. An empty cell is the empty string, never ``None``."""
 
@@ -304,13 +304,13 @@ def kind_of(value: object) -> type | None:
 
 
 def name_of(value: object) -> str:
-    """Name the type of a value for people: ``number``."""
+    """Return the name of a value's type for people: ``number``."""
     kind = kind_of(value)
     return _NAMES.get(kind or type(value), "value")
 
 
 def plain(value: Any) -> Any:
-    """Return the Python value: a Decimal for every number, a text as it is."""
+    """Return the Python value: a Decimal for every number, text unchanged."""
     if isinstance(value, Value):
         return value.value
     if isinstance(value, bool):
@@ -321,9 +321,9 @@ def plain(value: Any) -> Any:
 
 
 def cell_of(value: Any) -> Any:
-    """Make a value of a plain Python one, and of those inside lists and tables.
+    """Return a cell's value for a plain Python one, also for those inside lists and tables.
 
-    Texts stay as they are, and so do integers and truths: those behave as cells do without being one.
+    Strings stay unchanged, and so do integers and booleans: those behave like cells without being one.
     """
     kind = value.__class__
     if kind is dict:
@@ -340,10 +340,10 @@ _AS_THEY_ARE = frozenset({str, int, bool})
 
 
 def displayed(value: Any) -> Any:
-    """Give the displayed text; what is neither cell nor plain value (markup, a list) comes back as it is.
+    """Return the displayed text; what is neither cell nor plain value (markup, a list) is returned unchanged.
 
     Raises:
-        BadValue: there is nothing to show: None, NaN or infinity.
+        BadValue: it cannot be shown: None, NaN or infinity.
 
     """
     kind = value.__class__
@@ -358,12 +358,12 @@ def displayed(value: Any) -> Any:
 
 
 def canonical(value: Any) -> str:
-    """Give the canonical text of a cell or plain value."""
+    """Return the canonical text of a cell or plain value."""
     return value if isinstance(value, str) else value_of(value).canonical
 
 
 def value_of(value: Any) -> Value:
-    """Make a `Value` of a plain Python value.
+    """Return a `Value` for a plain Python value.
 
     Raises:
         BadValue: it is NaN or infinite.
@@ -382,31 +382,31 @@ def value_of(value: Any) -> Value:
 
 
 def same(left: Any, right: Any) -> bool:
-    """Say whether two values of one type are equal."""
+    """Return whether two values of one type are equal."""
     left, right = plain(left), plain(right)
     if isinstance(left, datetime | time) and (left.tzinfo is None) is not (right.tzinfo is None):
-        raise BadValue("D117", "has a time zone, and what it is compared with has not", left)
+        raise BadValue("D117", "has a time zone, and what it is compared with does not", left)
     return bool(left == right)
 
 
 def unlike(left: Any, right: Any) -> BadValue:
-    """Say that two values do not compare; the cell among them is to blame, where there is one."""
+    """Return the error for two values that cannot be compared; the cell among them is to blame, if any."""
     culprit, other = (
         (right, left) if isinstance(right, Value) and not isinstance(left, Value) else (left, right)
     )
     kind = kind_of(culprit)
     hint = f"compare it with a {name_of(culprit)}, such as {_EXAMPLES[kind]}" if kind in _EXAMPLES else None
     if {kind, kind_of(other)} == {Date, DateTime}:
-        hint = "take the day of the one that has a time: .date()"
+        hint = "use the day of the one that has a time: .date()"
     elif kind is Truth:
-        hint = "a yes or no is asked by itself: {it}, or: not {it}"
+        hint = "a yes or no is tested by itself: {it}, or: not {it}"
     return BadValue(
         "D117", f"is a {name_of(culprit)} and cannot be compared with a {name_of(other)}", culprit, hint
     )
 
 
 def not_a(kind: type, value: object) -> BadValue:
-    """Say that a value, mostly a text, is not of a type that is needed."""
+    """Return the error for a value, mostly text, that is not of the required type."""
     if isinstance(value, str) and not value.strip():
         return BadValue("D117", f"is empty, not a {_NAMES[kind]}", value, 'test it first: {it} != "" and …')
     hint = f"write it as {_EXAMPLES[kind]}" if kind in _EXAMPLES else None

@@ -337,7 +337,7 @@ def test_preset_without_sign_in() -> None:
         (
             "ses",
             (
-                "C411 - the account from the preset ses does not say in which region of Amazon SES it is"
+                "C411 - the account from the preset ses does not name its region of Amazon SES"
                 ' = add the region to the name, such as "ses-us-east-1"'
             ),
         ),
@@ -478,7 +478,7 @@ def test_dotenv_without_secret_needs_no_mode(tmp_path: Path) -> None:
             {"SMTP_PORT": "25", "SMTP_AUTH": CANARY},
             [
                 (
-                    "C415 - the password for smtp.x.org would cross the network in clear (port 25, no TLS)"
+                    "C415 - the password for smtp.x.org would cross the network unencrypted (port 25)"
                     ' = set port 587 with tls = "starttls", or port 465 with tls = "tls";'
                     ' a relay that asks for no password: auth = "none"'
                 )
@@ -608,9 +608,9 @@ def test_no_secret_names_all_ways() -> None:
     assert caught.value.hint == (
         "set MAILMERGE_SMTP_PASSWORD or SMTP_AUTH in the environment or in .env;"
         " name a password_command in [accounts.qq];"
-        " keep it in the system keyring: mailmerge login qq;"
+        " store it in the system keyring: mailmerge login qq;"
         " or run in a terminal and type it;"
-        " `mailmerge providers qq` tells how to get one"
+        " `mailmerge providers qq` shows how to get one"
     )
 
 

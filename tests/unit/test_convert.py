@@ -526,8 +526,7 @@ def test_a_folder_becomes_a_campaign(here: Path, capsys: pytest.CaptureFixture[s
     told = capsys.readouterr().out
     assert "rows that were sent from here stay sent" in told
     assert (
-        "an .env already exists; add to it: SMTP_SERVER=mail.example.org, SMTP_PORT=25, SMTP_TLS=none"
-        in told
+        "an .env already exists; add to it: SMTP_SERVER=mail.example.org, SMTP_PORT=25, SMTP_TLS=none" in told
     )
     assert (here / "new/.env").read_text() == "SMTP_USER=x\n"
     made = tomllib.loads((here / "new/campaign.toml").read_text())

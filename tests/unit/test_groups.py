@@ -107,7 +107,7 @@ def test_templates_see_all_rows(template: str, shown: str, tmp_path: Path) -> No
         ({"text": "{{ row['number'] }}"}, "D182", "`number` differs"),
         ({"text": "x{% if number %}y{% endif %}"}, "D182", "`number` differs"),
         ({"text": "{{ number|upper }}"}, "D182", "`number` differs"),
-        ({"text": "{{ rows|sum(attribute='note') }}"}, "D117", "`note` is a text, not a number"),
+        ({"text": "{{ rows|sum(attribute='note') }}"}, "D117", "`note` is text, not a number"),
         ({"text": "{{ rows[0].nummber }}"}, "T102", "there is no `nummber`"),
         ({"cc": "{{ number }}@example.org"}, "D182", "`number` differs"),
         ({"group_by": "name"}, "", ""),
@@ -356,7 +356,7 @@ def test_a_group_that_grew_is_told_and_not_sent_again(
         ("", "is empty", '|selectattr("amount")|sum(attribute="amount")', {"text": "selectattr"}),
         (
             "7.5",
-            "is a text",
+            "is text",
             'types = { amount = "decimal" } in [data]',
             {"options": {"data.types": {"amount": "decimal"}}},
         ),

@@ -145,7 +145,7 @@ def test_a_callable_is_asked_at_each_sign_in_and_not_before(account, sandbox, tm
 def test_a_callable_that_gives_no_text_is_an_error_of_the_sign_in(account):
     """What is not a text is refused by name of its type, without its contents."""
     wrong = replace(account, secret=SECRET.encode)
-    with pytest.raises(AuthError, match="must be a text, not bytes") as caught:
+    with pytest.raises(AuthError, match="must be a string, not bytes") as caught:
         send_message("ann@example.org", "Hi", "Dear Ann\n", from_="me@example.org", account=wrong)
     assert SECRET not in str(caught.value)
 

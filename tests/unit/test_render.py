@@ -286,7 +286,7 @@ def test_faults_of_a_template_name_its_line_and_row(make, source, code, message)
     ("source", "column", "message"),
     [
         ("a\n{{ row[plan] }}", 8, '`plan` is "gold", which is not in what it is looked up in'),
-        ("a\n{{ plan + 1 }}", 4, "`plan` is a text, not a number to calculate with (+)"),
+        ("a\n{{ plan + 1 }}", 4, "`plan` is text, not a number to calculate with (+)"),
         ("a\n{{ plan > 1 }}", 4, '`plan` is not a number: "gold"'),
         ("a\n{{ plan.year }}", 4, "`plan` is a text and has no `year`"),
         ("a\n{{ plan|int }}", 4, '`plan` is not a number: "gold"'),

@@ -8,7 +8,7 @@ from mailmerge.cli import COMMANDS, OTHER_NAMES, run
 
 _ITS_FOLDER = "its campaign is the folder that it is in: mailmerge check"
 _OR_MAKE = "; or make a campaign: mailmerge init --list pupils.csv"
-_BESIDE = "there is one beside this folder: mailmerge check ../choir"
+_BESIDE = "there is one next to this folder: mailmerge check ../choir"
 _SOME = "there are some in it: choir, grades; for the first: mailmerge send choir"
 
 

@@ -1,7 +1,7 @@
 """Displayed text: what a spreadsheet shows for a number in a cell, by the cell's number format.
 
-A code such as ``#,##0.00 "€";[Red]-#,##0.00 "€"`` is compiled once. What names no language is in English, as
-LibreOffice has it there: neither a workbook nor a cell says in which language its author saw it.
+A code such as ``#,##0.00 "€";[Red]-#,##0.00 "€"`` is compiled once. Without a language it is in English, as
+in LibreOffice's English version: neither a workbook nor a cell records in which language its author saw it.
 """
 
 from __future__ import annotations
@@ -56,11 +56,11 @@ class NumberFormat:
     Attributes:
         kind: what it shows: ``general``, ``number``, ``text``, ``date``, ``datetime``, ``time`` or
             ``duration``.
-        problem: what is not understood, to follow the format's name; None: all of it is. Where there is a
-            problem, numbers are shown as without a format.
+        problem: what is not understood, to follow the format's name; None: nothing. Where there is a problem,
+            numbers are shown as without a format.
         system: whether it looks different on other computers: the short date of the system.
         show: writes a number; None: this format cannot show it (a date in the year 12,000).
-        text: writes a text.
+        text: writes text.
 
     """
 
@@ -98,9 +98,9 @@ def number_format(code: str) -> NumberFormat:
 
 
 def display(number: float, code: str, *, date_1904: bool = False) -> str:
-    """Write a number as a wide cell with this format shows it.
+    """Return a number as a wide cell with this format shows it.
 
-    What the format cannot show is written as without one: `number_format` says which these are.
+    What the format cannot show is written as without one: `number_format` tells which these are.
     """
     size = float(number)
     if not isfinite(size):
@@ -194,9 +194,9 @@ def _choice(
 def _conditions(
     sections: Sequence[Section],
 ) -> tuple[list[tuple[Callable[[float, float], bool], float]], set[int]]:
-    """Give the conditions of the first sections, and the sections that only negative numbers come to.
+    """Return the conditions of the first sections, and the sections that only negative numbers reach.
 
-    Those write no sign of their own: it stands in the code, or is left out on purpose.
+    Those write no sign of their own: it is in the code, or is left out on purpose.
     """
     given = [section.condition for section in sections]
     count = len(sections)

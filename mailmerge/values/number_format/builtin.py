@@ -1,13 +1,13 @@
 """The formats that workbooks name by number alone (ECMA-376 part 1, 18.8.30).
 
 Some of them, the short date above all, look different on every computer: in the language of its owner. They
-are shown as LibreOffice shows them in English, and marked, so that a person can be told.
+are shown as LibreOffice shows them in English, and marked, so that a person can be warned.
 """
 
 from __future__ import annotations
 
 SYSTEM = "[$-x-system]"
-"""Begins the code of a format that depends on the computer; no file has it."""
+"""The beginning of codes that depend on the computer; it is in no file."""
 _DATE, _TIME = f"{SYSTEM}m/d/yyyy", f"{SYSTEM}h:mm:ss"
 _MOMENT = f"{_DATE} h:mm"
 _WRITTEN = {_DATE: "mm-dd-yy", _MOMENT: "m/d/yy h:mm", _TIME: "h:mm:ss"}
@@ -57,7 +57,7 @@ BUILTIN: dict[int, str] = {
 
 
 def written_code(code: str) -> str:
-    """Give a code as a file has it: what is marked here is the standard's again."""
+    """Return a code as in a file: without our mark."""
     return _WRITTEN.get(code, code)
 
 

@@ -21,10 +21,10 @@ SIGNIFICANT = 15
 """Digits that a spreadsheet keeps and shows."""
 MOST_DECIMALS = 127
 _PLAIN_UP_TO = 1e11
-"""Numbers whose digits to be shown are so few that only a tie can be rounded wrongly in binary."""
+"""Numbers below this have so few digits to show that only a tie can be rounded wrongly in binary."""
 _LARGEST_FRACTION = 10**9
 MOST_BELOW = 9
-"""Digits of a denominator."""
+"""Most digits of a denominator."""
 _FIRST_INEXACT = 2.0**53
 """Whole numbers below have all their digits."""
 _FINEST = -9
@@ -32,9 +32,9 @@ MOST_PLACES = 17
 
 
 def general(number: float) -> str:
-    """Write a number as a wide cell without a format shows it: up to 15 digits, all of a whole number.
+    """Return a number as a wide cell without a format shows it: up to 15 digits, all of a whole number.
 
-    An exponent stands where there would be more than 16 decimals or 15 digits before the point.
+    An exponent is used where there would be more than 16 decimals or 15 digits before the point.
     """
     size = abs(number)
     if size < _FIRST_INEXACT and number.is_integer():
@@ -50,7 +50,7 @@ def _general_extreme(number: float) -> str:
     digits = len(exact.as_tuple().digits)
     if _FINEST <= power < 0 and digits - power <= MOST_PLACES:
         return f"{exact:f}"
-    if power > 0 and abs(number) < _FIRST_INEXACT:  # with decimals that nobody can tell apart
+    if power > 0 and abs(number) < _FIRST_INEXACT:  # with decimals that cannot be told apart
         return f"{exact:f}"
     mantissa = f"{exact.scaleb(-power):f}"
     return (
@@ -63,7 +63,7 @@ def _general_extreme(number: float) -> str:
 
 
 def general_within(number: float) -> str:
-    """Write a number for ``@`` and for ``General`` with texts around it, which have less room than a cell."""
+    """Return a number for ``@`` and for ``General`` with text around it, which have less room than a cell."""
     size = abs(number)
     if size > 1e15:
         return f"{number:.14E}"
@@ -74,7 +74,7 @@ def general_within(number: float) -> str:
 
 
 def scaled(number: float, places: int) -> int:
-    """Give the size of a number times ten to the power of *places*, rounded half up on its 15 digits."""
+    """Return the size of a number times ten to the power of *places*, rounded half up on its 15 digits."""
     size = abs(number)
     if 1e15 <= size < _FIRST_INEXACT and size.is_integer():
         return _cut(int(size), -places)
@@ -83,13 +83,13 @@ def scaled(number: float, places: int) -> int:
 
 
 def _taken_apart(size: float) -> tuple[int, int]:
-    """Give 15 digits, and the power of ten of the first of them."""
+    """Return 15 digits, and the power of ten of the first of them."""
     text = f"{size:.14e}"
     return int(text[0] + text[2:16]), int(text[17:])
 
 
 def _cut(digits: int, drop: int) -> int:
-    """Drop so many digits at the end, rounding half up; or add noughts."""
+    """Drop digits at the end, rounding half up; or add zeros."""
     if drop <= 0:
         return digits * 10**-drop  # type: ignore[no-any-return]
     if drop > SIGNIFICANT + 1:
@@ -98,7 +98,7 @@ def _cut(digits: int, drop: int) -> int:
 
 
 def _split(units: int, decimals: int) -> tuple[str, str]:
-    """Write so many units of the last decimal as the digits before and behind the point."""
+    """Return units of the last decimal as the digits before and after the point."""
     text = str(units)
     if not decimals:
         return text, ""
@@ -132,7 +132,7 @@ def _constant(parts: Sequence[Part]) -> Callable[[float], str]:
 
 
 class _Layout:
-    """Where the digits of a number go: before the point, behind it, and the texts around and between them."""
+    """Where the digits of a number go: before the point, after it, and the text around and between them."""
 
     def __init__(self, parts: Sequence[Part], language: Language) -> None:
         self.language = language
@@ -218,7 +218,7 @@ _PADDING = {"0": "0", "#": "", "?": " "}
 
 
 def _beside(parts: Sequence[Part], at: int) -> tuple[bool, bool]:
-    """Whether digits stand before and behind a comma, before anything else does."""
+    """Return whether digits come before and after a comma, before anything else does."""
     before = next((part.kind for part in reversed(parts[:at]) if part.kind not in {"comma", "point"}), "")
     after = next((part.kind for part in parts[at:] if part.kind != "comma"), "")
     return before == "digit", after == "digit"
@@ -239,7 +239,7 @@ def _careful(layout: _Layout) -> Callable[[float], str]:
 
 
 def _quick(layout: _Layout) -> Callable[[float], str] | None:
-    """Compile what nearly all formats are: ``0``, ``0.00``, ``#,##0.00``, ``0%``, ``00000``, texts around."""
+    """Compile what nearly all formats are: ``0``, ``0.00``, ``#,##0.00``, ``0%``, ``00000``, with text."""
     places = "".join(part.text if part.kind == "digit" else "-" for part in layout.whole).rstrip("-")
     before = places[: len(places) - len(places.lstrip("-"))]
     pattern = places.lstrip("-")
@@ -392,7 +392,7 @@ def _counts(part: Part) -> bool:
 
 
 def _denominator(parts: Sequence[Part]) -> int:
-    """Give a denominator that stands in the format (``?/16``); 0: it is to be found."""
+    """Return the denominator in the format (``?/16``); 0: it is to be found."""
     text = "".join(part.text for part in parts)
     return int(text) if text.isdigit() and int(text) else 0
 
@@ -415,5 +415,5 @@ def _padded(places: Sequence[Part], digits: str) -> str:
 
 
 def _left(places: Sequence[Part], digits: str) -> str:
-    """Write a denominator: its digits to the left, what is left over behind it."""
+    """Return a denominator: its digits to the left, the rest after it."""
     return digits + "".join(_PADDING[part.text] for part in places[len(digits) :] if part.text != "0")

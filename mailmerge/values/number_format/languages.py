@@ -25,7 +25,7 @@ class Names(Struct, frozen=True):
     short_days: list[str]
     half: list[str]
     after_day: list[str] | None = None
-    """Months behind the number of a day, where they are inflected: ``5 ledna``."""
+    """Months after the number of a day, where they are inflected: ``5 ledna``."""
     before_day: list[str] | None = None
     narrow_months: list[str] | None = None
 
@@ -37,10 +37,10 @@ class Language(Struct, frozen=True):
         tag: ``de-AT``.
         names: of months and days.
         point: decimal separator.
-        thousands: what stands between groups of digits.
+        thousands: separator between groups of digits.
         grouping: digits of the groups from the right, ``3`` or ``3;2``.
-        slash: what ``/`` in a date stands for.
-        digits: ``0`` to ``9``, where they are not those.
+        slash: what ``/`` in a date means.
+        digits: its ``0`` to ``9``, where they are not those.
         calendar: ``""`` for ours, ``buddhist``, ``japanese``, ``taiwan``.
 
     """
@@ -56,11 +56,11 @@ class Language(Struct, frozen=True):
 
     @property
     def plain(self) -> bool:
-        """Whether digits stand in groups of three."""
+        """Whether digits are in groups of three."""
         return self.grouping == "3"
 
     def groups(self, count: int) -> bool:
-        """Whether a separator stands left of the last *count* digits."""
+        """Return whether a separator comes before the last *count* digits."""
         if count < 3 or self.plain:
             return count > 0 and count % 3 == 0
         return count % 2 == 1
@@ -76,10 +76,10 @@ ENGLISH = Language(
     Names(_MONTHS, [name[:3] for name in _MONTHS], _DAYS, [name[:3] for name in _DAYS], ["AM", "PM"]),
 )
 _ENGLISH_CODES = {0x0, 0x400, 0x409, 0x7F, 0x800, 0xC00, 0xF400, 0xF800}
-"""Of no language, of the computer's own, and English."""
+"""No language, the computer's own, and English."""
 _OTHER_CODES = {0x040A: "0C0A", 0x0004: "0804", 0x7C04: "0404"}
 _INFLECTED = {0xF400, 0xFC00}
-"""Added to the main code of a language where Excel offers months by themselves, or behind a day."""
+"""Added to the main code of a language where Excel offers months by themselves, or after a day."""
 _CALENDARS = {3: "japanese", 4: "taiwan", 7: "buddhist"}
 _GREGORIAN = {0, 1, 2, 9, 0xA, 0xB, 0xC}
 _DIGITS = {0xD: "๐๑๒๓๔๕๖๗๘๙"}
@@ -152,5 +152,5 @@ def _file() -> _File:
 
 
 def languages_known() -> list[str]:
-    """Give the hexadecimal numbers of the languages that are known."""
+    """Return the hexadecimal numbers of the known languages."""
     return sorted(_file().languages)

@@ -1,7 +1,7 @@
 """Dates, times of day and durations: a number of days, as a format writes it.
 
-Days are counted from 30 December 1899, as LibreOffice does, or from 1 January 1904. Excel takes 1900 for a
-leap year: before 1 March 1900 it is a day ahead.
+Days are counted from 30 December 1899, like LibreOffice, or from 1 January 1904. Excel treats 1900 as a leap
+year: before 1 March 1900 it is a day ahead.
 """
 
 from __future__ import annotations
@@ -25,11 +25,11 @@ _LAST = date.max.toordinal()
 _DAY = 86_400
 _MOST_DAYS = 1e9
 _MOST_KEPT = 20_000
-"""Texts of days that a format keeps: a list has the same few again and again."""
+"""How many days' texts a format keeps: a list has the same few again and again."""
 
 _YEAR, _MONTH, _DAY_OF_MONTH, _HOUR, _MINUTE, _SECOND, _HALF, _SHORT_YEAR, _FRACTION, _DATE = range(10)
 _ELAPSED = {"hour": 10, "minute": 11, "second": 12}
-"""Where a piece finds what it writes, in the tuple that a number is taken apart into."""
+"""Where a piece finds what it writes, in the tuple that a number is split into."""
 _SIZES = {"hour": 3600, "minute": 60, "second": 1}
 _UNITS = {"h": "hour", "s": "second", "d": "day", "y": "year"}
 _FIELDS = {"hour": _HOUR, "minute": _MINUTE, "second": _SECOND}
@@ -69,7 +69,7 @@ def moment_section(
     """Compile a section that shows a date, a time or a duration, in *numerals* if not in digits.
 
     Raises:
-        UnknownFormat: it mixes them with digits, or has a letter that nobody knows.
+        UnknownFormat: it mixes them with digits, or has an unknown letter.
 
     """
     reader = _Reader(parts, language)
@@ -195,9 +195,9 @@ def _duration(
 
 
 def _cut(raw: float, whole: int, decimals: int) -> tuple[int, str]:
-    """Give the seconds of the day: cut off, never rounded up to a minute or second that has not come.
+    """Return the seconds of the day: cut off, never rounded up to a minute or second that has not come.
 
-    What a number cannot tell apart is rounded all the same: a day in 2026 has room for microseconds only.
+    What a number cannot distinguish is rounded anyway: a day in 2026 has room for microseconds only.
     """
     if not decimals:
         return int(raw + (5e-5 if whole else 5e-10)), ""
@@ -230,7 +230,7 @@ class _Reader:
         """The smallest unit that is written, in seconds."""
 
     def _units_of(self) -> list[str]:
-        """Name the unit of each part; ``m`` is a minute behind hours and before seconds, else a month."""
+        """Return the unit of each part; ``m`` is a minute after hours and before seconds, else a month."""
         letters = [(at, part) for at, part in enumerate(self.parts) if part.kind in _MOMENTS]
         units = [""] * len(self.parts)
         for place, (at, part) in enumerate(letters):

@@ -11,7 +11,7 @@ import re
 from msgspec import Struct
 
 LONGEST_CODE = 1024
-"""Characters of a code. Excel allows 255; LibreOffice a little more."""
+"""Most characters of a code. Excel allows 255; LibreOffice a little more."""
 MOST_SECTIONS = 4
 
 
@@ -25,8 +25,8 @@ class Part(Struct, frozen=True):
     Args:
         kind: ``text`` (shown as it is), ``digit`` (``0``, ``#``, ``?``), ``point``, ``comma``, ``percent``,
             ``slash``, ``exponent``, ``general``, ``cell`` (``@``), ``moment`` (``yyyy``), ``elapsed``,
-            ``half`` (``AM/PM``), ``letter`` (of a quarter, a week or whatever else only LibreOffice knows).
-        text: as the code has it, without what marks it.
+            ``half`` (``AM/PM``), ``letter`` (of a quarter, a week or others only in LibreOffice).
+        text: as in the code, without what marks it.
 
     """
 
@@ -52,7 +52,7 @@ class Section(Struct, frozen=True):
     """Which characters numbers are written in: 1 to 4 of ``[DBNum1]`` to ``[DBNum4]``; 0: digits."""
 
     def has(self, *kinds: str) -> bool:
-        """Whether it has a part of one of these kinds."""
+        """Return whether it has a part of one of these kinds."""
         return any(part.kind in kinds for part in self.parts)
 
 
@@ -85,7 +85,7 @@ _LANGUAGE = re.compile(
     r"\$(.*?)(?:-([0-9a-f]{1,8}|[a-z]{1,8}(?:-[0-9a-z]{1,8})*(?:,[0-9a-f]+)?))?\Z", re.IGNORECASE | re.DOTALL
 )
 _WIDTHS = "111223211112111122222222221122223222222321222333232222232221112212222212211213222212122222211121"
-"""Blanks that LibreOffice puts in the place of each character, from the blank on, behind an underscore."""
+"""Spaces that LibreOffice puts in place of each character, from the space on, after an underscore."""
 _OTHERS = {
     ".": "point",
     ",": "comma",
@@ -99,10 +99,10 @@ _OTHERS = {
 
 
 def sections_of(code: str) -> tuple[Section, ...]:
-    """Take a code apart.
+    """Split a code into its sections.
 
     Raises:
-        UnknownFormat: it is too long, has too many sections, or something in brackets that nobody knows.
+        UnknownFormat: it is too long, has too many sections, or something unknown in brackets.
 
     """
     if len(code) > LONGEST_CODE:
@@ -154,7 +154,7 @@ class _Found:
 
 
 def _part(kind: str, text: str) -> Part | None:
-    if kind == "fill":  # repeated as often as the column is wide: a text has no width
+    if kind == "fill":  # repeated to fill the column's width, which text does not have
         return None
     if kind == "calendar":  # B1 is ours
         if text[1] == "2":
