@@ -38,7 +38,7 @@ def test_arguments_results_and_errors_are_lists() -> None:
     """What a docstring says of an argument over several lines is one item; options have their help."""
     send = section("Campaign").partition("#### Campaign.send\n")[2].partition("\n#### ")[0]
     assert "    plan: Plan | None = None,\n" in send
-    assert re.search(r"^- `plan`: .*\n  .*\n  made if there is none\.$", send, re.MULTILINE)
+    assert re.search(r"^- `plan`: .*\n  .*\n  now, made if necessary\.$", send, re.MULTILINE)
     assert "\n**Raises**\n\n- `ValueError`: the `plan` is another campaign's.\n" in send
     assert re.search(r"^- `host: .*`: \w", section("Account"), re.MULTILINE)
     assert '- `ACCEPTED = "accepted"`' in section("Status")
