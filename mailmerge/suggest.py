@@ -35,9 +35,10 @@ _PROGRAM: Final = "mailmerge"
 _REPEATED_BY_SEND: Final = frozenset({"rows", "limit", "wait"})
 """Given to a run and no part of the campaign: what continues the run needs them, too."""
 _PLAIN: Final = {
-    "posix": re.compile(r"[A-Za-z0-9_@+:,./-][A-Za-z0-9_@%+=:,./-]*"),
-    "windows": re.compile(r"[A-Za-z0-9_./\\:+-]+"),
+    "posix": re.compile(r"[\w@+:,./-][\w@%+=:,./-]*"),
+    "windows": re.compile(r"[\w./\\:+-]+"),
 }
+"""No shell reads letters and digits of any script as anything else; spaces and marks of theirs are no such."""
 _NOT_ON_WINDOWS: Final = frozenset('"$`“”„')
 
 

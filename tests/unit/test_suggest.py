@@ -100,6 +100,23 @@ def test_a_windows_line_means_its_words_or_there_is_none(read, texts):
         assert made.text.startswith("the command send ")
 
 
+@pytest.mark.parametrize(
+    ("text", "posix", "windows"),
+    [
+        ("期中成绩", "期中成绩", "期中成绩"),
+        ("Größe_2", "Größe_2", "Größe_2"),
+        ("期中 成绩", "'期中 成绩'", '"期中 成绩"'),
+        ("期中\u3000成绩", r'"$(printf \'期中\343\200\200成绩\')"', None),
+        ("成绩（一）", "'成绩（一）'", '"成绩（一）"'),
+    ],
+)
+def test_letters_of_any_script_need_no_quotes(text, posix, windows):
+    """A name in Chinese is a word as it is; spaces and marks, wide ones too, are quoted."""
+    assert quote(text, Shell.POSIX) == posix
+    if windows is not None:
+        assert quote(text, Shell.WINDOWS) == windows
+
+
 @pytest.mark.parametrize("text", ["a\nb", 'say "x"', "$HOME", "a`b", "“x”", "", "C:\\two words\\", "\0"])
 def test_what_windows_cannot_say_is_refused(text):
     """A value that one of its shells would read differently is never put into a command."""
