@@ -38,7 +38,7 @@ _PLAIN: Final = {
     "posix": re.compile(r"[\w@+:,./-][\w@%+=:,./-]*"),
     "windows": re.compile(r"[\w./\\:+-]+"),
 }
-"""No shell reads letters and digits of any script as anything else; spaces and marks of theirs are no such."""
+"""Letters and digits of any script mean themselves in every shell; their spaces and marks may not."""
 _NOT_ON_WINDOWS: Final = frozenset('"$`“”„')
 
 

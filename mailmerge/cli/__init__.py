@@ -145,6 +145,8 @@ class LazyGroup(click.Group):
                 formatter.write_dl([(name, SUMMARIES[name]) for name in names])
 
 
+_WIDEST_HELP = 110
+"""Columns: longer lines are hard to read."""
 EPILOG = """\
 Recommended order: preview one row, check all rows, rehearse, send a test to yourself, send one message
 (--limit 1), send the rest.
@@ -172,7 +174,7 @@ def _show_version(ctx: click.Context, _option: click.Parameter, wanted: bool) ->
 @click.group(
     cls=LazyGroup,
     epilog=EPILOG,
-    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110},
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": _WIDEST_HELP},
     invoke_without_command=True,
     no_args_is_help=False,
 )
@@ -219,13 +221,14 @@ def run(arguments: Sequence[str]) -> int:
             arguments = translated(arguments)
         if "_MAILMERGE_COMPLETE" in os.environ:
             import_module("mailmerge.cli.completion")  # which supports one shell more than click
-        result: Any = cli.main(list(arguments), prog_name="mailmerge", standalone_mode=False)
+        result: Any = cli.main(
+            list(arguments), prog_name="mailmerge", standalone_mode=False, terminal_width=_help_width()
+        )
         code = result if isinstance(result, int) else 0
     except click.exceptions.Exit as stop:
         code = stop.exit_code
     except click.ClickException as error:
-        error.show()
-        code = 2
+        code = _show_usage(error)
     except _expected() as error:
         code = _show(error)
     except (KeyboardInterrupt, click.Abort):
@@ -301,6 +304,28 @@ def _expected() -> type[MailmergeError]:
     from mailmerge.errors import MailmergeError
 
     return MailmergeError
+
+
+def _help_width() -> int | None:
+    """Return how wide help is in this terminal: click alone makes it no narrower than 50 columns."""
+    if not sys.stdout.isatty():
+        return None
+    from mailmerge.cli.terminal import columns
+
+    return min(columns(sys.stdout) or _WIDEST_HELP, _WIDEST_HELP)
+
+
+def _show_usage(error: click.ClickException) -> int:
+    """Show what is wrong with a command line, wrapped as everything is."""
+    import io
+
+    from mailmerge.cli.output import note
+
+    said = io.StringIO()
+    error.show(said)
+    for line in said.getvalue().splitlines():
+        note(line)
+    return 2
 
 
 def _show(error: MailmergeError) -> int:

@@ -80,7 +80,7 @@ def status(*, as_json: bool, quiet: bool, **options: Any) -> int:
         when = clock_time(status.next_at)
         out(f"Deferred {status.counted}s can be sent from {when} on: {going.again}   {going.remaining}")
     if status.counts[Status.IN_DOUBT]:
-        out(f"Some {status.counted}s are in doubt: {campaign.suggested('resolve')}")
+        out(f"Some {status.counted}s are in doubt: {campaign.suggested('resolve')}", Status.IN_DOUBT)
     return 0
 
 

@@ -13,6 +13,7 @@ from mailmerge.cli.plan_view import clock_time
 from mailmerge.cli.progress import GracefulStop
 from mailmerge.clock import SystemClock
 from mailmerge.errors import SessionError, TlsError
+from mailmerge.model import Status
 from mailmerge.text import cut, padded, plural
 
 if TYPE_CHECKING:
@@ -191,7 +192,7 @@ def _show_summary(campaign: Campaign, summary: BounceSummary, *, as_json: bool) 
         if count:
             out(f"  {count:>5,}  {words}")
     if summary.bounced:
-        out(f"{plural(summary.bounced, campaign.definition.counted)} bounced.")
+        out(f"{plural(summary.bounced, campaign.definition.counted)} bounced.", Status.BOUNCED)
     if summary.suppressed:
         people = plural(summary.suppressed, "address", "addresses")
         out(f"{people} added to the suppression store: mailmerge suppress list")

@@ -18,6 +18,7 @@ from mailmerge.cli.output import emit, note, out
 from mailmerge.cli.plan_view import clock_time
 from mailmerge.cli.progress import STOPPING
 from mailmerge.errors import CampaignFileError
+from mailmerge.model import Status
 from mailmerge.suggest import Invocation, suggested
 from mailmerge.text import plural
 
@@ -149,7 +150,7 @@ def fleet(*, again: bool, as_json: bool, **options: Any) -> int:
             emit("fleet", **_plain(status))
         else:
             for line in _lines(status):
-                out(line)
+                out(line, Status.DEFERRED, Status.IN_DOUBT)
         if not again:
             return 0
         time.sleep(_WATCH_EVERY)

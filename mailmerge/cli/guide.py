@@ -45,8 +45,8 @@ def guide(run: Callable[[Sequence[str]], int]) -> int:
     """Guide through the steps, whose commands *run* runs; return 0, also where the person has left."""
     out(
         "From your list to sent letters, step by step. Enter continues, s skips a step, b goes back, q quits;"
+        " nothing is sent until you have typed the number of messages."
     )
-    out("nothing is sent until you have typed the number of messages.")
     path = _Path(run)
     try:
         path.walk()

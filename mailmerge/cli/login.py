@@ -308,9 +308,9 @@ def _agreed(client: OAuthClient, user: str, options: dict[str, Any]) -> Tokens:
             hint="use --no-browser: open the address elsewhere, and paste the address where it ends",
         )
     note(
-        "Open this address in a browser on any machine, and agree. It then shows an error, or an empty page,"
+        "Open this address in a browser on any machine, and agree. It then shows an error, or an empty page, "
+        "at an address that begins with http://localhost:1 - copy that whole address and paste it here."
     )
-    note("at an address that begins with http://localhost:1 - copy that whole address and paste it here.")
     return consent.in_another_browser(
         client,
         user,

@@ -17,6 +17,7 @@ from mailmerge.cli.sandbox import FAULTS
 from mailmerge.errors import AuthError
 from mailmerge.model import Severity, Status
 from mailmerge.recipients.selection import LAST_ROW
+from mailmerge.report.summary import WORDS
 from mailmerge.text import duration, padded, plural, rows_named
 
 if TYPE_CHECKING:
@@ -134,8 +135,8 @@ def test(
             several = {"rows": list(result.rows)} if len(result.rows) > 1 else {}
             emit("test", row=result.row, **several, status=result.status, reply=result.reply, to=result.to)
         else:
-            told = f"{padded(rows_named(result.rows), 9)} {padded(result.status, 9)} {result.reply}"
-            out(f"{told}   -> {result.to}  (would go to {result.meant_for})")
+            told = f"{padded(rows_named(result.rows), 9)} {padded(WORDS[result.status], 9)} {result.reply}"
+            out(f"{told}   -> {result.to}  (would go to {result.meant_for})", result.status)
     _say_changes(report)
     return _ended(report, stop)
 

@@ -11,11 +11,12 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple, TextIO
 
 import click
 
-from mailmerge.model import Status
 from mailmerge.text import padded, printable, width
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
+
+    from mailmerge.model import Status
 
 _USUAL: Final = 80
 _LEAST: Final = 20
@@ -48,16 +49,16 @@ def coloured(stream: TextIO) -> bool:
     return stream.isatty() and os.environ.get("TERM") != "dumb"
 
 
-COLOURS: Final[Mapping[Status, Mapping[str, Any]]] = {
-    Status.ACCEPTED: {"fg": "green"},
-    Status.DRAFTED: {"fg": "green"},
-    Status.REJECTED: {"fg": "red"},
-    Status.EXPIRED: {"fg": "red"},
-    Status.BOUNCED: {"fg": "red"},
-    Status.IN_DOUBT: {"fg": "yellow", "bold": True},
-    Status.HANDING_OVER: {"fg": "yellow", "bold": True},
-    Status.DEFERRED: {"fg": "cyan"},
-    Status.INVALID: {"fg": "magenta"},
+COLOURS: Final[Mapping[str, Mapping[str, Any]]] = {
+    "accepted": {"fg": "green"},
+    "drafted": {"fg": "green"},
+    "rejected": {"fg": "red"},
+    "expired": {"fg": "red"},
+    "bounced": {"fg": "red"},
+    "in_doubt": {"fg": "yellow", "bold": True},
+    "handing_over": {"fg": "yellow", "bold": True},
+    "deferred": {"fg": "cyan"},
+    "invalid": {"fg": "magenta"},
 }
 """How the word of a state is shown, always as the word; the others are as all text is."""
 _SEVERITIES: Final = {"error": "red", "warning": "yellow"}
@@ -71,7 +72,7 @@ def painted(text: str, states: Iterable[Status] = ()) -> str:
     if states:
         from mailmerge.report.summary import WORDS
 
-        for status in COLOURS.keys() & set(states):
+        for status in filter(COLOURS.__contains__, states):
             before, word, after = text.partition(WORDS[status])
             text = before + click.style(word, **COLOURS[status]) + after if word else text
     return text
@@ -115,7 +116,7 @@ def wrapped(text: str, cells: int, hang: int = 0) -> list[str]:
     lines, line, used = [], "", 0
     for piece in _pieces(text):
         wide = width(piece.rstrip())
-        if line.strip() and used + wide > cells:
+        if used > hang and line.strip() and used + wide > cells:  # behind its label is as good as below it
             lines.append(line.rstrip())
             line, used = " " * hang, hang
         line += piece

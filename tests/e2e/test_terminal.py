@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import re
 import signal
 import subprocess
 import threading
 
+import pyte
 import pytest
+from wcwidth import wcswidth
 
 import faultd
 from faultd import FaultServer
 from mailmerge.sandbox import FaultPlan
-from servers.command import EVERYBODY, Mailmerge, results, statuses, subjects, typed
+from servers.command import EVERYBODY, Done, Mailmerge, results, statuses, subjects, typed
 from servers.kept import KeepingSandbox
 from servers.programs import wait_until
 
@@ -224,3 +227,48 @@ def test_a24_second_signal_leaves_at_once(mailmerge):
         (b"bo@example.net",),
     ]
     assert [row["status"] for row in results(campaign)] == ["accepted"] * 3
+
+
+def screen(done: Done, columns: int) -> pyte.Screen:
+    """Show what was written as a terminal shows it."""
+    shown = pyte.Screen(columns, 200)
+    pyte.Stream(shown).feed(done.err)
+    return shown
+
+
+def colours(shown: pyte.Screen) -> dict[str, set[tuple[str, bool]]]:
+    """Return the words that are not in the usual colour, each with colour and weight."""
+    found: dict[str, set[tuple[str, bool]]] = {}
+    for number, line in enumerate(shown.display):
+        for word in re.finditer(r"in doubt|\w+", line):
+            char = shown.buffer[number][wcswidth(line[: word.start()])]
+            if char.fg != "default":
+                found.setdefault(word[0], set()).add((char.fg, char.bold))
+    return found
+
+
+@needs_terminal
+@pytest.mark.parametrize("columns", [40, 110])
+def test_a_narrow_and_a_wide_terminal_show_all_of_it(mailmerge, columns):
+    """Chinese names in straight columns, whole commands, and states in their colours, or none under NO_COLOR."""
+    people = "email,name\nana@example.com,王小明\nbo@example.net,欧阳娜娜\ncy@example.org,Cy\n"
+    mailmerge.campaign("春季通知", people_csv=people)
+    with KeepingSandbox(faults=FaultPlan(refused=("bo@example.net",))) as server:
+        mailmerge.account(server)
+        sent = typed(mailmerge, ["send", "春季通知"], [(QUESTION, "3")], columns=columns, term="xterm")
+    assert sent.code == 3, sent
+    status = typed(mailmerge, ["status", "春季通知"], [], columns=columns, term="xterm")
+    mailmerge.environ["NO_COLOR"] = "1"
+    plain = typed(mailmerge, ["status", "春季通知"], [], columns=columns, term="xterm")
+
+    after = screen(sent, columns)
+    painted = colours(after)
+    assert painted.pop("accepted") == {("green", False)}
+    assert painted.pop("rejected") == {("red", False)}
+    assert painted == {}
+    plan = sent.err.partition(QUESTION)[0].splitlines()
+    assert max(map(wcswidth, plan)) <= columns
+    assert "Me <me@example.org>" in " ".join(" ".join(plan).split())
+    assert colours(screen(status, columns)) == {"accepted": {("green", False)}, "rejected": {("red", False)}}
+    assert "\x1b" not in plain.err
+    assert screen(plain, columns).display == screen(status, columns).display

@@ -279,15 +279,25 @@ def sample(name: str, folder: Path) -> Path:
     return folder / name
 
 
-def typed(mailmerge: Mailmerge, arguments: Sequence[str], answers: Sequence[tuple[str, str]]) -> Done:
-    """Run the command on a terminal; when it asks the first text of a pair, type the second one."""
+def typed(
+    mailmerge: Mailmerge,
+    arguments: Sequence[str],
+    answers: Sequence[tuple[str, str]],
+    *,
+    columns: int = 110,
+    term: str = "",
+) -> Done:
+    """Run the command on a terminal; when it asks the first text of a pair, type the second one.
+
+    Its results go to a pipe, unless *term* names a kind of terminal: then they are in *err*, with all else.
+    """
     import fcntl
     import pty
     import struct
     import termios
 
     keyboard, terminal = pty.openpty()
-    fcntl.ioctl(terminal, termios.TIOCSWINSZ, struct.pack("4H", 40, 110, 0, 0))
+    fcntl.ioctl(terminal, termios.TIOCSWINSZ, struct.pack("4H", 40, columns, 0, 0))
 
     def own_terminal() -> None:
         os.setsid()
@@ -296,9 +306,9 @@ def typed(mailmerge: Mailmerge, arguments: Sequence[str], answers: Sequence[tupl
     process = subprocess.Popen(
         mailmerge.command(*arguments),
         cwd=mailmerge.folder,
-        env={**mailmerge.environ, "TERM": "dumb"},
+        env={**mailmerge.environ, "TERM": term or "dumb"},
         stdin=terminal,
-        stdout=subprocess.PIPE,
+        stdout=terminal if term else subprocess.PIPE,
         stderr=terminal,
         preexec_fn=own_terminal,  # noqa: PLW1509  a few system calls, no lock is taken
     )
@@ -310,7 +320,7 @@ def typed(mailmerge: Mailmerge, arguments: Sequence[str], answers: Sequence[tupl
         finally:
             process.kill()
             os.close(keyboard)
-    done = Done(process.returncode, out.decode(), shown)
+    done = Done(process.returncode, (out or b"").decode(), shown)
     assert "Traceback" not in done.err, done
     return done
 
