@@ -250,7 +250,7 @@ def colours(shown: pyte.Screen) -> dict[str, set[tuple[str, bool]]]:
 @needs_terminal
 @pytest.mark.parametrize("columns", [40, 110])
 def test_a_narrow_and_a_wide_terminal_show_all_of_it(mailmerge, columns):
-    """Chinese names in straight columns, whole commands, and states in their colours, or none under NO_COLOR."""
+    """The plan is wrapped, and states have their colours; the same text without any under NO_COLOR."""
     people = "email,name\nana@example.com,王小明\nbo@example.net,欧阳娜娜\ncy@example.org,Cy\n"
     mailmerge.campaign("春季通知", people_csv=people)
     with KeepingSandbox(faults=FaultPlan(refused=("bo@example.net",))) as server:

@@ -204,7 +204,9 @@ def test_what_is_wider_than_the_terminal_stays_behind_its_label():
     address = "https://help.mail.163.com/faqDetail.do?code=d7a5dc8471cd0c0e8b4b8f4f8e4"
 
     assert fitted(f"  Page            {address}", 40) == [f"  Page            {address}"]
-    assert fitted(f"Next: mailmerge send {address} --limit 1", 40) == [f"Next: mailmerge send {address} --limit 1"]
+    assert fitted(f"Next: mailmerge send {address} --limit 1", 40) == [
+        f"Next: mailmerge send {address} --limit 1"
+    ]
 
 
 class Terminal(io.StringIO):
