@@ -167,6 +167,6 @@ def test_no_page_is_wider_than_a_phone(site: Path, open_page: Callable[..., Open
     opened = open_page(site / "index.html", width=360, scripts=False)
     wide = []
     for page in html(site):
-        opened.page.goto(page.as_uri(), wait_until="domcontentloaded")
+        opened.page.goto(page.as_uri())
         wide += [page.name] if opened.overflow > 0 else []
     assert wide == []
