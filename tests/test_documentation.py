@@ -13,7 +13,7 @@ from typing import Any
 import click
 import pytest
 
-from mailmerge.cli import COMMANDS, SUMMARIES, cli
+from mailmerge.cli import COMMANDS, ENDS_WITH, EXIT_CODES, SUMMARIES, cli
 from mailmerge.config import campaign_file
 from mailmerge.config.accounts import resolve_account
 from mailmerge.config.environment import Environment
@@ -126,4 +126,7 @@ def test_every_state_and_exit_code_is_on_the_page_of_results() -> None:
     assert [status for status in Status if status != "handing_over" and f"`{status}`" not in RESULTS] == []
     rows = re.findall(r"^\| ([\d, ]+) \|", RESULTS, re.MULTILINE)
     codes = {int(number) for row in rows for number in row.split(",")}
+    assert codes == {int(number) for code in EXIT_CODES for number in code.split("/")}
     assert codes == {0, 1, 2, 3, 4, 5, 6, 7, 8, 129, 130, 143}
+    assert set(ENDS_WITH) - set(SUMMARIES) == set()
+    assert {code for ends in ENDS_WITH.values() for code in ends} == set("345678")

@@ -11,6 +11,7 @@ import signal
 import sys
 import threading
 from importlib import import_module
+from textwrap import fill
 from typing import TYPE_CHECKING, Any, NoReturn
 
 import click
@@ -147,6 +148,28 @@ class LazyGroup(click.Group):
 
 _WIDEST_HELP = 110
 """Columns: longer lines are hard to read."""
+EXIT_CODES = {
+    "0": "done",
+    "2": "nothing sent (usage, campaign, list, template)",
+    "3": "some rows rejected or invalid",
+    "4": "some rows in doubt",
+    "5": "stopped early: run again",
+    "6": "sign-in, TLS or sender refused",
+    "7": "in use",
+    "8": "ledger",
+    "129/130/143": "interrupted",
+    "1": "a bug of ours",
+}
+ENDS_WITH = {
+    **dict.fromkeys(("rehearse", "test", "send", "drafts"), "345678"),
+    "bounces": "35678",
+    "worker": "5678",
+    "check": "35678",
+    "login": "56",
+    **dict.fromkeys(("resolve", "requeue", "purge", "ledger", "report", "preview", "status"), "78"),
+    **dict.fromkeys(("fleet", "pause", "resume", "cancel", "suppress"), "78"),
+}
+"""The exit codes of each command besides 0, 1, 2 and those of an interruption."""
 EPILOG = """\
 Recommended order: preview one row, check all rows, rehearse, send a test to yourself, send one message
 (--limit 1), send the rest.
@@ -155,10 +178,8 @@ Recommended order: preview one row, check all rows, rehearse, send a test to you
 you ask for it: a row whose reply was lost is "in doubt" until you resolve it.
 
 \b
-Exit codes: 0 done, 2 nothing sent (usage, campaign, list, template), 3 some rows rejected or invalid,
-4 some rows in doubt, 5 stopped early: run again, 6 sign-in, TLS or sender refused, 7 in use, 8 ledger,
-129/130/143 interrupted, 1 a bug of ours.
-"""
+{}.
+""".format(fill(f"Exit codes: {', '.join(map(' '.join, EXIT_CODES.items()))}", 103))
 
 
 def _show_version(ctx: click.Context, _option: click.Parameter, wanted: bool) -> None:
