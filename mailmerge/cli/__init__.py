@@ -11,7 +11,6 @@ import signal
 import sys
 import threading
 from importlib import import_module
-from textwrap import fill
 from typing import TYPE_CHECKING, Any, NoReturn
 
 import click
@@ -170,16 +169,15 @@ ENDS_WITH = {
     **dict.fromkeys(("fleet", "pause", "resume", "cancel", "suppress"), "78"),
 }
 """The exit codes of each command besides 0, 1, 2 and those of an interruption."""
-EPILOG = """\
+EPILOG = f"""\
 Recommended order: preview one row, check all rows, rehearse, send a test to yourself, send one message
 (--limit 1), send the rest.
 
 "accepted" means that the server answered 250; it is not proof of delivery. No row is sent twice unless
 you ask for it: a row whose reply was lost is "in doubt" until you resolve it.
 
-\b
-{}.
-""".format(fill(f"Exit codes: {', '.join(map(' '.join, EXIT_CODES.items()))}", 103))
+Exit codes: {", ".join(map(" ".join, EXIT_CODES.items()))}.
+"""
 
 
 def _show_version(ctx: click.Context, _option: click.Parameter, wanted: bool) -> None:
