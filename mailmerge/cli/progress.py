@@ -71,6 +71,8 @@ class Bar(_Shown):
         self._counts = Counts()
         self._paced = False
         """Whether a wait for the rate was shown."""
+        self._until = datetime.now(UTC)
+        """The end of the last one."""
 
     def begin(self, total: int) -> None:
         """Start with the number of messages to send."""
@@ -111,6 +113,8 @@ class Bar(_Shown):
     def _say_pace(self, text: str, until: datetime) -> None:
         """Show a wait that may come before every message: on the bar, elsewhere a line now and then."""
         long = (until - datetime.now(UTC)).total_seconds() > LINE_EVERY
+        long = (until - max(self._until, datetime.now(UTC))).total_seconds() > LINE_EVERY
+        self._until = until
         if self._bar is not None:
             self._bar.set_postfix_str(f"{self._words()}  {text}")
         elif not self._quiet and (self._line_is_due() or long or not self._paced):

@@ -37,6 +37,16 @@ def test_waits_between_two_messages_are_told_now_and_then(capsys: pytest.Capture
     assert capsys.readouterr().err.count("waiting until") == 1
 
 
+def test_a_rehearsal_of_several_days_tells_each_night(capsys: pytest.CaptureFixture[str]) -> None:
+    """Its clock runs ahead: what it waits for is days away before every message, but only some waits are long."""
+    bar, now = Bar(), datetime.now(UTC)
+    for day in range(3):
+        for message in range(20):
+            until = now + timedelta(days=day, seconds=3 * message)
+            bar.observe(Progress(Counts(), 0, waiting="rate", until=until))
+    assert capsys.readouterr().err.count("waiting until") == 3
+
+
 def lose_a_signal() -> None:
     """Be asked to end where the exception that says so is lost, as in `input` while it flushes."""
     with contextlib.suppress(StoppedError):

@@ -1,0 +1,255 @@
+"""Tutorials, how-to pages and explanations: each block is typed as it is printed, and shows what is printed.
+
+A ``sh`` block is run; the ``text`` block after it is what it shows, where a line ``...`` leaves lines out. What differs
+from run to run (times, folders, ports) is made alike first. A comment of the page says what its reader has before:
+``<!-- has: spring -->`` is the campaign of the README, ``<!-- has: sandbox --refuse bo@example.net -->`` a server.
+``UPDATE_GUIDES=1`` writes what is shown now into the pages.
+"""
+
+from __future__ import annotations
+
+import difflib
+import os
+import re
+import shlex
+import shutil
+import subprocess
+import sys
+import textwrap
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
+
+import pytest
+
+from campaigns import TO_PEOPLE, campaign_toml
+from servers.command import Done, Mailmerge, typed
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+DOCS = Path(__file__).parents[2] / "docs"
+PAGES = [page for folder in ("tutorials", "how-to", "explanation") for page in sorted((DOCS / folder).glob("*.md"))]
+UPDATE = "UPDATE_GUIDES" in os.environ
+HOME = "/home/me"
+"""Where the reader of the pages works."""
+PORT = "2525"
+_QUESTION = re.compile(r"^(Type the number of messages[^:]*: )(\d+)$", re.MULTILINE)
+_PART = re.compile(r"^```(sh|text)\n(.*?)^```|^<!-- has: (.*?) -->", re.DOTALL | re.MULTILINE)
+_STATEMENT = re.compile(r"^.*?<<'?(\w+)'?$.*?^\1$|^.*?[^\\\n]$", re.DOTALL | re.MULTILINE)
+_PROGRESS = re.compile(r"^(waiting until .*|.*msg/s\].*)\n|\r", re.MULTILINE)
+_ALIKE = (
+    (re.compile(r"\b\d{4}-\d\d-\d\d\b"), "2026-11-28"),
+    (re.compile(r"\b\d\d:\d\d(:\d\d)?\b"), "09:41"),
+    (re.compile(r"\b\d+(\.\d+)? s\b"), "0.5 s"),
+    (re.compile(r"\b(pid|process) \d+\b"), r"\1 4711"),
+)
+
+pytestmark = pytest.mark.skipif("sys.platform == 'win32'")
+
+
+class Part(NamedTuple):
+    """One piece of a page: ``sh``, ``text`` or ``has``, and where its text is."""
+
+    kind: str
+    text: str
+    begin: int
+    end: int
+
+
+def parts(page: str) -> Iterator[Part]:
+    """Yield what a page has for us, in order."""
+    for found in _PART.finditer(page):
+        group = 2 if found[1] else 3
+        yield Part(found[1] or "has", found[group], *found.span(group))
+
+
+def statements(block: str) -> list[str]:
+    """Cut a block into what the shell takes for one command each; a document in it stays with its command."""
+    return [found[0] for found in _STATEMENT.finditer(block) if not found[0].startswith("#")]
+
+
+class Reader:
+    """Somebody with a shell, who types what a page says."""
+
+    def __init__(self, mailmerge: Mailmerge) -> None:
+        self.mailmerge = mailmerge
+        self.port = PORT
+        self.server: subprocess.Popen[bytes] | None = None
+        program = mailmerge.folder / "home" / "bin" / "mailmerge"
+        program.parent.mkdir()
+        program.write_text(f'#!/bin/sh\nexec {sys.executable} -P -m mailmerge "$@"\n', "utf-8")
+        program.chmod(0o755)
+        mailmerge.environ["PATH"] = f"{program.parent}:{mailmerge.environ['PATH']}"
+
+    def has(self, what: str) -> None:
+        """Prepare what the page takes for granted."""
+        if what == "spring":
+            toml = campaign_toml(message=TO_PEOPLE, send='rate = "20/m"')
+            env = f"SMTP_SERVER=127.0.0.1\nSMTP_PORT={PORT}\nSMTP_TLS=none\n".replace(PORT, self.port)
+            self.mailmerge.campaign(campaign_toml=toml, _env=env)
+        elif what.startswith("sandbox"):
+            self._serve(f"mailmerge {what}")
+        else:
+            self._has_file(*what.split(" "))
+
+    def _has_file(self, name: str, cell: str = "", value: str = "") -> None:
+        """Save a file that a page offers, or change a cell of it, as one does in a spreadsheet program."""
+        file = self.mailmerge.folder / name
+        if not cell:
+            shutil.copyfile(DOCS / "tutorials" / "files" / name, file)
+            if file.suffix == ".zip":
+                shutil.unpack_archive(file, file.parent)
+            return
+        import openpyxl
+
+        book = openpyxl.load_workbook(file)
+        book.worksheets[0][cell] = value
+        book.save(file)
+
+    def types(self, block: str, shown: str | None) -> list[Done]:
+        """Type every statement of *block*; *shown* has the answers to its questions."""
+        answers = iter(_QUESTION.findall(shown or ""))
+        return [self._types(statement, answers) for statement in statements(block)]
+
+    def leaves(self) -> None:
+        """End the server that was started."""
+        if self.server is not None:
+            self.server.terminate()
+            self.server.communicate()
+            self.server = None
+
+    def alike(self, text: str) -> str:
+        """Write what a run shows as a page prints it."""
+        folder = str(self.mailmerge.folder)
+        text = text.replace(f"{folder}/home", f"{HOME}/.config/mailmerge").replace(folder, HOME)
+        text = text.replace(self.port, PORT).replace("100/s", "20/m")
+        return _PROGRESS.sub("", text)
+
+    def _types(self, statement: str, answers: Iterator[tuple[str, str]]) -> Done:
+        line = statement.replace("\\\n", " ").replace(PORT, self.port)
+        words = shlex.split(line, comments=True) if line.startswith("mailmerge ") and "|" not in line else []
+        if words[:2] == ["mailmerge", "sandbox"]:
+            return self._serve(line)
+        expected = re.search(r"# exit code (\d+)", line)
+        self._hurry()
+        if words[:2] == ["mailmerge", "send"] and not {"--yes", "--dry-run"} & {*words}:
+            done = typed(self.mailmerge, words[1:], [next(answers)])
+        elif words and not UPDATE:
+            done = self.mailmerge(*words[1:])
+        else:
+            done = self._shell(line)
+        assert done.code == (int(expected[1]) if expected else 0), (statement, done)
+        return done
+
+    def _shell(self, line: str) -> Done:
+        ended = subprocess.run(
+            ["bash", "-c", line], cwd=self.mailmerge.folder, env=self.mailmerge.environ, check=False,
+            stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+        )  # fmt: skip
+        assert "Traceback" not in ended.stdout, ended.stdout
+        return Done(ended.returncode, ended.stdout, "")
+
+    def _serve(self, line: str) -> Done:
+        self.leaves()
+        words = shlex.split(line, comments=True)[1:]
+        self.server = self.mailmerge.start(*words, "--port", "0")
+        assert self.server.stdout is not None
+        lines = [self.server.stdout.readline().decode() for _ in range(5)]
+        before, self.port = self.port, re.findall(r":(\d+)", lines[0])[0]
+        for env in self.mailmerge.folder.glob("*/.env"):
+            env.write_text(env.read_text("utf-8").replace(before, self.port), "utf-8")
+        return Done(0, "".join(lines), "")
+
+    def _hurry(self) -> None:
+        """Take away the pace that suits real servers: three seconds a message."""
+        for file in self.mailmerge.folder.glob("*/campaign.toml"):
+            text = file.read_text("utf-8")
+            if '"20/m"' in text:
+                file.write_text(text.replace('"20/m"', '"100/s"'), "utf-8")
+
+
+def same(line: str) -> str:
+    """Make alike what differs from run to run."""
+    for pattern, instead in _ALIKE:
+        line = pattern.sub(instead, line)
+    return " ".join(line.split())
+
+
+def missing(printed: Sequence[str], streams: Sequence[Sequence[str]]) -> list[str]:
+    """Return the lines that are printed but not shown, in this order, by one of the streams, or the other way round."""
+    left = [[same(line) for line in stream if line.strip()] for stream in streams]
+    wrong, gap = [], False
+    for line in filter(str.strip, printed):
+        if line == "...":
+            gap = True
+            continue
+        found = [stream for stream in left if same(line) in (stream if gap else stream[:1])]
+        if found:
+            del found[0][: found[0].index(same(line)) + 1]
+            gap = False
+        else:
+            wrong.append(line)
+    return wrong if gap else wrong + [f"not printed: {line}" for stream in left for line in stream]
+
+
+def renewed(printed: Sequence[str], shown: Sequence[str]) -> list[str]:
+    """Return what *printed* is to be now: lines that were left out stay left out."""
+    if "..." not in printed:
+        return list(shown)
+    left, result, gap = list(shown), [], False
+    for line in printed:
+        if line == "...":
+            gap = True
+            continue
+        scores = [difflib.SequenceMatcher(None, same(line), same(other)).ratio() for other in left]
+        if not scores or max(scores) < 0.5:
+            continue
+        at = scores.index(max(scores))
+        result += ["..."] if gap else left[:at]
+        result.append(left[at])
+        left, gap = left[at + 1 :], False
+    return [*result, "..."] if gap else result
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: f"{page.parent.name}/{page.stem}")
+def test_a_page_shows_what_its_commands_show(mailmerge: Mailmerge, page: Path) -> None:
+    """Every block runs, and what is printed after it is what it shows."""
+    text = page.read_text("utf-8")
+    pieces = list(parts(text))
+    reader = Reader(mailmerge)
+    wrong, changes = [], []
+    try:
+        for part, after in zip(pieces, [*pieces[1:], None], strict=True):
+            printed = after if after is not None and after.kind == "text" else None
+            if part.kind == "has":
+                reader.has(part.text)
+            elif part.kind == "sh":
+                runs = reader.types(textwrap.dedent(part.text), printed and printed.text)
+                if printed is not None:
+                    lines = printed.text.splitlines()
+                    streams = [reader.alike("".join(texts)).splitlines() for texts in _streams(runs)]
+                    if failed := missing(lines, streams):
+                        wrong.append((part.text, failed))
+                        shown = reader.alike("".join(run.err + run.out for run in runs))
+                        changes.append((printed, renewed(lines, shown.splitlines())))
+    finally:
+        reader.leaves()
+    if UPDATE:
+        for printed, lines in reversed(changes):
+            text = text[: printed.begin] + "".join(f"{line}\n" for line in lines) + text[printed.end :]
+        page.write_text(text, "utf-8")
+    assert not wrong or UPDATE, (page.name, wrong)
+
+
+def _streams(runs: Sequence[Done]) -> tuple[list[str], list[str]]:
+    return [run.out for run in runs], [run.err for run in runs]
+
+
+def test_what_is_no_longer_true_is_found() -> None:
+    """A line that is not shown, one that is not printed, and a wrong order are faults; times are not."""
+    streams = [["a", "took 3 s", "c"], ["x"]]
+    assert missing(["a", "x", "took 5 s", "c"], streams) == []
+    assert missing(["...", "c", "x"], streams) == []
+    assert missing(["a", "took 3 s", "c"], streams) == ["not printed: x"]
+    assert missing(["took 3 s", "a", "..."], streams) == ["took 3 s"]
+    assert missing(["a", "...", "b"], streams) == ["b"]
