@@ -134,17 +134,20 @@ def left_out(plan: Plan) -> str:
 
 
 def _pace(plan: Plan) -> str:
+    opens, hours = plan.schedule.open_from(_soon(0)), plan.schedule.told()
     if not plan.rates:
         pace = "as fast as the server accepts them"
     else:
         pace = " and ".join(map(str, plan.rates))
         if plan.seconds >= 60:
-            pace += f" -> about {duration(plan.seconds)}, done {clock_time(_soon(plan.seconds))}"
-    if opens := plan.schedule.open_from(_soon(0)):
+            pace += f" -> about {duration(plan.seconds)}"
+            if not hours:  # else it depends on how much of each day they leave
+                pace += f", done {clock_time((opens or _soon(0)) + timedelta(seconds=plan.seconds))}"
+    if opens:
         pace += f"; begins {clock_time(opens)}"
     elif plan.schedule.start:
         pace += f"; begins now: {plan.schedule.start.astimezone():%Y-%m-%d %H:%M} has passed"
-    if hours := plan.schedule.told():
+    if hours:
         pace += f"; {hours}"
     if plan.per_domain:
         pace += f"; to each domain {' and '.join(map(str, plan.per_domain))}"

@@ -112,7 +112,7 @@ class Bar(_Shown):
 
     def _say_pace(self, text: str, until: datetime) -> None:
         """Show a wait that may come before every message: on the bar, elsewhere a line now and then."""
-        long = (until - datetime.now(UTC)).total_seconds() > LINE_EVERY
+        # A rehearsal's clock runs ahead of ours: a wait is as long as it is later than the one before it.
         long = (until - max(self._until, datetime.now(UTC))).total_seconds() > LINE_EVERY
         self._until = until
         if self._bar is not None:

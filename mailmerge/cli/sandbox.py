@@ -37,9 +37,9 @@ def sandbox(*, sandbox_port: int, keep: Path | None, **options: Any) -> int:
     """Run the built-in server until Ctrl-C, to practise `send` and what comes after it.
 
     It accepts mail from this machine only, without a password, and passes none of it on. The lines that it
-    prints first, in a file .env beside campaign.toml, let `send` use it; without that file `send` uses your
-    own account again. Rows that it accepted are accepted: practise with a copy of your campaign, or `purge`
-    it before you send for real. It misbehaves by the options that `rehearse` has, too.
+    prints first, in a file .env beside a campaign.toml that names no account, let `send` use it. Rows that
+    it accepted are accepted: practise with a copy of your campaign, or `purge` it before you send for real.
+    It misbehaves by the options that `rehearse` has, too.
 
     \b
     Example:
@@ -73,7 +73,7 @@ def sandbox(*, sandbox_port: int, keep: Path | None, **options: Any) -> int:
         ) from None
     try:
         out(f"Listening on {server.host}:{server.port}. What arrives here goes no further. Ctrl-C ends it.")
-        out("For a campaign that is to send to it, put this into the file .env beside its campaign.toml:")
+        out("A campaign that names no account sends to it with this in the .env beside its campaign.toml:")
         for name, value in (("SERVER", server.host), ("PORT", server.port), ("TLS", "none")):
             out(f"  SMTP_{name}={value}")
         threading.Event().wait()

@@ -29,6 +29,8 @@ NOT_RUN = {
     "mailmerge login me@gmail.com": "needs the provider: test_sign_in.py and test_oauth.py have servers",
 }
 """Blocks by their beginning; of pip it is only its line."""
+_GUIDES = ("tutorials", "how-to", "explanation")
+"""Their pages show what their blocks show: test_guides.py runs them."""
 _OFFICE = "--ledger office"
 """Blocks with a ledger in PostgreSQL: test_shared_ledger.py and test_fleet.py run their commands."""
 _BLOCK = re.compile(r"^ *```(sh|bash|shell|console)\n(.*?)^ *```", re.DOTALL | re.MULTILINE)
@@ -82,7 +84,8 @@ class Block(NamedTuple):
 
 def blocks() -> Iterator[Block]:
     """Yield the shell blocks of all documents that users read; of a console what is after ``$``."""
-    for path in (*sorted(ROOT.glob("README*.md")), *sorted((ROOT / "docs").rglob("*.md"))):
+    documents = (path for path in sorted((ROOT / "docs").rglob("*.md")) if path.parent.name not in _GUIDES)
+    for path in (*sorted(ROOT.glob("README*.md")), *documents):
         text = path.read_text("utf-8")
         for found in re.finditer(
             r"^ *```(sh|bash|shell|console)\n(.*?)^ *```", text, re.DOTALL | re.MULTILINE
