@@ -133,7 +133,7 @@ class Reader:
         """Write what a run shows as a page prints it."""
         folder = str(self.mailmerge.folder)
         text = text.replace(f"{folder}/home", f"{HOME}/.config/mailmerge").replace(folder, HOME)
-        text = text.replace(self.port, PORT).replace("\ufeff", "").replace("1000/s", "20/m")
+        text = text.replace(self.port, PORT).replace("\ufeff", "").replace("100/s", "20/m")
         return _PROGRESS.sub("", text)
 
     def _types(self, statement: str, answers: Iterator[tuple[str, str]]) -> Done:
@@ -185,7 +185,7 @@ class Reader:
         for file in self.mailmerge.folder.glob("*/campaign.toml"):
             text = file.read_text("utf-8")
             if '"20/m"' in text:
-                file.write_text(text.replace('"20/m"', '"1000/s"'), "utf-8")
+                file.write_text(text.replace('"20/m"', '"100/s"'), "utf-8")
 
 
 def _sandbox(folder: Path, **options: str) -> SandboxServer:
@@ -237,9 +237,11 @@ def missing(printed: Sequence[str], streams: Sequence[Sequence[str]]) -> list[st
 
 def renewed(printed: Sequence[str], shown: Sequence[str]) -> list[str]:
     """Return what *printed* is to be now: lines that were left out stay left out."""
+    as_before = {same(line): line for line in printed}
+    left = [as_before.get(same(line), line) for line in shown]
     if "..." not in printed:
-        return list(shown)
-    left, result, gap = list(shown), [], False
+        return left
+    result, gap = [], False
     for line in printed:
         if line == "...":
             gap = True

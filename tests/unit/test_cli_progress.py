@@ -38,7 +38,7 @@ def test_waits_between_two_messages_are_told_now_and_then(capsys: pytest.Capture
 
 
 def test_a_rehearsal_of_several_days_tells_each_night(capsys: pytest.CaptureFixture[str]) -> None:
-    """Its clock runs ahead: what it waits for is days away before every message, but only some waits are long."""
+    """Its clock runs ahead: every wait ends days away, but only some of the waits are long."""
     bar, now = Bar(), datetime.now(UTC)
     for day in range(3):
         for message in range(20):
