@@ -1,4 +1,4 @@
-"""List files become a stream of recipients.
+"""Opens recipient lists of every kind as streams of recipients.
 
 Each kind of list loads its own reader only when it is opened: a CSV list costs neither openpyxl nor pandas.
 """
@@ -52,13 +52,13 @@ _NONE: Mapping[str, str] = MappingProxyType({})
 
 
 class ListOptions(TypedDict, total=False):
-    """What a list can be told about how it is to be read, as in ``[data]``."""
+    """How to read a list: the options of ``[data]`` that concern the file."""
 
     sheet: str | None
     area: str | None
-    """A table, a named range or cells of a workbook."""
+    """The name of a table or a named range, or a range of cells, in a workbook."""
     header: int | None
-    """The number of the row that has the headings."""
+    """The number of the row with the headings."""
     key: str | None
     hidden: Hidden
     encoding: str | None
@@ -71,7 +71,7 @@ def open_list(path: Path, *, shown: str | None = None, **options: Unpack[ListOpt
     """Open a list and read its header; *shown* is its name in messages, where *path* is a private copy.
 
     Raises:
-        ListError: there is no such file, or it is no list that can be read.
+        ListError: the file does not exist, or is not a list that can be read.
         CampaignFileError: an option names a column or a type that does not exist.
 
     """
@@ -84,7 +84,7 @@ def open_list(path: Path, *, shown: str | None = None, **options: Unpack[ListOpt
     if kind.workbook:
         if encoding is not None:
             raise ListError(
-                f"{name} is a workbook: it has no encoding", code="D127", hint="leave the encoding out"
+                f"{name} is a workbook, which has no encoding", code="D127", hint="leave the encoding out"
             )
         from mailmerge.recipients.workbook_list import WorkbookList, open_workbook
 
@@ -123,26 +123,21 @@ def open_list(path: Path, *, shown: str | None = None, **options: Unpack[ListOpt
 
 
 def kind_of(path: Path, shown: str) -> Kind:
-    """Tell what kind of list a file is.
-
-    Raises:
-        ListError: there is no such file, or it is no list that can be read.
-
-    """
+    """Return what kind of list a file is, judged by its content."""
     refuse_name(path, shown)
     _check_file(path, shown)
     return find_kind(path, shown)
 
 
 def is_utf_8(path: Path) -> bool:
-    """Tell whether a file is a text in UTF-8 with characters that are not ASCII, or has its mark."""
+    """Return whether a file is UTF-8 text with non-ASCII characters, or has UTF-8's byte order mark."""
     from mailmerge.recipients import encodings
 
     return path.is_file() and encodings.is_utf_8(path)
 
 
 def is_failed_text(path: Path) -> bool:
-    """Tell whether this is a text file of failed rows in UTF-8, in which we write it whatever the list is."""
+    """Return whether this is a text file of failed rows, which we always write in UTF-8."""
     if not is_utf_8(path):
         return False
     with path.open("rb") as file:
@@ -156,7 +151,7 @@ def from_dataframe(
     types: Mapping[str, str] = _NONE,
     defaults: Mapping[str, str] = _NONE,
 ) -> RecipientList:
-    """Make a list of a pandas frame: its column labels are the headings, its first row is row 2."""
+    """Make a list from a pandas data frame: its column labels are the headings, its first row is row 2."""
     from mailmerge.recipients.dataframe import FrameList
 
     return FrameList(frame, Options(key, dict(types), dict(defaults)))
@@ -169,7 +164,7 @@ def from_rows(
     types: Mapping[str, str] = _NONE,
     defaults: Mapping[str, str] = _NONE,
 ) -> RecipientList:
-    """Make a list of mappings: their keys are the headings, the first one is row 2."""
+    """Make a list from mappings: their keys are the headings, the first mapping is row 2."""
     from mailmerge.recipients.rows import RowList
 
     return RowList(rows, Options(key, dict(types), dict(defaults)))
@@ -178,7 +173,7 @@ def from_rows(
 def planned_rows(
     recipients: RecipientList, rows: Callable[[], Iterable[tuple[int, tuple[Cell, ...]]]]
 ) -> RecipientList:
-    """Make a list of the rows that were planned, by number, instead of the list that they were in."""
+    """Make a list from planned rows, by number, in place of the list that they came from."""
     from mailmerge.recipients.rows import PlannedRows
 
     return PlannedRows(recipients, rows)
@@ -192,7 +187,7 @@ def _check_file(path: Path, shown: str) -> None:
     if not path.exists():
         siblings = [entry.name for entry in path.parent.iterdir()] if path.parent.is_dir() else []
         hint = did_you_mean(path.name, siblings) or "check data.source or --list"
-        raise ListError(f"there is no list {shown}", code="D100", hint=hint, place=place)
+        raise ListError(f"the list {shown} does not exist", code="D100", hint=hint, place=place)
     if path.is_dir():
         hint = "name the list itself, not its folder"
         raise ListError(f"{shown} is not a file", code="D100", hint=hint, place=place)

@@ -1,7 +1,7 @@
-"""Which column of a table has the addresses, and which addresses a cell has.
+"""Which column of a table contains the addresses, and which addresses a cell contains.
 
 One answer for ``init``, for lists and for files of opt-outs: a heading that means e-mail in one of many
-languages counts, and what is in the cells decides. A blank column that is called Address is a postal one.
+languages counts, and the content of the cells decides. A column called Address may contain postal ones.
 """
 
 from __future__ import annotations
@@ -45,9 +45,9 @@ _EMAIL = (
     *("почта", "имейл", "пошта", "имеил", "ηλεκτρονικοταχυδρομειο", "ηλεκτρονικηδιευθυνση"),
     *("דואל", "דוארלקטרוני", "البريدالالكتروني", "ايميل", "ईमेल", "อีเมล"),
 )
-"""Parts of a heading that mean e-mail, in small letters and without accents and blanks."""
+"""Parts of a heading that mean e-mail, in lower case and without accents and spaces."""
 _EMAIL_WORDS = frozenset({"mail", "mails", "mel", "mailto", "smtp"})
-"""Words that mean e-mail where they are a whole word."""
+"""Words that mean e-mail, but only as whole words."""
 _MAYBE = frozenset(
     {"address", "addresses", "adresse", "adresses", "adres", "adress", "direccion", "indirizzo", "endereco"}
     | {"адрес", "地址", "住所", "recipient", "recipients", "to", "contact", "kontakt", "username", "login"}
@@ -69,16 +69,16 @@ _NOT_THEIRS = frozenset(
         "보낸사람",
     }
 )
-"""Words of a heading that say that the address is somebody else's."""
+"""Words of a heading that mark the address as somebody else's."""
 _SEPARATORS = re.compile(r"[\s<>(),;\"\[\]，；、]+")
 _ITEMS = re.compile(r"[,;\n\r，；]")
 AT_SIGN = re.compile("[@＠﹫]")
-"""An ``@``, or what looks like one."""
+"""An ``@``, or a character that looks like one."""
 _HASH = re.compile(r"(?:sha-?256:)?([0-9a-f]{64})", re.IGNORECASE)
 _LOST = "\ufffd"
 _BARE = re.compile(r"[\w-]{1,63}(?:\.[\w-]{1,63}){1,8}")
 _LONGEST = 10_000
-"""Characters of a cell that is looked at for what kind it is."""
+"""Length in characters up to which a cell is examined for its kind."""
 _INSIDE = "'’\"״׳"
 """Marks that do not end a word of a heading."""
 _AROUND = ".:!?'`*“”‘’«»„‚…"
@@ -88,23 +88,23 @@ _AROUND = ".:!?'`*“”‘’«»„‚…"
 
 
 class Heading(Struct, frozen=True):
-    """What a heading says of its column."""
+    """What a heading tells about its column."""
 
     email: bool = False
-    """It means an e-mail address."""
+    """The heading means an e-mail address."""
     maybe: bool = False
-    """It may mean one."""
+    """The heading may mean an e-mail address: the cells decide."""
     theirs: bool = True
-    """It does not say that the address is another person's than the one the row is about."""
+    """The address belongs to the person the row is about, as far as the heading tells."""
 
 
 @lru_cache(maxsize=1024)
 def understood(heading: str) -> Heading:
-    """Say what a heading means."""
+    """Return what a heading means."""
     words = heading_words(heading[:200])
     together = "".join(words)
     theirs = not (_NOT_THEIRS & set(words) or words[-1:] == ("by",))
-    # "E-Mail" is two words; a word that only begins so, such as "mailing", is another one.
+    # "E-Mail" is two words; a longer word, such as "mailing", is a different one.
     email = any(part in together for part in _email_parts()) or bool(_EMAIL_WORDS & set(words))
     return Heading(email, bool(_MAYBE & {*words, together}), theirs)
 
@@ -116,7 +116,7 @@ def _email_parts() -> tuple[str, ...]:
 
 @lru_cache(maxsize=4096)
 def heading_words(heading: str) -> tuple[str, ...]:
-    """Give the words of a heading in small letters and without accents: ``Prénom`` is ``prenom``."""
+    """Return the words of a heading in lower case and without accents: ``Prénom`` is ``prenom``."""
     apart = re.sub(r"(?<=[a-z])(?=[A-Z])", " ", heading)
     plain = unicodedata.normalize("NFKD", apart.replace("ı", "i").replace("ø", "o")).casefold()
     kept = "".join(
@@ -130,18 +130,18 @@ def heading_words(heading: str) -> tuple[str, ...]:
 
 
 class AddressColumn(Struct, frozen=True):
-    """A column that has addresses, or by its heading should have."""
+    """A column that contains addresses, or should according to its heading."""
 
     position: int
     heading: Heading
     filled: int
     """Cells that are not blank."""
     addresses: int
-    """Cells that have an address."""
+    """Cells that contain an address."""
 
 
 def has_address(cell: str) -> bool:
-    """Tell whether a cell is an address or several, with names or without."""
+    """Return whether a cell is one or more addresses, with or without names."""
     if "@" not in cell or len(cell) > _LONGEST:
         return False
     try:
@@ -151,7 +151,7 @@ def has_address(cell: str) -> bool:
 
 
 def names_somebody(cell: str) -> bool:
-    """Tell whether a cell has an ``@`` or is a SHA-256: a heading has and is neither."""
+    """Return whether a cell contains an ``@`` or is a SHA-256: a heading does neither."""
     return AT_SIGN.search(cell) is not None or _is_hash(cell)
 
 
@@ -160,7 +160,7 @@ def _is_hash(cell: str) -> bool:
 
 
 def has_entry(cell: str) -> bool:
-    """Tell whether a cell is an address, a domain that is written as ``@example.org``, or a SHA-256."""
+    """Return whether a cell is an address, a domain written as ``@example.org``, or a SHA-256."""
     if "@" not in cell:
         return _is_hash(cell)
     if cell.lstrip().startswith(("@", "*@")) and "." in cell and len(cell) < 320:
@@ -174,10 +174,10 @@ def address_columns(
     rows: Iterable[Sequence[str]],
     matches: Callable[[str], bool] = has_address,
 ) -> list[AddressColumn]:
-    """Find the columns that have addresses in these rows, the likeliest first.
+    """Find the columns that contain addresses in these rows, the likeliest first.
 
-    Headings decide between columns with addresses. Where none has any, those come whose heading means
-    e-mail; there may be none. *headings* may be empty texts: then the cells decide alone.
+    Headings decide between columns with addresses. If no column has addresses, those whose heading means
+    e-mail are returned, if any. *headings* may be empty strings: then the cells alone decide.
     """
     filled = [0] * len(headings)
     hits = [0] * len(headings)
@@ -213,27 +213,27 @@ def _likelihood(column: AddressColumn) -> tuple[bool, bool, bool, bool, float, i
 
 
 class Entries(Struct, frozen=True):
-    """The addresses, domains and hashes of a cell, in the form in which opt-outs are compared."""
+    """The addresses, domains and hashes in a cell, in the form in which opt-outs are compared."""
 
     addresses: tuple[str, ...] = ()
     domains: tuple[str, ...] = ()
     hashes: tuple[str, ...] = ()
-    """SHA-256 of normalised addresses, 64 hex digits in small letters."""
+    """SHA-256 of normalised addresses, 64 hex digits in lower case."""
     problem: str | None = None
-    """Why something in it that should be an address is none, in words."""
+    """Why something in the cell that should be an address is not valid, as a message."""
     suggestion: str | None = None
 
     @property
     def any(self) -> bool:
-        """Whether it has any of them."""
+        """Whether the cell contains any of them."""
         return bool(self.addresses or self.domains or self.hashes)
 
 
 def entries_in(cell: str) -> Entries:
     """Find every address, every domain (``@example.org``, ``*@example.org``) and every SHA-256 in a cell.
 
-    Names, angle brackets, ``mailto:`` and what comes after `` #`` do not matter. Each ``@`` has to belong to
-    an address that is valid, and an item that looks like an address without one is a problem.
+    Names, angle brackets, ``mailto:`` and what comes after `` #`` do not matter. Each ``@`` must belong to a
+    valid address, and an item that looks like an address without its ``@`` is a problem.
     """
     cell = re.split(r"(?:^|(?<=\s))#", cell, maxsplit=1)[0]
     addresses: list[str] = []
@@ -262,23 +262,23 @@ def _bare(token: str) -> str:
 
 
 def _entry(token: str) -> tuple[str, str]:
-    """Give the address or the domain that a token is."""
+    """Return the address or the domain that a token is."""
     local, _, domain = token.rpartition("@")
     if _LOST in token:
-        raise AddressError("a letter of it was lost when the file was converted")
+        raise AddressError("one of its letters was lost when the file was converted")
     if domain and local in {"", "*"}:
         return "", Address.parse(f"any@{domain}").domain
     try:
         return Address.parse(token).normalised, ""
     except AddressError:
-        # Nothing can be sent to it by us, but it is somebody's, and others can have collected it.
+        # We cannot send to it, but it is somebody's address, and other programs may have collected it.
         if local.isascii() or "@" in local or not local.isprintable():
             raise
         return f"{unicodedata.normalize('NFC', local).lower()}@{Address.parse(f'any@{domain}').domain}", ""
 
 
 def _without_at(cell: str) -> str | None:
-    """Give an item that looks like an address whose ``@`` was lost; one before a bracket is a name."""
+    """Return an item that looks like an address whose ``@`` was lost; one before a bracket is a name."""
     items = _ITEMS.split(cell)
     for text, following in zip(items, [*items[1:], ""], strict=True):
         item = text.strip()

@@ -1,7 +1,7 @@
-"""Workbook cells to cells of ours, as a person sees them in the sheet.
+"""Converts workbook cells to our cells, as a person sees them in the sheet.
 
-Texts stay as they are; numbers, dates, times, durations and booleans are values, whose displayed text is what
-their number format makes of them. What identity and comparison use comes from the number alone.
+Text stays as it is; numbers, dates, times, durations and booleans are values whose displayed text comes from
+their number format. Identity and comparison use the number alone.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ if TYPE_CHECKING:
 
 
 _SIGNIFICANT = 15
-"""Digits that a spreadsheet keeps and shows; a float's further digits are noise (0.1 + 0.2)."""
+"""Significant digits that a spreadsheet keeps and shows; a float's further digits are noise (0.1 + 0.2)."""
 _ESCAPED = re.compile(r"_x([0-9A-Fa-f]{4})_")
 
 
@@ -64,7 +64,7 @@ def cell_value(cell: ReadOnlyCell | EmptyCell) -> Cell | CellError:
 
 
 def _openpyxl_moment(cell: Any, value: Any) -> Cell | CellError:
-    """Count the days again that openpyxl made a moment of."""
+    """Return the number of days from which openpyxl made a date, time or duration."""
     from openpyxl.utils.datetime import MAC_EPOCH
     from openpyxl.utils.datetime import to_excel as days_until
 
@@ -74,7 +74,7 @@ def _openpyxl_moment(cell: Any, value: Any) -> Cell | CellError:
 
 
 def unreadable(error: Exception) -> CellError:
-    """Stand in for a cell that cannot be made sense of, because of *error*."""
+    """Return the `CellError` for a cell that cannot be understood because of *error*."""
     why = f"{type(error).__name__}: {error}".partition("\n")[0]
     return CellError(
         "D165", f"the cell cannot be read ({why})", "type its value again, or empty the cell", ""
@@ -82,7 +82,7 @@ def unreadable(error: Exception) -> CellError:
 
 
 def error_cell(shown: str) -> CellError:
-    """Stand in for a cell that shows an error such as ``#N/A``."""
+    """Return the `CellError` for a cell that shows an error such as ``#N/A``."""
     return CellError(
         "D131",
         f"the cell shows the error {shown}",
@@ -92,22 +92,22 @@ def error_cell(shown: str) -> CellError:
 
 
 def sheet_cell(cell: ReadOnlyCell | EmptyCell, *, uncalculated: bool = False) -> SheetCell:
-    """Take a cell as it is in the sheet, for a copy; a formula is its result, and an error without one."""
+    """Return a cell as in the sheet, for a copy; a formula becomes its result, or an error if it has none."""
     if uncalculated:
         return SheetCell(NO_RESULT, "e")
     if cell.value is None:
         return SheetCell(None, "n")
     if isinstance(cell.value, float) and not math.isfinite(cell.value):
-        return SheetCell(str(cell.value), "s")  # as `cell_value` reads it; no file can have it as a number
+        return SheetCell(str(cell.value), "s")  # as `cell_value` reads it; no file can contain it as a number
     return SheetCell(cell.value, cell.data_type, cell.number_format or "General")
 
 
 def object_cell(given: Any) -> Cell:
-    """Turn an object of a program into a cell: None and NaN are empty, of unknown types it is the text."""
+    """Turn a Python object into a cell: None and NaN are empty, an unknown type becomes its ``str``."""
     if given is None:
         return ""
     if isinstance(given, str):
-        return str.__str__(given)  # exactly a text: one that calls itself safe HTML is a cell like any other
+        return str.__str__(given)  # plain `str`: one that declares itself safe HTML is a cell like any other
     value = given.item() if hasattr(given, "item") else given  # a NumPy scalar
     if isinstance(value, datetime) and value != value:  # noqa: PLR0124  pandas' NaT
         return ""
@@ -120,7 +120,7 @@ def object_cell(given: Any) -> Cell:
 
 
 def uncalculated() -> CellError:
-    """Stand in for a formula whose result was never saved."""
+    """Return the `CellError` for a formula whose result was never saved."""
     return CellError(
         "D132",
         "the cell contains a formula that was never calculated",
@@ -130,18 +130,18 @@ def uncalculated() -> CellError:
 
 
 def exact_number(number: float) -> Decimal | None:
-    """Give the decimal number that was typed, without binary noise; None: it is infinite or no number."""
+    """Return the decimal number that was typed, without binary noise; None if infinite or not a number."""
     if isinstance(number, int):
         return Decimal(number)
     if not math.isfinite(number):
         return None
-    if number.is_integer() and abs(number) < 2**53:  # as far as floats tell one from the next
+    if number.is_integer() and abs(number) < 2**53:  # as many digits as floats can distinguish
         return Decimal(int(number))
     return Decimal(repr(float(f"{number:.{_SIGNIFICANT}g}")))
 
 
 def text_cell(value: str) -> Cell | CellError:
-    """Make a text of a workbook a cell: ``_x000D_`` is how its file format writes a character."""
+    """Turn a string of a workbook into a cell, decoding escapes such as ``_x000D_`` (ST_Xstring)."""
     if "_x" in value:
         value = _ESCAPED.sub(_unescaped, value)
     return long_cell(value) if len(value) > MAX_CELL else value
@@ -153,17 +153,17 @@ def _unescaped(found: re.Match[str]) -> str:
 
 
 MOMENTS = frozenset({"date", "datetime", "time", "duration"})
-"""Kinds of number formats that make a moment or a length of time of a number."""
+"""Kinds of number formats that show a number as a date, a time or a duration."""
 _EPOCH = datetime(1899, 12, 30)  # noqa: DTZ001  the dates of a sheet have no time zone
 _EPOCH_1904 = datetime(1904, 1, 1)  # noqa: DTZ001
 _MARCH_1900 = 61
-"""Before it Excel is a day ahead of LibreOffice, having counted a 29 February 1900 that was not."""
+"""Before this day Excel is a day ahead of LibreOffice: it counts 29 February 1900, which did not exist."""
 _DATED = frozenset({"date", "datetime"})
 _MILLISECONDS = 86_400_000
 
 
 def text_format(code: str) -> Callable[[str], str] | None:
-    """Give what writes texts by a format, ``"Dear "@``; None: they are shown as they are, as mostly."""
+    """Return the formatter of text for a format such as ``"Dear "@``; None if text is shown unchanged."""
     if "@" not in code and code.count(";") < 3:
         return None
     write = number_format(code).text
@@ -171,7 +171,7 @@ def text_format(code: str) -> Callable[[str], str] | None:
 
 
 def formatted_cell(number: Decimal, code: str, *, date_1904: bool = False) -> Cell | CellError:
-    """Make a cell of a number as a workbook has it, shown by its number format.
+    """Make a cell from a number of a workbook, displayed by its number format.
 
     Args:
         number: days since the workbook's epoch where the format shows dates or times.
@@ -184,11 +184,11 @@ def formatted_cell(number: Decimal, code: str, *, date_1904: bool = False) -> Ce
     shown = compiled.show(size, EPOCH_1904 if date_1904 else EPOCH)
     if shown is None:
         return _not_shown(number, code)
-    shown = shown.strip()  # room left for a bracket or a minus belongs to the column
+    shown = shown.strip()  # room left for a bracket or a minus is column layout
     if compiled.kind in MOMENTS:
         try:
             cell = _moment(size, compiled.kind, shown, date_1904=date_1904)
-        except OverflowError:  # a clock shows any number, but of no day that there is
+        except OverflowError:  # a time format shows any number, but the day does not exist
             return _not_shown(number, code)
     else:
         cell = Number(number, None if shown == number_text(number) else shown)
@@ -226,10 +226,10 @@ def _moment(serial: float, kind: str, shown: str, *, date_1904: bool) -> Cell | 
 
 
 def moment_of(serial: float, *, date_1904: bool) -> datetime | time:
-    """Turn days since the epoch into a day, to the second, or a time of day where there is no day.
+    """Turn days since the epoch into a datetime, to the second, or a time of day if there is none.
 
     Raises:
-        OverflowError: it is in no year that there is.
+        OverflowError: the year is out of range.
 
     """
     whole, fraction = divmod(serial, 1)

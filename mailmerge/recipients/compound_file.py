@@ -1,6 +1,6 @@
-"""The container of old Office files: streams in chains of sectors, as a file system has them ([MS-CFB]).
+"""The container of old Office files: streams in chains of sectors, as in a file system ([MS-CFB]).
 
-A chain in a hostile file may be a ring: each is followed for as many sectors as the file has, and no more.
+A chain in a hostile file may be a cycle: each is followed for at most as many sectors as the file has.
 """
 
 from __future__ import annotations
@@ -11,19 +11,19 @@ MAGIC = b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1"
 _HEADER = struct.Struct("<30xHH14xI4xII4xI")
 _HEADER_SIZE = 512
 _IN_HEADER = 109
-"""Sectors of the allocation table that the header names."""
+"""Number of sectors of the allocation table that the header lists."""
 _END = 0xFFFFFFFA
-"""From here on numbers of sectors are marks: free, end of chain."""
+"""Sector numbers from here on are markers: free, end of chain."""
 _ENTRY = struct.Struct("<64sHBB12x16x4x8x8xIQ")
 _ENTRY_SIZE = 128
 _STREAM, _ROOT = 2, 5
 
 
 class CompoundFile:
-    """A file of streams with names.
+    """A container file with named streams.
 
     Args:
-        content: the whole file.
+        content: the bytes of the whole file.
 
     Raises:
         ValueError, struct.error: it is damaged.
@@ -34,7 +34,7 @@ class CompoundFile:
         self._content = content
         shift, mini_shift, directory, self._least, mini, more = _HEADER.unpack_from(content)
         if shift not in (9, 12) or mini_shift > shift:
-            raise ValueError("its sectors have no size that there is")
+            raise ValueError("its sector size is not valid")
         self._size, self._mini_size = 1 << shift, 1 << mini_shift
         self._table = self._read_table(more)
         self._mini_table = _numbers(self._chain(mini))
@@ -54,10 +54,10 @@ class CompoundFile:
         return name.lower() in self._entries
 
     def read(self, name: str) -> bytes:
-        """Give the content of a stream.
+        """Return the content of a stream.
 
         Raises:
-            ValueError: it is not there, or shorter than it says.
+            ValueError: it does not exist, or is shorter than its entry states.
 
         """
         start, size = self._entries.get(name.lower(), (_END, 0))
@@ -73,7 +73,7 @@ class CompoundFile:
         return _follow(self._content, self._table, start, self._size, self._size)
 
     def _read_table(self, more: int) -> tuple[int, ...]:
-        """Read the allocation table: its sectors are named by the header, and by sectors of their own."""
+        """Read the allocation table: its sectors are listed in the header, and in further sectors."""
         sectors = list(_numbers(self._content[_HEADER_SIZE - 4 * _IN_HEADER : _HEADER_SIZE]))
         most = len(self._content) // self._size + 1
         for _ in range(most):
@@ -88,7 +88,7 @@ class CompoundFile:
         begin = self._size * (at + 1)
         found = self._content[begin : begin + self._size]
         if len(found) < self._size:
-            raise ValueError("a sector is not there")
+            raise ValueError("a sector is missing")
         return found
 
 
@@ -101,7 +101,7 @@ def _follow(content: bytes, table: tuple[int, ...], at: int, size: int, first: i
     found: list[bytes] = []
     while at < _END:
         if at >= len(table) or len(found) > len(table):
-            raise ValueError("a chain of sectors has no end")
+            raise ValueError("a chain of sectors never ends")
         found.append(content[first + at * size : first + (at + 1) * size])
         at = table[at]
     return b"".join(found)

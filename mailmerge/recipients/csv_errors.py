@@ -1,6 +1,6 @@
-"""What can be wrong with a text list, put into words.
+"""Explains what is wrong with a text list.
 
-This is the slow path: it may read the file again to name line and byte, and what the author meant.
+This is the slow path: it may read the file again to find the line and byte, and what the author meant.
 """
 
 from __future__ import annotations
@@ -28,13 +28,13 @@ _CELL_END = re.compile(rb"[,;|\t\"\r\n]")
 def ragged_rows(
     rows: Sequence[tuple[int, int, list[str]]], width: int, dialect: Dialect, address: int, shown: str
 ) -> list[Diagnostic]:
-    """Report rows with more or fewer cells than the header, and say why where it can be known.
+    """Report rows with more or fewer cells than the header row, and the cause where it can be found.
 
     Args:
-        rows: they, with number and line.
-        width: of the header.
+        rows: the rows, with number and line.
+        width: the number of cells in the header row.
         dialect: how the list is written.
-        address: the position of the address; -1: it is not known.
+        address: the position of the address column; -1: unknown.
         shown: the list's name in messages.
 
     """
@@ -53,7 +53,7 @@ def ragged_rows(
     found: list[Diagnostic] = []
     broken = False
     for at, (row, line, cells) in enumerate(rows):
-        if broken:  # it is the rest of the row before
+        if broken:  # it continues the previous row
             broken = False
             continue
         following = rows[at + 1] if at + 1 < len(rows) else None
@@ -71,7 +71,7 @@ def ragged_rows(
                     code="D101",
                     message=f"this row and the next have {len(cells)} and {len(following[2])} cells, "
                     f"the header has {width}: one row with a line break in a cell",
-                    hint=f"put the cell in quotes, or take the line break out: {dialect.quote}{excerpt(text)}"
+                    hint=f"quote the cell, or remove the line break: {dialect.quote}{excerpt(text)}"
                     f"{dialect.quote}",
                     place=place,
                     row=row,
@@ -83,7 +83,7 @@ def ragged_rows(
 
 
 def _have_row_names(rows: Sequence[tuple[int, int, list[str]]], width: int, address: int) -> bool:
-    """Tell whether each row begins with one cell more, which counts: R writes tables so."""
+    """Return whether each row begins with one more cell, a row number: R writes tables this way."""
     if len(rows) < 2 or any(len(cells) != width + 1 for _, _, cells in rows):
         return False
     steps = {row - int(cells[0]) if cells[0].isdecimal() else None for row, _, cells in rows}
@@ -104,9 +104,9 @@ def _ragged(
         if all(not cell.strip() for cell in cells[width:]):
             hint = f"remove the {name} at the end of the row"
     else:
-        hint = f"is a cell missing? An empty cell needs its {name}, too"
+        hint = f"is a cell missing? An empty cell needs its {name} too"
         if len(cells) == 1:
-            hint += "; a line that is not a row of the list must go"
+            hint += "; remove a line that is not a row of the list"
     shown = " | ".join(excerpt(cell) for cell in cells[:12]) + (" | …" if len(cells) > 12 else "")
     return Diagnostic(
         code="D101",
@@ -118,7 +118,7 @@ def _ragged(
 
 
 def _joined(cells: Sequence[str], width: int, sign: str, address: int) -> str:
-    """Give the cell that makes a row as wide as the header if its delimiters are text; empty: unknown."""
+    """Return the cell whose delimiters are text, if that makes a row as wide as the header; else ""."""
     more = len(cells) - width
     ways = []
     for at in range(width):
@@ -135,25 +135,25 @@ def _joined(cells: Sequence[str], width: int, sign: str, address: int) -> str:
 
 
 BLANK_QUOTE = "blank before a quote"
-"""Says that there is one, among the kinds of damage."""
+"""The name of this kind of damage."""
 
 
 class BlankQuote:
-    """A quote with a blank before it opens no cell: ``Ann, "Lee, Jr."`` would be three cells.
+    """A quote with a space before it, which does not open a cell: ``Ann, "Lee, Jr."`` would be three cells.
 
-    In a list that is well written none is found: inside of a quoted cell every quote is doubled.
+    A well-formed list has none: inside a quoted cell every quote is doubled.
     """
 
     def __init__(self, delimiter: str, quote: str) -> None:
         self.sign = f"{delimiter} {quote}"
-        """There is none without this text."""
+        """Every occurrence contains this string."""
         sign = re.escape(delimiter)
         self._pattern = re.compile(rf"(?:{sign} +{quote})(?![{quote}{sign}\r\n]|\Z)")
         self._cell = re.compile(rf" +({quote}[^{quote}\r\n]*{quote}?)")
         self.search = self._pattern.search
 
     def lines(self, file: Iterable[str]) -> Iterator[tuple[int, str]]:
-        """Give the number of each line that has one, with the cell."""
+        """Yield the number of each line that has one, with the cell."""
         for number, line in enumerate(file, 1):
             found = self.search(line)
             if found:
@@ -161,11 +161,11 @@ class BlankQuote:
                 yield number, cell[1] if cell else ""
 
     def problem(self, shown: str, line: int, cell: str) -> Diagnostic:
-        """Report one."""
+        """Return the diagnostic for one occurrence."""
         return Diagnostic(
             code="D242",
-            message=f"a blank before the quote of {excerpt(cell)}: it would not begin a quoted cell",
-            hint=f"take the blank out: {self.sign[0]}{excerpt(cell)}",
+            message=f"a space before the quote of {excerpt(cell)}: it would not begin a quoted cell",
+            hint=f"remove the space: {self.sign[0]}{excerpt(cell)}",
             place=Place(path=shown, line=line),
         )
 
@@ -174,7 +174,7 @@ def unnamed(cell: str, where: str, place: Place, row: int) -> Diagnostic:
     """Report a value in a column without a heading."""
     return Diagnostic(
         code="D108",
-        message=f'{where} has no heading, but this row has "{excerpt(cell)}" in it',
+        message=f'{where} has no heading, but contains "{excerpt(cell)}" in this row',
         hint="give the column a heading, or empty it",
         place=place,
         row=row,
@@ -182,7 +182,7 @@ def unnamed(cell: str, where: str, place: Place, row: int) -> Diagnostic:
 
 
 def rows_inside(cell: str, row: Sequence[str], dialect: Dialect) -> list[str]:
-    """Find the lines of a cell that look like rows of the list, with an address where the row has its own."""
+    """Find the lines in a cell that look like rows of the list, with an address in the address column."""
     address = next((at for at, other in enumerate(row) if other is not cell and has_address(other)), 0)
     found = []
     for line in cell.splitlines()[1:]:
@@ -198,7 +198,7 @@ def swallowed(lines: Sequence[str], place: Place, row: int) -> Diagnostic:
     what = "another row" if len(lines) == 1 else f"{len(lines)} more rows"
     return Diagnostic(
         code="D243",
-        message=f"a cell of this row contains what looks like {what} of the list: {quoted(lines[0])}",
+        message=f"a cell of this row seems to contain {what} of the list: {quoted(lines[0])}",
         hint="if they are rows, the closing quote of the cell is missing",
         severity=Severity.WARNING,
         place=place,
@@ -207,7 +207,7 @@ def swallowed(lines: Sequence[str], place: Place, row: int) -> Diagnostic:
 
 
 def damaged_cell(cell: str, place: Place, row: int) -> Diagnostic:
-    """Report a cell with a NUL or with the mark of an earlier wrong decoding."""
+    """Report a cell with a NUL or with U+FFFD, the mark of an earlier wrong decoding."""
     if "\0" in cell:
         return Diagnostic(
             code="D106",
@@ -226,7 +226,7 @@ def damaged_cell(cell: str, place: Place, row: int) -> Diagnostic:
 
 
 def fenced(cells: list[str]) -> list[str] | tuple[str | CellError, ...]:
-    """Replace cells that no template may use, if there are any: they cost their row, not the list."""
+    """Replace cells that no template may use, if any: they make their row invalid, not the list."""
     if not any(len(cell) > MAX_CELL or "\0" in cell or "\ufffd" in cell for cell in cells):
         return cells
     return tuple(map(_fenced, cells))
@@ -242,7 +242,7 @@ def _fenced(cell: str) -> str | CellError:
 
 
 NEVER_CLOSED = "unexpected end of data"
-"""As csv says it."""
+"""The message of the csv module."""
 _CSV_ERRORS = (
     (
         NEVER_CLOSED,
@@ -263,22 +263,22 @@ _CSV_ERRORS = (
         'a quote inside a quoted cell is written twice: "he said ""hi"""',
     ),
 )
-"""What the csv module says, and what we say instead: code, message, hint."""
+"""Messages of the csv module, and ours instead: code, message, hint."""
 
 
-_ESCAPES = 'quotes are escaped by backslashes, and others stand in the list: write a quote twice ("")'
+_ESCAPES = 'some quotes are escaped by backslashes and others are not: write a quote inside a cell twice ("")'
 
 
 def quoting(said: str, shown: str, row: int, first: int, last: int, *, escapes: bool = False) -> Diagnostic:
-    """Report a record that csv cannot take apart; it runs from line *first* to *last*.
+    """Report a record that csv cannot parse; it runs from line *first* to *last*.
 
     Args:
-        said: what csv says.
+        said: the message of the csv module.
         shown: the list's name in messages.
         row: the record's number.
         first: its first line.
         last: the line in which csv gave up.
-        escapes: whether a backslash stands before a quote in it.
+        escapes: whether a quote in it is preceded by a backslash.
 
     """
     code, message, hint = next(rest for words, *rest in _CSV_ERRORS if words in said)
@@ -305,7 +305,7 @@ def not_in_encoding(path: Path, shown: str, encoding: str) -> ListError:
         message = f"byte 0x{raw[byte]:02X} at position {byte + 1} of the line is not {name}"
         hint = None if problems else _what_it_may_be(raw, byte, encoding, words)
         if hint and encoding.startswith("utf-8") and byte >= len(raw) - 3 and raw[-1:] not in b"\r\n":
-            hint = f"the list ends here: if it was cut off, download or copy it again. Else: {hint}"
+            hint = f"the list ends here: if it was cut off, download or copy it again. Otherwise: {hint}"
         problems.append(Diagnostic("D105", message, hint, place=Place(path=shown, line=line)))
     return list_error(shown, problems)
 
@@ -332,7 +332,7 @@ def _bad_lines(path: Path, encoding: str) -> Iterator[tuple[int, bytes, int]]:
 
 
 def _what_it_may_be(raw: bytes, byte: int, encoding: str, words: list[bytes]) -> str:
-    """Say what others make of the first bad cell, where the rest is UTF-8; else what reads the whole list."""
+    """Return how others read the first bad cell if the rest is UTF-8, else what reads the whole list."""
     from mailmerge.recipients.plausibility import NAMES, readings
 
     if not (encoding.startswith("utf-8") and is_mixed(words, readings(words))):

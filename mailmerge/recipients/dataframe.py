@@ -1,4 +1,4 @@
-"""A pandas frame as a list of recipients."""
+"""A pandas data frame as a list of recipients."""
 
 from __future__ import annotations
 
@@ -24,10 +24,10 @@ _SHOWN = "the data frame"
 
 
 class FrameList(RecipientList):
-    """The rows of a frame, in its order; its index is no column.
+    """The rows of a data frame, in its order; its index is not a column.
 
-    Missing values of every kind are empty cells. Whole numbers are integers also where pandas made them
-    floats, and a column whose times are all midnight holds dates.
+    Missing values of every kind are empty cells. Whole numbers are integers even where pandas made them
+    floats, and a column whose times are all midnight contains dates.
     """
 
     def __init__(self, frame: pd.DataFrame, options: Options) -> None:
@@ -48,7 +48,7 @@ class FrameList(RecipientList):
         self.understanding = Understanding("pandas data frame")
 
     def about_rows(self) -> int:
-        """Say how many there are."""
+        """Return the number of rows."""
         return len(self._frame)
 
     def _records(self) -> Iterator[Record]:

@@ -1,7 +1,7 @@
 """How a text list is written: what separates and quotes its cells, found by consistency over the whole file.
 
-The start of a file decides where one delimiter alone makes its rows equally wide: every later row has to be
-as wide, or is an error. Else the whole file is counted. Where two fit equally well nothing is chosen.
+The start of a file decides if exactly one delimiter makes its rows equally wide: every later row must be as
+wide, or is an error. Otherwise the whole file is counted. If two fit equally well, none is chosen.
 """
 
 from __future__ import annotations
@@ -23,9 +23,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
 SAMPLE = 32_768
-"""Characters that decide, if they can."""
+"""Number of characters at the start that may decide."""
 DELIMITERS = {"\t": "tab", ";": "semicolon", "|": "pipe", ",": "comma"}
-"""The rarer in running text, the earlier."""
+"""Ordered from the rarest in running text to the most frequent."""
 _RARE = {
     "\x1f": "unit separator",
     "\x01": "Ctrl-A",
@@ -35,30 +35,32 @@ _RARE = {
     "；": "full-width semicolon",
     "，": "full-width comma",
 }
-"""Looked at where no common one fits: they are written by hand, by Hive and by old databases."""
+"""Considered only if no common one fits: written manually, by Hive and by old databases."""
 _NAMES = {**DELIMITERS, **_RARE, ":": "colon", " ": "blank"}
 _STATED = re.compile(r'\ufeff?"?sep=(?P<sign>[^\r\n"])"?(?:(?P=sign)|\s)*\Z', re.IGNORECASE)
-"""The first line by which Excel is told the delimiter; it is no row, in Excel and LibreOffice alike."""
+"""The first line that tells Excel the delimiter; neither Excel nor LibreOffice takes it for a row."""
 _LOOKED_AT = 60
-"""Rows whose cells are looked at."""
+"""Number of rows whose cells are examined."""
 _ADDRESSES_LOOKED_AT = 20
 _ESCAPES_LOOKED_FOR = 4 << 20
-"""Bytes in which the first escaped quote is looked for: the first row has to be there at once. One that comes
-later is an error."""
+"""Bytes in which the first escaped quote is searched for: the first row must be available without delay.
+
+One that comes later is an error.
+"""
 _LONGEST_ADDRESS = 500
 _ESCAPED = '\\"'
 _ADDRESS = r"(?:[^<>@]*<)?[^\s@,;|^~<>\"]+@[^\s@,;|^~<>\"]+>?"
 _ADDRESSES = re.compile(rf"{_ADDRESS}(?:[,;] *{_ADDRESS})*").fullmatch
-"""About what an address is: what a cell of another delimiter has around it is none."""
+"""Roughly what an address is: with the remains of another delimiter around it, a cell does not match."""
 
 
 def delimiter_name(sign: str) -> str:
-    """Name a delimiter for people: ``semicolon``."""
+    """Return the name of a delimiter for people: ``semicolon``."""
     return _NAMES.get(sign) or f'"{sign}"'
 
 
 def read_delimiter(text: str) -> str:
-    r"""Read a delimiter as a person says it: ``;``, ``semicolon``, ``tab``, ``\t``.
+    r"""Read a delimiter as a person writes it: ``;``, ``semicolon``, ``tab``, ``\t``.
 
     Raises:
         ListError: it is neither a name nor one character that can be a delimiter.
@@ -71,7 +73,7 @@ def read_delimiter(text: str) -> str:
         raise ListError(
             f'"{text}" cannot be a delimiter',
             code="D241",
-            hint="use comma, semicolon, tab, pipe, or one sign",
+            hint="use comma, semicolon, tab, pipe, or a single character",
         )
     return sign
 
@@ -84,19 +86,19 @@ class Dialect(Struct, frozen=True):
     """Whether each row is one cell."""
     quote: str = '"'
     escape: str | None = None
-    """A backslash, where quotes inside of quoted cells are escaped by it, as MySQL does."""
+    """A backslash where it escapes quotes inside quoted cells, as in MySQL."""
     spaced: bool = False
-    """Whether a blank follows each delimiter, also before quotes."""
+    """Whether a space follows each delimiter, also before quotes."""
     stated: bool = False
-    """Whether the first line says what the delimiter is, and is no row."""
+    """Whether the first line states the delimiter, and is not a row."""
 
     @property
     def name(self) -> str:
-        """The delimiter in words."""
+        """The delimiter's name for people."""
         return "one column" if self.one_column else delimiter_name(self.delimiter)
 
     def reader(self, lines: Iterable[str], *, strict: bool = True) -> Any:
-        """Take records apart."""
+        """Return a csv reader for this dialect."""
         return csv.reader(
             lines,
             delimiter=self.delimiter,
@@ -107,26 +109,26 @@ class Dialect(Struct, frozen=True):
         )
 
     def notes(self) -> Iterator[str]:
-        """Say what is unusual about it."""
+        """Return what is unusual about it, a sentence each."""
         if self.stated:
-            yield f'the first line says that cells are separated by a {self.name} ("sep="); it is no row'
+            yield f'the first line states that cells are separated by a {self.name} ("sep="); it is not a row'
         if self.quote != '"':
             yield f"cells are quoted by {self.quote}"
         if self.escape:
-            yield "quotes inside of cells are escaped by a backslash"
+            yield "quotes inside cells are escaped by a backslash"
 
 
 def find_dialect(open_text: Callable[[], TextIO], shown: str, asked: str | None = None) -> Dialect:
     """Find out how a list is written.
 
     Args:
-        open_text: opens the list from its start.
+        open_text: opens the list at its start.
         shown: its name in messages.
-        asked: the delimiter that the user names.
+        asked: the delimiter that the user specifies.
 
     Raises:
-        ListError: two delimiters fit equally well, or the one that is asked for or stated does not fit.
-        UnicodeError: it is not in its encoding.
+        ListError: two delimiters fit equally well, or the one specified by the user or the file does not fit.
+        UnicodeError: the content is not valid in its encoding.
 
     """
     sign = None if asked is None else read_delimiter(asked)
@@ -156,7 +158,7 @@ def find_dialect(open_text: Callable[[], TextIO], shown: str, asked: str | None 
         if len(fits) > 1 and fits[0].rank == fits[1].rank:
             raise _undecided(fits[0], fits[1], shown)
         delimiter, one_column = _chosen(fits)
-    if one_column:  # its cells may contain what is a delimiter elsewhere
+    if one_column:  # its cells may contain characters that are delimiters elsewhere
         delimiter = next((sign for sign in ",;\t|" if not any(sign in line for line in lines())), "\x1f")
     quote, spaced = _quoting(sample, delimiter)
     dialect = Dialect(delimiter, one_column, quote, None, spaced, stated is not None)
@@ -169,7 +171,7 @@ def find_dialect(open_text: Callable[[], TextIO], shown: str, asked: str | None 
 
 
 def find_delimiter(text: str) -> tuple[str, bool]:
-    """Find the delimiter of a text, and whether there is but one column; where two fit, the rarer one."""
+    """Find the delimiter of text, and whether it has only one column; if two fit, the rarer one."""
     return _chosen(_ranked(text[:SAMPLE], whole=len(text) <= SAMPLE))
 
 
@@ -178,11 +180,11 @@ def _chosen(fits: list[_Fit]) -> tuple[str, bool]:
 
 
 def _ranked(sample: str, *, whole: bool) -> list[_Fit]:
-    """Give the delimiters by which the sample has columns, the best first."""
+    """Return the delimiters that split the sample into columns, the best first."""
     for signs in (DELIMITERS, _RARE):
         fits = [_Fit(sign, sample, whole=whole) for sign in signs if sign in sample]
         fits = [fit for fit in fits if fit.width > 1 and (not fit.titles or fit.addresses)]
-        if signs is _RARE:  # they are in running text, too
+        if signs is _RARE:  # they occur in running text too
             fits = [fit for fit in fits if fit.is_certain]
         if fits:
             return sorted(fits, key=lambda fit: fit.rank, reverse=True)
@@ -190,7 +192,7 @@ def _ranked(sample: str, *, whole: bool) -> list[_Fit]:
 
 
 def _is_decided(fits: list[_Fit]) -> bool:
-    """Tell whether no later row can change which one is the best."""
+    """Return whether later rows cannot change which one is the best."""
     if not fits or fits[0].share < 1:
         return False
     return len(fits) < 2 or fits[0].rank[:2] > fits[1].rank[:2]
@@ -201,22 +203,22 @@ def _is_address(cell: str) -> bool:
 
 
 class _Fit:
-    """What a delimiter makes of a text, or of its start."""
+    """How well a delimiter fits the content of a file, or its start."""
 
     def __init__(self, delimiter: str, sample: str, *, whole: bool) -> None:
         self.delimiter = delimiter
         first = list(islice(self._records(io.StringIO(sample, newline="")), _LOOKED_AT))
         self.titles = next((at for at, cells in enumerate(first) if len(cells) > 1), 0)
-        """Rows of one cell above the first row of several."""
+        """Number of rows of one cell above the first row of several."""
         self._table = first[self.titles :]
         self.count(io.StringIO(sample, newline=""), whole=whole)
         self.addresses = self._has_addresses()
-        """Whether a column has whole addresses."""
+        """Whether a column contains whole addresses."""
 
     def count(self, lines: Iterable[str], *, whole: bool = True) -> None:
-        """Count how wide the rows are; where it is not the *whole* text, the last one may be cut off."""
+        """Count the widths of the rows; if it is not the *whole* text, the last one may be cut off."""
         found: list[int] = []
-        with contextlib.suppress(csv.Error):  # what came before counts
+        with contextlib.suppress(csv.Error):  # what came before the error counts
             found.extend(map(len, csv.reader(lines, delimiter=self.delimiter)))
         widths = Counter(found if whole or len(found) < 2 else found[:-1])
         widths[1] -= self.titles
@@ -229,15 +231,15 @@ class _Fit:
 
     @property
     def rank(self) -> tuple[bool, float, int]:
-        """What makes it better than another."""
+        """The sort key: the greater, the better."""
         return self.addresses, self.share, -self.titles
 
     @property
     def is_certain(self) -> bool:
-        """Whether even a sign that running text has too can be nothing else.
+        """Whether even a character that also occurs in running text is certainly the delimiter.
 
-        All rows are equally wide, or most of them, with headings and a column of addresses: a comma of a
-        sentence in the others is an error of theirs.
+        All rows are equally wide, or most of them, with headings and a column of addresses: in the others a
+        comma of a sentence is an error.
         """
         if self.share == 1:
             return self.addresses or self.rows > 1
@@ -248,11 +250,11 @@ class _Fit:
             for cells in csv.reader(lines, delimiter=self.delimiter):
                 if cells and (cells[0] or any(map(str.strip, cells))):
                     yield cells
-        except csv.Error:  # what came before counts
+        except csv.Error:  # what came before the error counts
             return
 
     def _has_addresses(self) -> bool:
-        """Tell whether there is a column of whole addresses under the first row."""
+        """Return whether a column contains whole addresses below the first row."""
         if not self._table:
             return False
         header, rows = self._table[0], [cells for cells in self._table[1:] if len(cells) == self.width]
@@ -268,7 +270,7 @@ class _Fit:
 
 
 def _quoting(sample: str, delimiter: str) -> tuple[str, bool]:
-    """Give the sign that quotes cells, and whether a blank follows each delimiter."""
+    """Return the character that quotes cells, and whether a space follows each delimiter."""
     head = next((line for line in sample.splitlines() if line.strip()), "")
     sign = re.escape(delimiter)
     if re.fullmatch(rf"'[^']*'(?:{sign}'[^']*')*\s*", head):
@@ -278,13 +280,13 @@ def _quoting(sample: str, delimiter: str) -> tuple[str, bool]:
 
 
 def _has_escapes(file: TextIO) -> bool:
-    """Tell whether a list has backslashes before quotes, searching in bytes where that is possible."""
+    """Return whether a list has backslashes before quotes, searching bytes where possible."""
     if not isinstance(file, io.TextIOWrapper) or file.encoding.lower().startswith(("utf-16", "utf-32")):
         return any(_ESCAPED in line for line in file)
     pattern, rest = _ESCAPED.encode(), b""
     for _ in range(_ESCAPES_LOOKED_FOR >> 16):
         block = file.buffer.read(1 << 16)
-        # There is mostly no backslash at all, and one sign is found ten times as quickly as two.
+        # Most lists contain no backslash, and searching for one character is ten times as fast as for two.
         if (b"\\" in block and pattern in block) or (rest == b"\\" and block[:1] == b'"'):
             return True
         rest = block[-1:]
@@ -322,20 +324,20 @@ def _undecided(one: _Fit, other: _Fit, shown: str) -> ListError:
         f"{shown} can be read with a {names[0]} between its cells, which makes {one.width} columns, "
         f"or with a {names[1]}, which makes {other.width}",
         code="D240",
-        hint=f"say which one it is: {options}",
+        hint=f"specify which one it is: {options}",
         place=Place(path=shown),
     )
 
 
 def _refuse_unfit(sign: str, fits: list[_Fit], sample: str, shown: str, *, asked: bool) -> None:
-    """Refuse a delimiter that is named where it makes one column of a list that another one fits."""
+    """Refuse a specified delimiter that makes a single column of a list that another one fits."""
     if sign in sample or not fits or fits[0].share < 1:
         return
     right = delimiter_name(fits[0].delimiter)
-    who = "it is asked for" if asked else 'its first line says so ("sep=")'
+    who = "you specified it" if asked else 'its first line specifies it ("sep=")'
     hint = f"--delimiter {right}" if asked else f"correct the first line, or --delimiter {right}"
     raise ListError(
-        f"no cells of {shown} are separated by a {delimiter_name(sign)}, although {who}: it has "
+        f"the cells of {shown} are not separated by a {delimiter_name(sign)}, although {who}: it has "
         f"{fits[0].width} columns separated by a {right}",
         code="D241",
         hint=hint,

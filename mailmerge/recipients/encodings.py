@@ -1,9 +1,9 @@
 """Which encoding a text list is in: decided by evidence, and asked where there is not enough of it.
 
 In this order: a byte order mark; the zero bytes of UTF-16 and UTF-32; escape sequences of ISO-2022; UTF-8,
-which no other text is by chance; else an encoding of several bytes a character that reads the whole file, and
-is so much more plausible than any other that it can't be chance. Encodings of one byte a character read any
-file: which of them it is, only a person can say, who is shown the names in it.
+which text in other encodings does not match by chance; otherwise a multi-byte encoding that reads the whole
+file, and is so much more plausible than any other that it can't be chance. Single-byte encodings read any
+file: only a person can tell which of them it is, and is shown the names in it.
 """
 
 from __future__ import annotations
@@ -25,26 +25,26 @@ if TYPE_CHECKING:
     from mailmerge.recipients.plausibility import Reading
 
 _START = 1 << 20
-"""Bytes that decide whether it is UTF-8; where they are ASCII alone, what comes later can only be refused."""
+"""Bytes that decide whether it is UTF-8; if they are ASCII alone, later bytes can only be refused."""
 _BLOCK = 1 << 20
 _CHANCE = 40
-"""Bytes beyond which nothing is UTF-8 by chance."""
+"""Bytes beyond which no other encoding is valid UTF-8 by chance."""
 _MOST_WORDS = 200_000
 CERTAIN = 20.0
-"""Bits by which a reading must be better than any other to be taken: one chance in a million.
+"""Bits by which a reading must be better than any other to be chosen: one chance in a million.
 
-Of 21,741 generated lists of one to ten names in 70 encodings of 31 locales, wrong readings of several bytes a
-character that came first did so by 15 bits at most, but for half-width katakana (24).
+Of 21,741 generated lists of one to ten names in 70 encodings of 31 locales, wrong multi-byte readings that
+came first did so by 15 bits at most, except for half-width katakana (24).
 """
 FEWEST = 4
-"""Characters of several bytes below which nothing is taken."""
+"""Number of multi-byte characters below which no encoding is chosen."""
 PLAUSIBLE = 11.0
-"""Bits a character above which a reading is not a text of its language.
+"""Bits per character above which a reading is not text in its language.
 
-Names and addresses take 7 to 11; lists in an encoding that is not looked for, such as EBCDIC, 11.1 or more.
+Names and addresses take 7 to 11; lists in an encoding that is not considered, such as EBCDIC, 11.1 or more.
 """
 _SHOWN = 3
-"""Readings, and words of each, that are shown to a person."""
+"""Number of readings, and of words of each, that are shown to a person."""
 _BOMS = (
     (codecs.BOM_UTF8, "utf-8-sig", "UTF-8 with BOM"),
     (codecs.BOM_UTF32_LE, "utf-32", "UTF-32"),
@@ -58,17 +58,17 @@ _NO_CHARACTER_SETS = frozenset(
     {"idna", "punycode", "raw-unicode-escape", "raw_unicode_escape", "undefined", "unicode-escape"}
     | {"unicode_escape"}
 )
-"""Codecs of Python that take texts apart, and are no way to write a list."""
+"""Python codecs that decode bytes or escapes, and are not encodings of a list."""
 _FOREIGN = (
     (b"PK\x03\x04", "a workbook or zip file", ".xlsx"),
     (b"\xd0\xcf\x11\xe0", "an old .xls workbook", ".xls"),
 )
 _SEPARATORS = bytes(range(0x30)) + bytes(range(0x3A, 0x40))
-"""What is no part of a longer character in any encoding: a word is what stands between them."""
+"""Bytes that are not part of a longer character in any encoding: they separate words."""
 _APART = bytes.maketrans(_SEPARATORS, b" " * len(_SEPARATORS))
 _NO_TEXT = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\ufffd-\uffff]")
 _SOME = 0.1
-"""Share of ASCII characters that a list in UTF-16 has at least: separators, addresses. By chance few are."""
+"""Least share of ASCII characters in a list in UTF-16: separators, addresses. By chance it is low."""
 _HALF_WIDTH = frozenset(map(chr, range(0xFF61, 0xFFA0)))
 _PAIRS = re.compile(b"(?:[\xc2-\xdf][\x80-\xbf]){2,}")
 ADVICE = "save it as UTF-8 (in Excel: CSV UTF-8)"
@@ -78,21 +78,21 @@ class Encoding(Struct, frozen=True):
     """The encoding of a list."""
 
     codec: str
-    """As Python names it; ``utf-8-sig``, ``utf-16`` or ``utf-32`` where there is a byte order mark."""
+    """Python's name; ``utf-8-sig``, ``utf-16`` or ``utf-32`` if there is a byte order mark."""
     name: str
-    """As people name it."""
+    """The name for people."""
     words: tuple[str, ...] = ()
-    """Some of its words that show whether it is right; none where no other is possible."""
+    """Some of its words that show whether it is right; none if no other encoding is possible."""
 
     def __str__(self) -> str:
         return f"{self.name} ({', '.join(self.words)})" if self.words else self.name
 
 
 class Unclear(ListError):
-    """Nobody but a person can say which encoding a list is in.
+    """The encoding of a list cannot be decided without a person.
 
     Attributes:
-        likely: those that can read all of it, with words of it, the likeliest first.
+        likely: the encodings that can read all of it, with some of its words, the likeliest first.
 
     """
 
@@ -100,11 +100,11 @@ class Unclear(ListError):
 
 
 def find_encoding(path: Path, shown: str, asked: str | None) -> Encoding:
-    """Find the encoding of a text file; *asked* is what the user says it is in.
+    """Find the encoding of a text file; *asked* is the one that the user specifies.
 
     Raises:
-        Unclear: only a person can say.
-        ListError: it is not a text, there is no such encoding, or the file contradicts it.
+        Unclear: only a person can decide.
+        ListError: it is not text, the encoding does not exist, or the file contradicts it.
 
     """
     with path.open("rb") as file:
@@ -123,7 +123,7 @@ def find_encoding(path: Path, shown: str, asked: str | None) -> Encoding:
 
 
 def words_of(path: Path) -> list[bytes]:
-    """Give the distinct words of a file that are not ASCII, those of its first line behind the others."""
+    """Return the distinct words of a file that are not ASCII, those of its first line last."""
     words: dict[bytes, None] = {}
     with path.open("rb") as file:
         headings = _words(file.readline())
@@ -141,14 +141,14 @@ def _words(block: bytes) -> list[bytes]:
 
 
 def possible_texts(path: Path, raw: bytes) -> Iterator[str]:
-    """Yield what a file may say: for a reader of whom only ASCII matters, such as addresses.
+    """Yield the possible texts of a file, for a reader to whom only ASCII matters, such as addresses.
 
-    One text where the encoding is known. Else one for each encoding of several bytes a character that may
-    be right, the likeliest first; and where one of one byte a character may be, the likeliest of them, and a
-    text with a mark for each byte that is not ASCII: what is said in ASCII is the same in all of them.
+    One if the encoding is known. Otherwise one for each multi-byte encoding that may be right, the likeliest
+    first; and if a single-byte one may be right, the likeliest of them, and one with a mark for each byte
+    that is not ASCII: the ASCII content is the same in all single-byte encodings.
 
     Raises:
-        ListError: it is not a text.
+        ListError: it is not text.
 
     """
     try:
@@ -169,14 +169,14 @@ def possible_texts(path: Path, raw: bytes) -> Iterator[str]:
 
 
 def likely_of(words: Sequence[bytes]) -> tuple[Encoding, ...]:
-    """Give the likeliest encodings of all these words, each with some in which they differ."""
+    """Return the likeliest encodings of all these words, each with some in which they differ."""
     from mailmerge.recipients.plausibility import readings
 
     return _shown(readings(words), words)
 
 
 def hint_of(likely: Sequence[Encoding]) -> str:
-    """Say how to name the encodings that may be right, with what each of them reads."""
+    """Return a hint that names the encodings that may be right, with their readings."""
     tried = "; ".join(f'--encoding {found.codec} reads "{", ".join(found.words)}"' for found in likely)
     if not tried:
         return ADVICE
@@ -186,7 +186,7 @@ def hint_of(likely: Sequence[Encoding]) -> str:
 
 
 def is_utf_8(path: Path) -> bool:
-    """Tell whether a text begins as UTF-8 and has characters that are not ASCII."""
+    """Return whether bytes begin as UTF-8 and contain characters that are not ASCII."""
     with path.open("rb") as file:
         start = _whole_lines(file.read(_START))
     return not start.isascii() and _reads(start, "utf-8")
@@ -214,18 +214,18 @@ def _as_asked(start: bytes, shown: str, asked: str, marked: Encoding | None) -> 
     try:
         codec = codecs.lookup(asked).name
         "".encode(codec if codec not in _NO_CHARACTER_SETS else "")
-    except (LookupError, ValueError):  # ValueError: NUL, or a codec that only fails
+    except (LookupError, ValueError):  # ValueError: NUL, or a codec that always fails
         raise ListError(
-            f'there is no encoding "{asked}"',
+            f'"{asked}" is not a known encoding',
             code="D127",
             hint="use a name such as utf-8, gb18030, big5, shift_jis, euc_kr, cp1252 or cp1251",
         ) from None
     if marked is None:
         if codec in {"utf-16", "utf-32"}:
             raise ListError(
-                f"{shown} does not begin with the byte order mark that {codec.upper()} needs",
+                f"{shown} does not begin with the byte order mark that {codec.upper()} requires",
                 code="D127",
-                hint=f"if it is {codec.upper()} all the same, say which: {codec}-le or {codec}-be",
+                hint=f"if it is {codec.upper()} nevertheless, specify which one: {codec}-le or {codec}-be",
                 place=Place(path=shown),
             )
         return Encoding(codec, _called(codec), _words_as(_whole_lines(start), shown, codec))
@@ -240,10 +240,10 @@ def _as_asked(start: bytes, shown: str, asked: str, marked: Encoding | None) -> 
 
 
 def _words_as(start: bytes, shown: str, codec: str) -> tuple[str, ...]:
-    """Give some words of a file as read in the encoding that was asked for.
+    """Return some words of a file, decoded in the encoding that was specified.
 
     Raises:
-        ListError: they are UTF-8, and only by chance anything else.
+        ListError: they are UTF-8, and valid in the other encoding only by chance.
 
     """
     if start.isascii() or codec.startswith(("utf", "iso2022")):
@@ -274,7 +274,7 @@ def _called(codec: str) -> str:
 
 
 def _wide(start: bytes) -> Encoding | None:
-    """Find UTF-16 or UTF-32 without a byte order mark by the zero bytes beside ASCII characters."""
+    """Find UTF-16 or UTF-32 without a byte order mark by the zero bytes of ASCII characters."""
     if b"\0" not in start:
         return None
     for codec in _WIDE[::-1]:
@@ -314,9 +314,9 @@ def _in_utf_8(start: bytes, path: Path, shown: str) -> Encoding | None:
 
 
 def _refuse_chance(start: bytes, path: Path, shown: str) -> None:
-    """Refuse a few words that are UTF-8 by chance: one short name in GB18030 of forty is.
+    """Refuse a few words that may be UTF-8 by chance, as one in forty short names in GB18030 is.
 
-    Only words can be in which each character has two bytes. A second such name in the list is as rare again.
+    Only words in which each character has two bytes can be. A second such name in the list is as rare again.
     """
     words = _words(start) if len(start) < _START else []
     raw = b"".join(words)
@@ -343,7 +343,7 @@ def _legacy(path: Path, shown: str) -> Encoding:
     words = words_of(path)
     found = readings(words)
     if is_mixed(words, found):
-        return Encoding("utf-8", "UTF-8")  # and its lines that are not are told while it is read
+        return Encoding("utf-8", "UTF-8")  # and lines that are not are reported while it is read
     likely = _shown(found, words)
     if _is_certain(found):
         return Encoding(found[0].codec, _called(found[0].codec), likely[0].words)
@@ -351,7 +351,7 @@ def _legacy(path: Path, shown: str) -> Encoding:
 
 
 def _is_certain(found: Sequence[Reading]) -> bool:
-    """Tell whether the first reading cannot be chance."""
+    """Return whether the first reading cannot be chance."""
     best = found[0]
     margin = found[1].bits - best.bits if len(found) > 1 else CERTAIN
     # Half-width katakana have one byte each: Thai can be read as these.
@@ -361,7 +361,7 @@ def _is_certain(found: Sequence[Reading]) -> bool:
 
 
 def is_mixed(words: Sequence[bytes], found: Sequence[Reading]) -> bool:
-    """Tell whether some words are UTF-8, and surely nothing else, while others are not."""
+    """Return whether some words are certainly UTF-8, while others are not."""
     valid = [word for word in words if _reads(word, "utf-8")]
     if not found or len(valid) == len(words):
         return True
@@ -370,7 +370,7 @@ def is_mixed(words: Sequence[bytes], found: Sequence[Reading]) -> bool:
     from mailmerge.recipients.plausibility import readings, sample, text_cost
 
     less = CERTAIN / 2
-    if len(words) == len(sample(words)):  # all of them were weighed: weigh them as two encodings, too
+    if len(words) == len(sample(words)):  # all words were weighed together: weigh them as two encodings too
         others = readings([word for word in words if not _reads(word, "utf-8")])
         apart = text_cost(_decoded(valid, "utf-8"), "utf-8") + others[0].bits if others else found[0].bits
         if apart + less < found[0].bits:
@@ -381,7 +381,7 @@ def is_mixed(words: Sequence[bytes], found: Sequence[Reading]) -> bool:
 
 
 def unclear(path: Path, shown: str, likely: tuple[Encoding, ...]) -> Unclear:
-    """Make the error that asks a person which encoding is right."""
+    """Return the error that asks a person which encoding is right."""
     with path.open("rb") as file:
         line = next((number for number, raw in enumerate(file, 1) if not raw.isascii()), None)
     first, *others = [found.name for found in likely]
@@ -397,14 +397,14 @@ def unclear(path: Path, shown: str, likely: tuple[Encoding, ...]) -> Unclear:
 
 
 def _shown(found: Sequence[Reading], words: Sequence[bytes]) -> tuple[Encoding, ...]:
-    """Name the first readings, each with the same words, in which they differ from each other."""
+    """Name the first readings, each with the same words, in which they differ."""
     from mailmerge.recipients.plausibility import NAMES
 
     best = [reading for reading in found[:_SHOWN] if reading.bits < found[0].bits + 2 * CERTAIN]
     some = list(words[:400])
     texts = [_decoded(some, reading.codec) for reading in best]
     differ = [len({text[at] for text in texts}) for at in range(len(some))]
-    # Names before amounts, and of these the words that tell most.
+    # Names before amounts, and of these the most telling words.
     chosen = sorted(range(len(some)), key=lambda at: (not texts[0][at].isalpha(), -differ[at]))[:_SHOWN]
     return tuple(
         Encoding(reading.codec, NAMES[reading.codec], _examples(text[at] for at in chosen))

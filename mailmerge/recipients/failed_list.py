@@ -1,17 +1,17 @@
-"""A file of failed rows as a list: it selects rows of the campaign's own list, and corrects some of them.
+"""A file of failed rows as a list: it selects rows of the campaign's list, and corrects some of them.
 
-Each row of the file has its key and a mark, a hash of its cells as they were written. With the mark it has
-now, and those of the list's rows, there are four cases:
+Each row of the file has its key and a mark, a hash of its cells as they were written. Compared with its
+present hash, and those of the list's rows, there are four cases:
 
-| in the file | in the list | what it is |
+| in the file | in the list | result |
 | --- | --- | --- |
 | as it was written | there | the list's row, as the list has it now |
-| as it was written | gone | an error: it is not in the list any more |
+| as it was written | gone | an error: the list has lost it |
 | edited | as it was when the file was written, or edited in the same way | the row with the file's cells |
 | edited | edited otherwise, or gone | an error, with both places |
 
-A row without a mark was added by hand, and is a row like that of any list. A mark is made of canonical texts:
-another format, blanks, order of columns or order of rows are no edits.
+A row without a mark was added by a person, and is a row like that of any list. A mark is made from canonical
+text: a change of format, spaces, order of columns or order of rows is not an edit.
 """
 
 from __future__ import annotations
@@ -35,30 +35,30 @@ if TYPE_CHECKING:
 
 
 class _Chosen(Struct, frozen=True):
-    """A row of the file, and what it is."""
+    """A row of the file, and its counterpart in the campaign's list."""
 
     row: MarkedRow
     base: MarkedRow | None = None
-    """The row of the campaign's list that it is, or that it corrects."""
+    """The row of the campaign's list that it selects or corrects."""
     corrects: bool = False
-    """Its own cells count, not those of *base*."""
+    """Whether its own cells count, not those of *base*."""
     supersedes: str = ""
-    """The key that it had before it was edited."""
+    """The key that the row had before it was edited."""
     problem: Diagnostic | None = None
 
 
 class FailedList(RecipientList):
-    """The rows of a file of failed rows; their numbers are those of the file. All are read when it is opened.
+    """The rows of a file of failed rows; their numbers are those of the file. All are read on opening.
 
     Args:
         written: the file.
         campaign: the campaign's own list.
-        identify: tells the key of a row of that list; None: it has none. Asked only for rows that are not in
-            the list as they were when the file was written, or if *together*.
-        together: rows with one key share a message, which goes out with all of them.
+        identify: returns the key of a row of that list, or None if it has none. Called only for rows that are
+            not in the list as they were when the file was written, or if *together*. together: rows with the
+            same key share a message, which is sent with all of them.
 
     Raises:
-        ListError: one of them cannot be read.
+        ListError: one of the two files cannot be read.
 
     """
 
@@ -86,21 +86,21 @@ class FailedList(RecipientList):
 
     @property
     def header_row(self) -> int:
-        """The number of the file's row that holds the headings."""
+        """The number of the file's row with the headings."""
         return self._written.header_row
 
     @property
     def files(self) -> tuple[Path, ...]:
-        """Both files."""
+        """The paths of both files."""
         return (*self._written.files, *self._campaign.files)
 
     @property
     def campaign_list(self) -> str:
-        """The name of the list that this selects rows of."""
+        """The name of the list whose rows this file selects."""
         return self._campaign.shown
 
     def origin(self, row: int) -> str:
-        """Give the mark that a corrected row had in the campaign's list; nothing for any other row."""
+        """Return the mark that a corrected row had in the campaign's list; empty for any other row."""
         chosen = self._chosen.get(row)
         return chosen.base.mark if chosen and chosen.corrects and chosen.base else ""
 
@@ -131,7 +131,7 @@ class FailedList(RecipientList):
         return _Chosen(row, now) if now else _Chosen(row, corrects=True, problem=self._gone(row))
 
     def _refuse_without_others(self, identify: Callable[[Recipient], str | None]) -> None:
-        """Make rows invalid whose message would be without others that the campaign's list has."""
+        """Make rows invalid whose message lacks other rows that the campaign's list has for it."""
         keys = {chosen.row.key for chosen in self._chosen.values() if chosen.row.key}
         here = {chosen.base.row for chosen in self._chosen.values() if chosen.base}
         missing: dict[str, list[int]] = {}
@@ -149,7 +149,7 @@ class FailedList(RecipientList):
             code="D183",
             message=f"the message is also for {rows_named(lost)} of {self._campaign.shown}, "
             f"which {'is' if len(lost) == 1 else 'are'} not in this file",
-            hint="leave all rows of a message in the file, or delete all of them",
+            hint="keep all rows of a message in the file, or delete all of them",
             place=Place(path=self.shown, line=row.line, cell=None if row.line else f"row {row.row}"),
             row=row.row,
         )
@@ -165,11 +165,11 @@ class FailedList(RecipientList):
         return found
 
     def _edited_twice(self, row: MarkedRow, now: MarkedRow | None) -> Diagnostic:
-        where = f"row {now.row} there" if now else "it is no longer there as it was"
+        where = f"row {now.row} there" if now else "the original row has gone"
         return Diagnostic(
             code="D156",
             message=f"{row.key or 'this row'} was edited here and in {self._campaign.shown} ({where})",
-            hint="decide for one: make them equal, or remove the row here",
+            hint="decide on one version: make them equal, or remove the row here",
             place=Place(path=self.shown, line=row.line, cell=None if row.line else f"row {row.row}"),
             row=row.row,
         )
@@ -177,7 +177,7 @@ class FailedList(RecipientList):
     def _gone(self, row: MarkedRow) -> Diagnostic:
         return Diagnostic(
             code="D157",
-            message=f"{row.key or 'this row'} is no longer in {self._campaign.shown}",
+            message=f"{row.key or 'this row'} was removed from {self._campaign.shown}",
             hint="correct the row here, or remove it",
             place=Place(path=self.shown, line=row.line, cell=None if row.line else f"row {row.row}"),
             row=row.row,
@@ -188,7 +188,7 @@ class FailedList(RecipientList):
             yield number, chosen.row.line, self._cells(chosen)
 
     def _cells(self, chosen: _Chosen) -> list[Cell | CellError]:
-        """Lay the cells out as the campaign's list does; what the file has no column for is the list's."""
+        """Arrange the cells as in the campaign's list; columns that the file lacks come from the list."""
         base = chosen.base
         cells: list[Cell | CellError] = list(base.cells) if base else [""] * self.header.width
         if chosen.corrects:
@@ -206,7 +206,7 @@ class FailedList(RecipientList):
         return replace(recipient, supersedes=chosen.supersedes, problems=problems)
 
     def copies(self, rows: Container[int]) -> Iterator[tuple[int, tuple[SheetCell, ...]]]:
-        """Yield the chosen rows with types and formats: those of the list where it has them."""
+        """Yield the chosen rows with types and formats: the list's, where it has them."""
         wanted = {number: chosen for number, chosen in self._chosen.items() if number in rows}
         base = dict(self._campaign.copies({chosen.base.row for chosen in wanted.values() if chosen.base}))
         own = dict(self._written.copies({number for number, chosen in wanted.items() if chosen.corrects}))

@@ -1,9 +1,9 @@
-"""Which row of a table has the headings: one answer for text lists and for sheets of workbooks.
+"""Which row of a table contains the headings: the same rules for text lists and for workbook sheets.
 
-Titles, subtitles, `Table 1`, the day of an export, comments and rows of groups may stand above the headings.
-Each of the first rows gets a score for what speaks for it being the headings of what is below it. The first
-row of a list counts as its headings unless another one is the better by far: most lists begin with them. What
-is neither clear nor far is not decided here, but said: these rows are likely.
+Titles, subtitles, `Table 1`, the date of an export, comments and group headings may come above the headings.
+Each of the first rows gets a score for the evidence that it is the headings of what is below it. The first
+row of a list counts as its headings unless another one scores far better: most lists begin with them. In
+between nothing is decided: the likely rows are reported.
 
 The weights and the two limits were set on the generated tables of ``tests/tables.py``; docs/lists.md has the
 figures.
@@ -34,27 +34,27 @@ if TYPE_CHECKING:
 
 _T = TypeVar("_T")
 LOOKED_AT: Final = 60
-"""Rows with content that are looked at."""
+"""Rows with content that are examined."""
 BEHIND: Final = 2.0
-"""By so much another row must be the better one for the first row to be in doubt."""
+"""How much better another row must score for the first row to be in doubt."""
 AHEAD: Final = 4.0
-"""By so much it must be the better one to be taken without asking."""
+"""How much better it must score to be chosen without asking."""
 _OTHERS: Final = 2
-"""So many addresses above the headings may be those of who made the list."""
+"""Up to this many addresses above the headings may belong to the author of the list."""
 LEAST: Final = 2.0
-"""What speaks less for a row is no evidence."""
+"""A lower score is not evidence."""
 _WIDEST: Final = 200
-"""Columns that are looked at."""
+"""Columns that are examined."""
 _DEEPEST: Final = 30
-"""Headings are looked for in so many rows with content."""
+"""Rows with content in which headings are searched for."""
 _BELOW: Final = 25
-"""So many rows below a row show what it would be the headings of."""
+"""Rows below a row that show what it would be the headings of."""
 _SEVERAL: Final = 2
 _TOLD: Final = 3
-"""So many rows are named where it is not certain."""
+"""Number of rows that are named if it is not certain."""
 _MANY_WORDS: Final = 6
 _LONG: Final = 60
-"""Characters of a cell that is rather a sentence than a heading."""
+"""Length in characters from which a cell is a sentence rather than a heading."""
 
 _WORDS: Final = frozenset(
     """
@@ -91,10 +91,10 @@ _WORDS: Final = frozenset(
     เบอร์โทร ten ho hoten sodienthoai
     """.split()  # noqa: SIM905
 )
-"""Words of headings, as `heading_words` gives them: small letters, no accents."""
+"""Words of headings, as `heading_words` returns them: lower case, no accents."""
 
 _FIGURE = re.compile(r"[\W\d_]*\d[\W\d_]*[^\W\d_]{0,3}[\W\d_]*\Z")
-"""A number, a date, a sum, a phone number, also with a unit."""
+"""A number, a date, an amount or a phone number, with or without a unit."""
 _RULE = re.compile(r"[\s\-=_*+|~.─━]+\Z")
 """A line drawn with characters."""
 _LIKE_ADDRESS = re.compile(r"\w[@＠﹫]\w")
@@ -104,41 +104,41 @@ _NOTHING: Final = frozenset(
 _TEXT, _NUMBER, _ADDRESS, _BLANK, _LINE = "text", "number", "address", "", "line"
 
 NumberedRow = tuple[int, "Sequence[str]"]
-"""Its number and the displayed texts of its cells."""
+"""Row number and the displayed text of each cell."""
 
 
 class FoundHeadings(Struct, frozen=True):
-    """Where the headings are, or which rows are likely to have them."""
+    """Where the headings are, or which rows are likely to contain them."""
 
     row: int
-    """The number of the row that has them; where it is not certain, of the likeliest."""
+    """The number of the row with the headings; if it is not certain, of the likeliest."""
     above: tuple[int, ...] = ()
-    """The rows with content above it, which are no part of the list."""
+    """The rows with content above the headings, which are not part of the list."""
     upper: int = 0
-    """The number of the row above it that has the headings of other columns; 0: there is none."""
+    """The number of the row above with the headings of other columns; 0: there are none."""
     likely: tuple[int, ...] = ()
-    """Where it is not certain: all rows that are likely, in order."""
+    """If it is not certain: all likely rows, in order."""
 
 
 class _Candidate(Struct, frozen=True):
-    """A row that may have the headings, and what speaks for it."""
+    """A row that may contain the headings, and the evidence for it."""
 
     at: int
     score: float
     addresses: int
-    """The column that has most addresses below it; -1: there are none."""
+    """The column with the most addresses below the row; -1: no addresses."""
     email: bool
-    """Above the addresses it has a heading that means e-mail."""
+    """Whether its heading above the addresses means e-mail."""
     complete: bool
-    """It has a text for every column that has content below."""
+    """Whether it has text for every column with content below."""
     two_rows: bool = False
-    """Some of these texts are in the row above it."""
+    """Whether some of its texts also occur in the row above."""
 
 
 def find_headings(rows: Sequence[NumberedRow]) -> FoundHeadings:
-    """Find the row of the headings among the first *rows* with content of a list; there must be one.
+    """Find the row of the headings among the first *rows* with content of a list, at least one.
 
-    What is above the headings does not count, and neither does a row that repeats them.
+    Rows above the headings do not count, nor does a row that repeats them.
     """
     table = _Table([[cell.strip() for cell in texts[:_WIDEST]] for _, texts in rows[:LOOKED_AT]])
     best, likely = table.decide()
@@ -160,13 +160,13 @@ def read_headings(
     """Read the headings of a list.
 
     Args:
-        rows: its first rows with content, one at least; those down to the row that is *wanted*.
-        wanted: the number of the row that has the headings; None: it is to be found.
+        rows: its first rows with content, at least one; all rows down to *wanted*.
+        wanted: the number of the row that has the headings; None: find it.
         shown: the name of the list in messages.
-        place: names the cell of a row, by its number, and position.
+        place: returns the place of a cell, by row number and position.
 
     Raises:
-        ListError: it is not certain which row has them, or they cannot be used.
+        ListError: it is not certain which row contains them, or they cannot be used.
 
     """
     if is_ours(rows[0][1]):
@@ -194,7 +194,7 @@ def read_headings(
 
 
 def is_ours(cells: Sequence[str]) -> bool:
-    """Tell whether a row has the headings of a file of failed rows: we wrote them, so it is certain."""
+    """Return whether a row has the headings of a file of failed rows: we wrote them, so this is certain."""
     return any(template_name(cell) in OWN_COLUMNS for cell in cells)
 
 
@@ -204,9 +204,9 @@ def _told(cells: Sequence[str]) -> str:
 
 def _blank(row: int, shown: str, place: Place, likely: int) -> ListError:
     return ListError(
-        f"row {row} of {shown} should have the headings, but is blank",
+        f"row {row} of {shown} should contain the headings, but is blank",
         code="D200",
-        hint=f"row {likely} may have them: {_choose(likely)}",
+        hint=f"row {likely} may contain them: {_choose(likely)}",
         place=place,
         row=row,
     )
@@ -216,10 +216,10 @@ def _uncertain(rows: Sequence[NumberedRow], shown: str, place: Callable[[int, in
     first = rows[0][0]
     told = " or ".join(f"row {number} ({quoted(_told(cells), 40)})" for number, cells in rows[:_TOLD])
     if len(rows) == 1:
-        what = f"{told} may have the headings of {shown}, but that is not certain"
+        what = f"{told} may contain the headings of {shown}, but that is not certain"
     else:
-        what = f"it is not certain which row of {shown} has the headings: {told}"
-    hint = f"say which one it is: {' or '.join(_choose(number) for number, _ in rows[:_TOLD])}"
+        what = f"it is not certain which row of {shown} contains the headings: {told}"
+    hint = f"specify which one it is: {' or '.join(_choose(number) for number, _ in rows[:_TOLD])}"
     return ListError(what, code="D200", hint=hint, place=place(first, 0), row=first)
 
 
@@ -237,9 +237,9 @@ class _Table:
         self._folded = [[cell.casefold() for cell in row] for row in cells]
 
     def decide(self) -> tuple[_Candidate | None, list[int]]:
-        """Give the best row, None for the first one; where it is not certain, also all that are likely."""
+        """Return the best row, None for the first one; if it is not certain, also all likely ones."""
         first = self._candidate(0)
-        if first and first.complete and first.email:  # as most lists are
+        if first and first.complete and first.email:  # the usual case
             second = self._candidate(1) if len(self._cells) > 1 else None
             again = (
                 second and second.complete and second.email and self._is_labels(1) and not self._same(0, 1)
@@ -248,7 +248,7 @@ class _Table:
         others = [*map(self._candidate, range(1, min(len(self._cells), _DEEPEST)))]
         candidates = [one for one in (first, *others) if one]
         best = max(candidates, key=lambda one: (one.score, -one.at), default=None)
-        best = best and next(one for one in candidates if self._same(one.at, best.at))  # pages repeat them
+        best = best and next(one for one in candidates if self._same(one.at, best.at))  # pages repeat it
         if best is None or best is first:
             return None, []
         ahead = best.score - first.score if first else AHEAD
@@ -268,10 +268,10 @@ class _Table:
         return best, sorted({*rivals, best.at} if rivals else ())
 
     def _enough(self, first: _Candidate, best: _Candidate) -> float:
-        """Say by how much another row must be better to be taken, or asked about, instead of a first row.
+        """Return how much better another row must score to be chosen, or asked about, instead of a first row.
 
-        Sentences and figures are rather facts about the list than headings; labels stay headings, unless the
-        other row has a heading that means e-mail.
+        Sentences and figures are facts about the list rather than headings; labels remain headings, unless
+        the other row has a heading that means e-mail.
         """
         if self._is_clean(first) and not best.email:
             return math.inf
@@ -279,7 +279,7 @@ class _Table:
         return BEHIND if self._is_clean(first) or understood(heading).maybe else 0.1
 
     def _is_clean(self, first: _Candidate) -> bool:
-        """Tell whether a row has nothing but short labels, two or more."""
+        """Return whether a row has only short labels, at least two."""
         kinds = [kind for kind in self._kinds[first.at] if kind]
         return len(kinds) >= _SEVERAL and not any(
             kind is not _TEXT or _is_sentence(cell)
@@ -288,7 +288,7 @@ class _Table:
         )
 
     def _is_labels(self, at: int) -> bool:
-        """Tell whether a row is made of what columns are called."""
+        """Return whether a row consists of common names of columns."""
         return (
             _share(
                 [cell for cell in self._cells[at] if cell],
@@ -324,7 +324,7 @@ class _Table:
         return replace(both, two_rows=True) if is_better else alone
 
     def _scored(self, at: int, texts: dict[int, str], filled: dict[int, list[str]]) -> _Candidate:
-        """Say what speaks for *texts* being the headings of what is below row *at*."""
+        """Score the evidence for *texts* being the headings of what is below row *at*."""
         score, email = 0.0, False
         column = max(filled, key=lambda one: filled[one].count(_ADDRESS), default=-1)
         column = column if column in filled and _ADDRESS in filled[column] else -1
@@ -353,14 +353,14 @@ class _Table:
         return _Candidate(at, score, column, email, not missing)
 
     def _may_be(self, at: int) -> bool:
-        """Tell whether a row can have headings: an address, a comment and a drawn line are none."""
+        """Return whether a row can be the headings: an address, a comment and a drawn line cannot."""
         kinds = [kind for kind in self._kinds[at] if kind]
         only = next(cell for cell in self._cells[at] if cell)
         comment = len(kinds) == 1 and only.startswith(("#", "//", "--", "sep="))
         return _ADDRESS not in kinds and set(kinds) != {_LINE} and not comment
 
     def _filled(self, at: int) -> dict[int, list[str]]:
-        """Give the kinds of the cells with content below a row, by column."""
+        """Return the kinds of the cells with content below a row, by column."""
         found: dict[int, list[str]] = {}
         for below in range(at + 1, min(at + 1 + _BELOW, len(self._cells))):
             if not self._same(at, below):
@@ -370,13 +370,13 @@ class _Table:
         return found
 
     def _has_address(self, at: int, column: int) -> bool:
-        """Tell whether a row has an address in a column; -1: in any."""
+        """Return whether a row has an address in a column; -1: in any."""
         if column < 0:
             return _ADDRESS in self._kinds[at]
         return column < len(self._kinds[at]) and self._kinds[at][column] is _ADDRESS
 
     def _recurs(self, at: int, column: int, text: str) -> bool:
-        """Tell whether a cell's text is in its column below again: then it is not what that is called."""
+        """Return whether a cell's text recurs in its column below: then it is not the column's name."""
         text = text.casefold()
         return any(
             column < len(row) and row[column] == text and row != self._folded[at]
@@ -396,18 +396,18 @@ def _mostly_figures(kinds: Sequence[str]) -> bool:
 
 
 def _is_nothing(text: str) -> bool:
-    """Tell whether a text says that there is no address."""
+    """Return whether text states that an address is missing."""
     return text != "@" and (not any(map(str.isalpha, text)) or text.casefold() in _NOTHING)
 
 
 def _is_sentence(text: str) -> bool:
-    """Tell whether a text is rather said than the name of a column."""
+    """Return whether text is a sentence rather than the name of a column."""
     ends = text.endswith((":", "：")) or (text.endswith((".", "。")) and len(text.split()) > 2)
     return ends or len(text) > _LONG or "=" in text
 
 
 def is_column_word(text: str) -> bool:
-    """Tell whether a text is made of what columns are called."""
+    """Return whether text consists of words that name columns."""
     words = heading_words(text[:200])
     known = sum(word in _column_words() for word in words)
     return known * 2 >= max(len(words), 1) and len(words) < _MANY_WORDS and not _is_sentence(text)
@@ -429,10 +429,10 @@ def _kind(cell: str) -> str:
 
 
 def is_rule(cell: str) -> bool:
-    """Tell whether a text is a line drawn with characters."""
+    """Return whether text is a line drawn with characters."""
     return _RULE.match(cell) is not None
 
 
 def is_figure(cell: str) -> bool:
-    """Tell whether a text is a number, a date, a sum or the like."""
+    """Return whether text is a number, a date, an amount or similar."""
     return len(cell) <= _LONG and _FIGURE.match(cell) is not None

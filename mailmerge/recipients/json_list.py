@@ -1,9 +1,9 @@
-"""JSON as a list: an object a line (JSON Lines), objects one after the other, or one array of objects.
+"""JSON as a list: one object a line (JSON Lines), consecutive objects, or one array of objects.
 
-The names of all objects together are the headings, in the order in which they first come up: what an object
-lacks is an empty cell. So the file is parsed once when it is opened, which also finds what is wrong with it,
-and once more for its rows; neither keeps it in memory. Numbers are exact: ``12.50`` is shown as that, and no
-digit of an identity number is lost.
+The names in all objects together are the headings, in order of first appearance: a member that an object
+lacks is an empty cell. So the file is parsed once when it is opened, which also finds its errors, and once
+more for its rows; neither keeps it in memory. Numbers are exact: ``12.50`` is shown as that, and no digit of
+an identity number is lost.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ if TYPE_CHECKING:
     from mailmerge.values import Cell
 
 _MAX_OBJECT = 16 << 20
-"""Characters of one object: more is no person."""
+"""Most characters of one object: a longer one is not a person."""
 _BLOCK = 1 << 16
 _FIRST = 2
 """The row of the first object, as in a spreadsheet, where row 1 has the headings."""
@@ -50,7 +50,7 @@ _BETWEEN = re.compile(r"[ \t\r\n\x1e]*,?[ \t\r\n\x1e]*")
 
 _Pairs = list[tuple[str, Any]]
 _Found = tuple[int, int, "_Pairs"]
-"""Row, line, and the object."""
+"""Row, line and object."""
 
 
 class JsonList(RecipientList):
@@ -91,15 +91,15 @@ class JsonList(RecipientList):
 
     @property
     def header_row(self) -> int:
-        """There is none: each object has the names that it needs."""
+        """0: each object carries its own names, instead of a heading row."""
         return 0
 
     def about_rows(self) -> int:
-        """Say how many there are."""
+        """Return the number of objects."""
         return self._count
 
     def _refuse_envelope(self, only: _Pairs) -> None:
-        """Refuse the only object of a file if the people are in a member of it, as web services answer."""
+        """Refuse a file of one object with the people in a member of it, as web services reply."""
         if any(isinstance(value, str) and "@" in value for _, value in only):
             return
         for name, value in only:
@@ -136,10 +136,10 @@ class JsonList(RecipientList):
         known = 0 <= position < len(self._names)
         return Place(path=self.shown, line=line, cell=f'"{self._names[position]}"' if known else None)
 
-    # --- how the objects stand in the file -----------------------------------------------------------
+    # --- how the objects are arranged in the file-------------------------------------------------------
 
     def _find_form(self) -> str:
-        """Tell whether it is an array, an object a line, or objects in any layout."""
+        """Return whether it is an array, one object a line, or objects in any layout."""
         with self._open() as file:
             start = self._read(file, _BLOCK)
             text = start[_after(_BLANK, start, 0) :]
@@ -151,12 +151,12 @@ class JsonList(RecipientList):
         try:
             _DECODER.decode(line.strip(" \t\r\n\x1e,"))
         except (ValueError, RecursionError):
-            # The first of many lines may be what is damaged; an object that goes on has begun rightly.
+            # The first of many lines may be the damaged one; an object that continues has begun correctly.
             return "objects" if re.match(r"\{\s*(\"[^\"]*\"\s*:.*[,{\[]\s*)?\Z", line) else "lines"
         return "lines"
 
     def _objects(self) -> Iterator[_Found]:
-        """Yield the objects; all problems are told together, and none is yielded after the first."""
+        """Yield the objects; all problems are reported together, and none is yielded after the first."""
         problems: list[Diagnostic] = []
         found = self._of_lines(problems) if self._form == "lines" else self._in_sequence(problems)
         try:
@@ -193,7 +193,7 @@ class JsonList(RecipientList):
                     problems.append(self._no_object(value, line))
 
     def _in_sequence(self, problems: list[Diagnostic]) -> Iterator[_Found]:
-        """Yield objects that stand one after the other, in an array or without, read little by little."""
+        """Yield consecutive objects, in an array or without one, read piece by piece."""
         array = self._form == "array"
         row = _FIRST
         with self._open() as file:
@@ -206,7 +206,7 @@ class JsonList(RecipientList):
                 line = window.line
                 try:
                     value = window.value()
-                except (ValueError, RecursionError) as error:  # there is no line to go on with
+                except (ValueError, RecursionError) as error:  # nowhere to resume at
                     problems.append(self._no_json(error, line, window.text, len(problems), window.at))
                     return
                 if value.__class__ is _Object:
@@ -218,15 +218,15 @@ class JsonList(RecipientList):
                 row += 1
 
     def _end_of(self, array: bool, window: _Window) -> list[Diagnostic]:
-        """Find what is wrong with the end."""
+        """Find what is wrong at the end of the file."""
         place = Place(path=self.shown, line=window.line)
         rest = window.text[window.at + 1 :].strip()
         if array and window.at == len(window.text):
             hint = "is the file complete? Download or export it again"
             return [Diagnostic("D218", "the array is never closed", hint, place=place)]
         if rest:
-            hint = "a file has one array, or one object a line"
-            message = f"something comes after the array: {quoted(excerpt(rest))}"
+            hint = "a file contains one array, or one object a line"
+            message = f"unexpected content after the array: {quoted(excerpt(rest))}"
             return [Diagnostic("D218", message, hint, place=place)]
         return []
 
@@ -242,14 +242,14 @@ class JsonList(RecipientList):
     # --- what can be wrong ---------------------------------------------------------------------------
 
     def _no_json(self, error: Exception, line: int, text: str, before: int, start: int = 0) -> Diagnostic:
-        """Say what is wrong in a *text* whose value begins at *start*; the first problem has a hint."""
+        """Explain why *text*, whose value begins at *start*, is not JSON; the first problem has a hint."""
         if isinstance(error, json.JSONDecodeError):
             line += text.count("\n", start, error.pos)
             column = error.pos - max(text.rfind("\n", start, error.pos), start - 1)
             message = f"this is not JSON: {error.msg} at character {column}"
-            hint = f"there: {quoted(text[max(error.pos - 20, start) : error.pos + 20])}"
+            hint = f"at: {quoted(text[max(error.pos - 20, start) : error.pos + 20])}"
             if error.pos >= len(text.rstrip()) - 1:
-                hint = "is the file complete? It ends, or the line does, in the middle of an object"
+                hint = "is the file complete? The file or the line ends in the middle of an object"
         elif isinstance(error, RecursionError):
             message, hint = "this is nested too deeply", "each object is one recipient"
         else:
@@ -260,7 +260,7 @@ class JsonList(RecipientList):
     def _no_object(self, value: object, line: int) -> Diagnostic:
         return Diagnostic(
             code="D218",
-            message=f"each recipient has to be an object, not {_named(value)}",
+            message=f"each recipient must be an object, not {_named(value)}",
             hint='such as {"email": "ann@example.org", "name": "Ann"}',
             place=Place(path=self.shown, line=line),
         )
@@ -280,7 +280,7 @@ def _after(pattern: re.Pattern[str], text: str, at: int) -> int:
 
 
 class _Window:
-    """As much of a file as the object that is parsed needs."""
+    """The part of a file that contains the object being parsed."""
 
     def __init__(self, file: TextIO, *, skip: int) -> None:
         self._file = file
@@ -290,7 +290,7 @@ class _Window:
         self.at += skip
 
     def next(self, *, comma: bool) -> str:
-        """Go to the next value, and give its first character; nothing at the end of the file."""
+        """Move to the next value, and return its first character; empty at the end of the file."""
         if self.at > _BLOCK:
             self.text, self.at = self.text[self.at :], 0
         while True:
@@ -306,7 +306,7 @@ class _Window:
         """Parse the value that begins here.
 
         Raises:
-            ValueError: it is no JSON.
+            ValueError: it is not JSON.
             RecursionError: it is nested too deeply.
 
         """
@@ -315,19 +315,19 @@ class _Window:
             try:
                 value, end = _DECODER.raw_decode(self.text, self.at)
             except ValueError:
-                end = len(self.text)  # it may go on
+                end = len(self.text)  # it may continue
                 value = None
                 more = self._file.read(size)
                 if not more:
                     raise
             else:
-                more = self._file.read(size) if end == len(self.text) else ""  # a number may go on
+                more = self._file.read(size) if end == len(self.text) else ""  # a number may continue
                 if not more:
                     self.line += self.text.count("\n", self.at, end)
                     self.at = end
                     return value
             self.text += more
-            size *= 2  # so that a long object costs no more than twice its length
+            size *= 2  # doubled, so that a long object costs at most twice its length
             if len(self.text) - self.at > _MAX_OBJECT:
                 return _TOO_LONG
 
@@ -336,17 +336,17 @@ _TOO_LONG = object()
 
 
 class _Object(list[tuple[str, Any]]):
-    """The members of an object as they stand there, those of one name, too."""
+    """The members of an object in order, repeated names included."""
 
 
 def _constant(name: str) -> Any:
-    raise ValueError(f"{name} is not a value of JSON")
+    raise ValueError(f"{name} is not a JSON value")
 
 
 _DECODER = json.JSONDecoder(
     object_pairs_hook=_Object, parse_int=str.encode, parse_float=str.encode, parse_constant=_constant
 )
-"""Numbers stay the bytes that they are until their place is known."""
+"""Numbers remain strings until their place is known."""
 _NO_NUMBER = "write null, or leave the member out"
 
 
@@ -367,8 +367,8 @@ def _cell(name: str, value: Any) -> Cell | CellError:
 
 def _nested_hint(name: str, value: Any) -> str:
     if isinstance(value, _Object) and value:
-        return f'write its members as columns of their own, such as "{excerpt(f"{name}_{value[0][0]}")}"'
-    return 'join its texts to one: "a, b"'
+        return f'write its members as separate columns, such as "{excerpt(f"{name}_{value[0][0]}")}"'
+    return 'join its strings into one: "a, b"'
 
 
 def _number(text: str) -> Cell | CellError:
@@ -377,9 +377,7 @@ def _number(text: str) -> Cell | CellError:
     try:
         return Number(Decimal(text))
     except InvalidOperation:
-        return CellError(
-            "D135", f"the number {excerpt(text)} is out of all bounds", "write it as a text", text
-        )
+        return CellError("D135", f"the number {excerpt(text)} is out of range", "write it as a string", text)
 
 
 def _equal(one: Cell | CellError, other: Cell | CellError) -> bool:
@@ -402,12 +400,12 @@ def _named(value: object) -> str:
         return "an object"
     if isinstance(value, list):
         return "an array"
-    kinds = {str: "a text", bytes: "a number", bool: "true or false"}
+    kinds = {str: "a string", bytes: "a number", bool: "true or false"}
     return kinds.get(type(value), "null")
 
 
 def _codec(path: Path, shown: str, asked: str | None) -> str:
-    """JSON is UTF-8; PowerShell writes it as UTF-16 with its mark, and who knows better may say so."""
+    """Return the codec: UTF-8, or UTF-16 with a mark as PowerShell writes it, or the one specified."""
     from mailmerge.recipients.encodings import find_encoding
 
     if asked is not None:

@@ -1,9 +1,10 @@
 """Cells that a program damaged or never filled in, whatever kind of list they are in.
 
-Errors of formulas, ``nan``, numbers that lost their digits, text read in the wrong encoding, markup, merge
-fields. A block of cells is searched for what such a cell must contain; only cells that contain it are looked
-at one by one. What programs write: errors of Excel, LibreOffice and Google Sheets in the languages of their
-menus, empty values of pandas, R, SQL clients and JavaScript, merge fields of mail programs.
+Formula errors, ``nan``, numbers that lost their digits, text read in the wrong encoding, markup, merge
+fields. A block of cells is searched for what such a cell must contain; only cells that contain it are
+examined one by one. Known are what programs write: errors of Excel, LibreOffice and Google Sheets in the
+languages of their menus, empty values of pandas, R, SQL clients and JavaScript, merge fields of mail
+programs.
 """
 
 from __future__ import annotations
@@ -24,12 +25,12 @@ class Kind(Struct, frozen=True):
 
     code: str
     what: str
-    """What a cell has, in words that follow "contain"."""
+    """What a cell contains, as the object of "contain"."""
     hint: str
     meant: bool = False
-    """Whether somebody may have meant it: the type ``text`` accepts it."""
+    """Whether it may be intended: the type ``text`` accepts it."""
     doubtful: bool = False
-    """Whether a person may be called so: it is an error only where rows repeat it."""
+    """Whether it may be a person's name: it is an error only if rows repeat it."""
 
 
 ERROR = Kind(
@@ -43,7 +44,7 @@ HASHES = Kind(
 NOTHING = Kind(
     "D256",
     "what a program writes for an empty cell",
-    'empty the cells; if somebody is really called so: types = {{ {key} = "text" }} in [data]',
+    'empty the cells; if it really is a name: types = {{ {key} = "text" }} in [data]',
     meant=True,
     doubtful=True,
 )
@@ -51,21 +52,21 @@ NO_OBJECT = Kind("D256", "what a program writes for an empty cell", "empty the c
 EXPONENT = Kind(
     "D257",
     "a number that lost its digits",
-    "format the column as text or number without decimals, and save it again; if it is meant: "
+    "format the column as text or number without decimals, and save it again; if it is intended: "
     'types = {{ {key} = "text" }} in [data]',
     meant=True,
 )
 DECIMAL_ID = Kind(
     "D257",
     "a number that got decimals",
-    "the program that wrote it took the column for numbers: export it as text; if it is meant: "
+    "the program that wrote it treated the column as numbers: export it as text; if it is intended: "
     'types = {{ {key} = "text" }} in [data]',
     meant=True,
 )
 ROUNDED = Kind(
     "D257",
     "a number of more than 15 digits",
-    "spreadsheet programs keep 15 digits and replace the others by 0: type them as text",
+    "spreadsheet programs keep 15 digits and replace the others with 0: type them as text",
 )
 GARBLED = Kind(
     "D258",
@@ -74,7 +75,7 @@ GARBLED = Kind(
 )
 QUOTED = Kind(
     "D259",
-    "a formula that should have kept a number as it is",
+    "a formula that was meant to keep a number as it is",
     'write what is in the quotes; types = {{ {key} = "text" }} in [data] accepts it as it is',
     meant=True,
 )
@@ -92,7 +93,7 @@ ESCAPED = Kind(
 )
 MERGE_FIELD = Kind(
     "D260",
-    "a merge field that no program has filled in",
+    "a merge field that was never filled in",
     "fill in the cells, or use the column in the template; "
     'types = {{ {key} = "text" }} in [data] accepts them',
     meant=True,
@@ -124,7 +125,7 @@ _ERROR_TEXTS = (
     "#ССЫЛКА! #ЗНАЧ! #ИМЯ? #ЧИСЛО! #Н/Д #ПУСТО! #ДЕЛ/0! #ПОСИЛАННЯ! #ІМ'Я? "
     "#ΑΝΑΦ! #ΤΙΜΗ! #ΟΝΟΜΑ? #ΑΡΙΘ! #Δ/Υ #ΚΕΝΟ! #ΔΙΑΙΡ/0! #VREDN! #IME? #ŠTEV!"
 )
-"""Excel in the languages of its function reference, Google Sheets, LibreOffice."""
+"""The error values of Excel in the languages of its function reference, Google Sheets and LibreOffice."""
 _ERRORS = frozenset(_ERROR_TEXTS.split())
 _CODE = re.compile(r"(?:Err|Error|Fehler|Erreur|Erro|Errore|Fout|Błąd|Fel|Fejl)\s?:\s?[0-9]{3}").fullmatch
 """LibreOffice's: ``Err:502``."""
@@ -138,7 +139,7 @@ _REPEATED = frozenset((*_WORDS, *(f"{word} {word}" for word in _WORDS)))
 _DOUBTFUL = frozenset(
     {"nan", "NaN", "NAN", "NaT", "None", "NULL", "Null", "null", "NA", "nil", "undefined", "Undefined"}
 )
-"""People and places are called so: Null, None, Nan, Nil, Namibia (NA)."""
+"""Also names of people and places: Null, None, Nan, Nil, Namibia (NA)."""
 
 
 def _formula(text: str) -> Kind | None:
@@ -155,7 +156,7 @@ def _code(text: str) -> Kind | None:
 
 _SCIENTIFIC = re.compile(r"[+-]?[0-9](?:[.,][0-9]{1,14})?[eE]\+?([0-9]{1,3})").fullmatch
 _TELLING = 10
-"""From this exponent on, spreadsheet programs write a whole number so by themselves."""
+"""From this exponent on, spreadsheet programs write whole numbers this way by themselves."""
 _WHOLE = re.compile(r"[0-9]+[.,]0").fullmatch
 _NUMBERS = re.compile(
     r"(?:^|[^a-z])(?:id|ids|no|nr|num|number|nummer|numero|numéro|número|nro|code|codigo|código|key|ref|reference"
@@ -167,22 +168,22 @@ _NUMBERS = re.compile(
     r"|番号|電話|郵便|编号|编码|电话|手机|订单|邮编|號碼|电子|번호|전화|номер|телефон|код",
     re.IGNORECASE,
 ).search
-"""Headings of columns whose numbers are names of something: nobody reckons with them."""
+"""Headings of columns whose numbers are identifiers: nobody calculates with them."""
 
 
 def names_something(heading: str) -> bool:
-    """Tell whether the numbers of a column with this heading are ids, telephone numbers or zip codes."""
+    """Return whether a column with this heading contains ids, telephone numbers or zip codes."""
     return _NUMBERS(re.sub(r"(?<=[a-z])(?=[A-Z])", " ", heading.replace("_", " "))) is not None
 
 
 def exponent(text: str, *, name: bool) -> Kind | None:
-    """Judge a number with an exponent; *name*: in a column whose numbers are names of something."""
+    """Judge a number with an exponent; *name*: in a column whose numbers are identifiers."""
     found = _SCIENTIFIC(text)
     return EXPONENT if found and (name or int(found[1]) >= _TELLING) else None
 
 
 def decimal_id(text: str, *, name: bool) -> Kind | None:
-    """Judge a whole number with a decimal, as pandas writes a column that has empty cells."""
+    """Judge a whole number with a decimal, as pandas writes a column with empty cells."""
     return DECIMAL_ID if name and _WHOLE(text) else None
 
 
@@ -253,11 +254,11 @@ def _object(text: str) -> Kind | None:
 # --- text in the wrong encoding --------------------------------------------------------------------------
 
 _LOST = ("锟斤拷", "ï¿½", "烫烫烫")
-"""Replacement characters that were read once more, and memory that was never filled."""
+"""Replacement characters that were decoded once more, and uninitialised memory."""
 _SURE = re.compile("Ã[¡-¬®-¿Ÿœ„‰]|â€[™œ˜“”¦–—¢\x9d\x9c]|ï»¿|ðŸ|Â[¡-¬®-¿]").search
-"""UTF-8 that was read as a Western code page, also where another part of the cell is right."""
+"""UTF-8 that was read as a Western code page, even if another part of the cell is right."""
 _WESTERN = {bytes([octet]).decode("cp1252", "replace"): octet for octet in range(256)}
-_WESTERN |= {chr(octet): octet for octet in range(0x80, 0xA0)}  # as Latin-1 has them
+_WESTERN |= {chr(octet): octet for octet in range(0x80, 0xA0)}  # as in Latin-1
 _FOLLOWING = "".join(char for char, octet in _WESTERN.items() if 0x80 <= octet < 0xC0 and char != "\ufffd")
 """What the second octet of a character becomes."""
 _CODE_PAGES = ("cp1250", "cp1251", "cp1254", "mac_roman", "cp850", "cp437", "koi8_r", "cp866")
@@ -268,23 +269,23 @@ _EAST_ASIAN = re.compile(
     "[A-Za-z][\u4e00-\u9fff\uac00-\ud7a3\uff61-\uff9f]|[\u4e00-\u9fff\uac00-\ud7a3\uff61-\uff9f][a-z]"
     "|[縺繧繝邪芯懈褌谢袗鐨浣锛銆鐜鏉鍙]"
 ).search
-"""Latin letters among others, and what the first octets of frequent characters become."""
+"""Latin letters among those of other scripts, and what the first octets of frequent characters become."""
 _LETTER = re.compile(
     "[\u00aa\u00b2-\u00be\u00c0-\u024f\u1e00-\u1eff]|([\u0370-\u052f\u0531-\u058f\u05d0-\u05ea\u0620-\u06ff"
     "\u0900-\u0e7f\u10a0-\u10ff\u1f00-\u1fff\u3040-\u30ff\u3400-\u9fff\uac00-\ud7a3])|[\u2010-\u2026\u20ac\u2122"
     "\u00a0-\u00b7\u2190-\u27bf\u3000-\u3002\uff00-\uffef\U0001f000-\U0001faff\ufe0f\u200d\ufeff]"
 )
-"""What may come out: letters of Latin script, of others (in a group), and signs."""
+"""Characters that may result: Latin letters, letters of other scripts (in a group), and signs."""
 
 
 _LATIN = re.compile("[A-Za-z\u00c0-\u024f]").search
 
 
 def garbled(text: str) -> str | None:
-    """Give the text that was meant where this is UTF-8 that was read in another encoding; None: it is not.
+    """Return the intended text if this is UTF-8 that was read in another encoding; None if it is not.
 
-    The text is written in the code page that it may have been read in, and has to be UTF-8 then, of letters
-    that stand together in words.
+    The text is encoded in the code page that it may have been read in; the result must be UTF-8, with letters
+    that form words.
     """
     if any(lost in text for lost in _LOST):
         return ""
@@ -314,9 +315,9 @@ def _garbled_east_asian(text: str) -> str | None:
 
 
 def _makes_sense(found: str, *, alone: bool) -> bool:
-    """Tell whether what comes out is text: signs that are used, and no word in letters of two scripts.
+    """Return whether the result is plausible text: signs in use, and no word with letters of two scripts.
 
-    *alone*: one letter may be all that was found, also one of another script.
+    *alone*: one letter may be all that was found, even one of another script.
     """
     letters = 0
     foreign = False
@@ -333,7 +334,7 @@ def _makes_sense(found: str, *, alone: bool) -> bool:
 
 
 def _may_be_garbled(block: str) -> bool:
-    """Tell whether a block that is not ASCII may have such a cell."""
+    """Return whether a block that is not ASCII may contain such a cell."""
     if any(char in block for char in _FOLLOWING) or any(char in block for char in _BEGINNINGS):
         return True
     try:
@@ -361,19 +362,19 @@ _SEARCHES: tuple[tuple[str, Callable[[str], Kind | None]], ...] = (
     *((mark, _merge_field) for mark in "{*%«<["),
     *((mark, _hidden_at) for mark in "([{<"),
 )
-"""What a cell must contain, and what then judges it; one character is found ten times as fast as two."""
+"""What a cell must contain, and its judge; searching for one character is ten times as fast as for two."""
 
 
 def search(block: str, cells: Sequence[str], *, name: bool) -> Iterator[tuple[int, Kind]]:
     """Find the junk in a block of cells, whose ends are trimmed.
 
     Args:
-        block: all of them, joined.
+        block: all cells, joined.
         cells: the cells.
-        name: whether the column's numbers are names of something.
+        name: whether the column's numbers are identifiers.
 
     Yields:
-        The place of each such cell, and what it is; a cell may come up twice.
+        The position of each such cell, and its kind of junk; a cell may be yielded twice.
 
     """
     if not _REPEATED.isdisjoint(cells):

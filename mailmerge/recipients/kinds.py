@@ -1,8 +1,8 @@
-"""What kind of file a list is: its content decides, its name is only compared with it.
+"""What kind of file a list is: the content decides, and the name is only compared with it.
 
-Programs write lists under names that say something else ("Export to Excel" of a web site is mostly a table of
-HTML or tabs), downloads end half-way, and other documents look like lists in a folder. What is certainly a
-list is read as what it is; all else is refused with the way to a list.
+Programs write lists under misleading names (a web site's "Export to Excel" is usually an HTML or
+tab-separated table), downloads stop halfway, and other documents look like lists in a folder. What is
+certainly a list is read as its real kind; everything else is refused, with a way to get a list.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ class Kind(Struct, frozen=True):
     title: str
     """For messages: ``an Excel workbook``."""
     suffixes: tuple[str, ...]
-    """The first one is what such a file should be called."""
+    """The usual suffixes, the best one first."""
     workbook: bool = False
 
 
@@ -37,19 +37,19 @@ FODS = Kind("fods", "a flat OpenDocument spreadsheet", (".fods",), workbook=True
 XLS = Kind("xls", "an Excel 97-2003 workbook", (".xls", ".xlt"), workbook=True)
 JSON = Kind("json", "JSON", (".jsonl", ".ndjson", ".json", ".ldjson"))
 PIPED = ".stdin"
-"""What the file is called that keeps a list from standard input: text, if it is nothing else."""
-TEXT = Kind("text", "a text table", (".csv", ".tsv", ".tab", ".txt", PIPED))
+"""The name of the private file with a list from standard input: text, if it is nothing else."""
+TEXT = Kind("text", "a text file", (".csv", ".tsv", ".tab", ".txt", PIPED))
 KINDS = (XLSX, ODS, FODS, XLS, JSON, TEXT)
 _BY_SUFFIX = {suffix: kind for kind in KINDS for suffix in kind.suffixes}
 
 _START = 65_536
-"""Bytes that are looked at."""
+"""Number of bytes that are examined."""
 _ZIP, _NO_ENTRIES, _OLE = b"PK\x03\x04", b"PK\x05\x06", b"\xd0\xcf\x11\xe0"
 _MAX_DIRECTORY = 8 << 20
 _SAVE = "open it in your spreadsheet program and save it as .xlsx or as CSV (UTF-8)"
-_AGAIN = "download or copy it again: only a part of it is here"
+_AGAIN = "download or copy it again: this is only a part of it"
 
-_NO_TABLE = "a list has to be a table"
+_NO_TABLE = "a list must be a table"
 _BINARY = (
     (b"%PDF-", "a PDF document", "export the table from the program that the PDF came from, as .xlsx or CSV"),
     (
@@ -84,15 +84,15 @@ _BINARY = (
     (b"7z\xbc\xaf\x27\x1c", "a 7z archive", "unpack it first, and name the list in it"),
     (b"Rar!\x1a\x07", "a RAR archive", "unpack it first, and name the list in it"),
     (b"bplist00", "a property list of macOS, perhaps a link to the list", "name the list itself"),
-    (b"\x89PNG", "a picture", "a list has to be a table, not a picture of one"),
-    (b"\xff\xd8\xff", "a picture", "a list has to be a table, not a picture of one"),
+    (b"\x89PNG", "a picture", "a list must be a table, not a picture of one"),
+    (b"\xff\xd8\xff", "a picture", "a list must be a table, not a picture of one"),
     (
         b"!BDN",
         "an Outlook data file",
         "in Outlook: File > Open & Export > Import/Export > Export to a file > CSV",
     ),
 )
-"""How files begin that are no lists: bytes, what it is, the way to a list."""
+"""How files begin that are not lists: bytes, kind, the way to a list."""
 _CARDS = ("address cards (vCard)", "import them into your address book, and export it as CSV")
 _PAGE = ("a link to a web page", "open the link, and download the list")
 _LDIF = ("an LDIF address book", "export the address book as CSV instead")
@@ -108,7 +108,7 @@ _WORDED = (
     ("from: <saved by", "", "a web page with a table (MHTML)", _SAVE),
     ("%!ps", "", "a PostScript document", _NO_TABLE),
 )
-"""How texts begin that are no lists: in small letters, as an expression, what it is, the way to a list."""
+"""How text files begin that are not lists: a regular expression for lower case, kind, the way to a list."""
 _FOREIGN = {
     ".numbers": ("a Numbers document", "in Numbers: File > Export To > Excel (or CSV)"),
     ".gsheet": (
@@ -119,7 +119,7 @@ _FOREIGN = {
     ".pdf": _BINARY[0][1:],
     ".docx": ("a Word document", "copy the table into a spreadsheet program and save it as .xlsx"),
     ".doc": ("a Word document", "copy the table into a spreadsheet program and save it as .xlsx"),
-    ".odt": ("a text document", "copy the table into a spreadsheet program and save it as .xlsx"),
+    ".odt": ("an OpenDocument text", "copy the table into a spreadsheet program and save it as .xlsx"),
     ".rtf": ("a Word document (RTF)", "copy the table into a spreadsheet program and save it as .xlsx"),
     ".pages": ("a Pages document", "copy the table into Numbers: File > Export To > Excel"),
     ".vcf": _CARDS,
@@ -149,11 +149,11 @@ _FOREIGN = {
     ),
     ".url": _PAGE,
     ".webloc": _PAGE,
-    ".crdownload": ("a download that has not finished", "wait until it has, or download it again"),
-    ".part": ("a download that has not finished", "wait until it has, or download it again"),
-    ".download": ("a download that has not finished", "wait until it has, or download it again"),
+    ".crdownload": ("an unfinished download", "wait until it is complete, or download it again"),
+    ".part": ("an unfinished download", "wait until it is complete, or download it again"),
+    ".download": ("an unfinished download", "wait until it is complete, or download it again"),
 }
-"""Suffixes of what is no list, where the content does not tell."""
+"""Suffixes of files that are not lists, for where the content does not show it."""
 _IN_ZIP = (
     ("xl/workbook.bin", *_FOREIGN[".xlsb"]),
     ("word/document.xml", *_FOREIGN[".docx"]),
@@ -195,7 +195,7 @@ _LONGEST_LINK = 2000
 
 
 def refuse_name(path: Path, shown: str) -> None:
-    """Refuse what a name tells already: a web address, and the mark of a program that has a file open.
+    """Refuse what the name alone shows: a web address, and the lock file of a program that has a file open.
 
     Raises:
         ListError: it is one of these.
@@ -207,16 +207,16 @@ def refuse_name(path: Path, shown: str) -> None:
         url = f"{address[1]}://{address[2]}"
         how = next((hint for host, hint in _HOSTS if host in url.lower()), "download it with your browser")
         raise ListError(
-            f"{url} is a web address: a list has to be a file on this computer",
+            f"{url} is a web address: a list must be a file on this computer",
             code="D216",
-            hint=f"{how}; then name the file",
+            hint=f"{how}; then specify the file",
             place=Place(path=url),
         )
     if path.name.startswith(("~$", ".~lock.")):
         raise ListError(
             f"{shown} is only the lock file of a workbook that is open in another program",
             code="D125",
-            hint=f"name the workbook itself: {_locked(path.name)}",
+            hint=f"specify the workbook itself: {_locked(path.name)}",
             place=Place(path=shown),
         )
 
@@ -229,7 +229,7 @@ def find_kind(path: Path, shown: str) -> Kind:
     """Tell what kind of list a file is.
 
     Raises:
-        ListError: it is no list, encrypted, or only a part of a file.
+        ListError: it is not a list, is encrypted, or is incomplete.
 
     """
     suffix = path.suffix.lower()
@@ -238,16 +238,16 @@ def find_kind(path: Path, shown: str) -> Kind:
     by_name = _BY_SUFFIX.get(suffix)
     if not start:
         if by_name is not None and not by_name.workbook:
-            return by_name  # its own reader says that it is empty
+            return by_name  # its own reader reports that it is empty
         raise _refused(shown, "is empty: the file has 0 bytes", f"{_AGAIN}, or save the list again")
     if not start.strip(b"\0") and len(start) > 1:
-        raise _refused(shown, "contains nothing but NUL bytes: it was never written to its end", _AGAIN)
+        raise _refused(shown, "contains only NUL bytes: it was never written completely", _AGAIN)
     if start.startswith((_ZIP, _NO_ENTRIES)):
         return _kind_of_zip(path, shown)
     if start.startswith(_OLE):
         return _kind_of_ole(path, shown)
     if re.match(rb"\x09[\x00\x02\x04\x08][\x04-\x10]\x00", start):
-        return XLS  # before Excel 5 there was no container around it
+        return XLS  # workbooks before Excel 5 have no container
     for magic, what, hint in _BINARY:
         if start.startswith(magic):
             raise _refused(shown, f"is {what}", hint)
@@ -255,26 +255,26 @@ def find_kind(path: Path, shown: str) -> Kind:
 
 
 def is_workbook(path: Path) -> bool:
-    """Tell from its first bytes, or from its name where those do not tell, whether a file is a workbook."""
+    """Return whether a file is a workbook, by its first bytes, or by its name if those do not show it."""
     by_name = _BY_SUFFIX.get(path.suffix.lower())
     try:
         with path.open("rb") as file:
             start = file.read(4)
     except OSError:
-        start = b""  # whoever reads it says so
+        start = b""  # whoever reads it reports that
     if start.startswith((_ZIP[:2], _OLE)):
         return True
     return by_name is not None and by_name.workbook
 
 
 def misnamed(path: Path, shown: str, kind: Kind) -> Diagnostic | None:
-    """Say that a list is of another kind than its name says; None: it is not."""
+    """Return a warning that a list is of another kind than its name suggests; None if it is not."""
     suffix = path.suffix.lower()
     if suffix in {*kind.suffixes, "", PIPED}:
         return None
     return Diagnostic(
         code="D215",
-        message=f"{shown} is {kind.title}, whatever its name says, and is read as that",
+        message=f"{shown} is {kind.title} despite its name, and is read as that",
         hint=f"name it {path.stem}{kind.suffixes[0]}",
         severity=Severity.WARNING,
         place=Place(path=shown),
@@ -321,7 +321,7 @@ def _kind_of_zip(path: Path, shown: str) -> Kind:
 
 
 def _kind_of_ole(path: Path, shown: str) -> Kind:
-    """Look for the names of streams: they stand in a directory that may be anywhere in the file."""
+    """Look for the names of streams: they are in a directory that may be anywhere in the file."""
     with path.open("rb") as file:
         content = file.read(_MAX_DIRECTORY)
         size = file.seek(0, 2)
@@ -355,7 +355,7 @@ def _kind_of_text(start: bytes, path: Path, shown: str, by_name: Kind | None) ->
 
 
 def _unnamed_text(text: str, path: Path, shown: str, by_name: Kind | None) -> Kind:
-    """Take a text for a table only if it looks like one: nothing else says so."""
+    """Accept text as a table only if it looks like one: nothing else shows that it is."""
     suffix = path.suffix.lower()
     if by_name is None and suffix in _FOREIGN:
         what, hint = _FOREIGN[suffix]
@@ -372,7 +372,7 @@ def _unnamed_text(text: str, path: Path, shown: str, by_name: Kind | None) -> Ki
 
 
 def _kind_of_markup(text: str, shown: str, by_name: Kind | None) -> Kind | None:
-    """Tell the tables apart that are written in angle brackets; None: it is none of them."""
+    """Return the kind of a table in markup; None if it is not markup."""
     head = text[:4096].lower()
     if "urn:oasis:names:tc:opendocument:xmlns:office" in text and "<office:document" in head:
         return FODS
@@ -387,7 +387,7 @@ def _kind_of_markup(text: str, shown: str, by_name: Kind | None) -> Kind | None:
             raise _refused(shown, "is a web page with a table (HTML), not a workbook or text table", _SAVE)
         raise _refused(
             shown,
-            "is a web page (HTML), not the list: perhaps the page that asks to sign in",
+            "is a web page (HTML), not the list: perhaps a sign-in page",
             "download the list again with your browser, signed in",
         )
     if re.match(r"<\?xml|<[a-z:]+[\s>]", head) and (
@@ -398,14 +398,14 @@ def _kind_of_markup(text: str, shown: str, by_name: Kind | None) -> Kind | None:
 
 
 def _decoded(start: bytes) -> str:
-    """Give the beginning as text, as far as ASCII goes."""
+    """Return the beginning as text, with only its ASCII characters intact."""
     if start.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
         return start[: len(start) // 2 * 2].decode("utf-16", "replace")
     return start.decode("latin-1").removeprefix("ï»¿")
 
 
 def _is_table(text: str) -> bool:
-    """Tell whether it is text, and has more than one column in as good as every line."""
+    """Return whether it is text with more than one column in almost every line."""
     if "\0" in text or re.search(r"[\x01-\x08\x0e-\x19\x1b-\x1f]", text):
         return False
     lines = [line for line in text.splitlines()[:50] if line.strip()]

@@ -1,13 +1,13 @@
-"""Domains that were mistyped: valid, and nobody's, or somebody else's.
+"""Mistyped domains: valid, but nobody's or somebody else's.
 
-Two rules, both about domains of mailbox providers that very many people have (data of November 2026), so that
-no company's own domain is ever questioned because it looks like another one:
+Two rules, both about domains of mailbox providers that very many people use (data of November 2026), so that
+no company's own domain is questioned because it looks like another one:
 
-- the end is no top-level domain, and one slip away from the right one: ``yahoo.con``, ``example.con``,
+- the end is not a top-level domain, and one slip away from a real one: ``yahoo.con``, ``example.con``,
 - the name is one slip (a letter left out, added, changed or swapped with the next, but never the first one)
   away from that of a large mailbox provider: ``gmial.com``, ``hotmai.com``.
 
-A domain that many rows have is no slip.
+A domain in many rows is not a slip.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ _NAMES: dict[str, tuple[str, ...]] = {
     "rambler": ("ru",),
     "yandex": ("ru", "com", "ua", "by", "kz"),
 }
-"""Names that are far from others, and where their mailboxes are."""
+"""Providers' names that differ much from others, and the domains of their mailboxes."""
 _REAL = frozenset(
     {
         "cloud.com",
@@ -62,7 +62,7 @@ _REAL = frozenset(
         "freenet.am",
     }
 )
-"""Domains that come near to one of those, and are what they seem."""
+"""Domains similar to one of those that are correct."""
 _FOR_COM = "con cmo ocm vom xom comm coom ccom cpm clm cim cok conm comn com1 c0m coml dom"
 _ENDS = {
     **dict.fromkeys(_FOR_COM.split(), "com"),
@@ -73,9 +73,9 @@ _ENDS = {
     "frr": "fr",
     "itt": "it",
 }
-"""Ends that are no top-level domains, and what was meant."""
+"""Ends that are not top-level domains, and the intended ones."""
 _ONLY_AT_PROVIDERS = frozenset({"dom", "bet", "met", "ed", "dr", "fe", "ent"})
-"""Ends that are top-level domains, or near to others: they are slips behind a provider's name only."""
+"""Ends that are top-level domains or similar to some: they are slips only after a provider's name."""
 _SHORT = {
     "gmx": "de",
     "web": "de",
@@ -87,15 +87,15 @@ _SHORT = {
     "msn": "com",
 }
 _FEW = 5
-"""So many rows with one domain may be a slip that one person copied; more have it for a reason."""
+"""Up to this many rows with one domain may be a slip that one person copied."""
 _DOMAINS = re.compile(r"@([a-z0-9.-]+)").findall
 _DOMAIN = re.compile(r"[a-z0-9-]+(?:\.[a-z0-9-]+)+").fullmatch
 
 
 def domains(block: str, cells: int, end: str) -> list[str]:
-    """Give the domains of all addresses in a block of *cells*, between which *end* is."""
+    """Return the domains of all addresses in a block of *cells*, which are separated by *end*."""
     block = block.lower()
-    if block.count("@") == cells:  # mostly each cell is one address: that is five times as fast
+    if block.count("@") == cells:  # the usual case, five times as fast: each cell is one address
         pieces = block.replace("@", end).split(end)
         if all(map(_DOMAIN, set(pieces[1::2]))):
             return pieces[1::2]
@@ -103,12 +103,12 @@ def domains(block: str, cells: int, end: str) -> list[str]:
 
 
 def is_slip(count: int, rows: int) -> bool:
-    """Tell whether a domain that looks mistyped is so few times in a list of this many rows that it is."""
+    """Return whether a suspicious domain is rare enough, in a list of this many rows, to be a slip."""
     return count <= max(_FEW, rows // 1000)
 
 
 def meant_by(domain: str) -> str | None:
-    """Give the domain that was probably meant; None: this one may well be right."""
+    """Return the domain that was probably intended; None if this one may be right."""
     if domain in _REAL or domain in mail_domains():
         return None
     name, _, end = domain.partition(".")

@@ -1,8 +1,8 @@
-"""OpenDocument spreadsheets (.ods and .fods), streamed: the shown text of every cell stands in the file.
+"""OpenDocument spreadsheets (.ods and .fods), streamed: the file contains the displayed text of every cell.
 
 One pass when the file is opened finds the sheets, merged cells, names and styles; another one yields the rows
-of a sheet. Both see the file a block at a time. OpenDocument 1.3, part 3; the places that LibreOffice treats
-otherwise than the standard are marked.
+of a sheet. Both see the file a block at a time. OpenDocument 1.3, part 3; places where LibreOffice differs
+from the standard are marked.
 """
 
 from __future__ import annotations
@@ -62,7 +62,7 @@ class OpenDocument(Workbook):
         self.ranges = structure.ranges
 
     def _look_around(self, styles: Styles) -> None:
-        """Look at the package, and at what its smaller parts say."""
+        """Examine the package, and collect the facts from its smaller parts."""
         with reading(self.shown), zipfile.ZipFile(self._path) as archive:
             names = frozenset(archive.namelist())
             check_sizes(archive, self.shown)
@@ -91,7 +91,7 @@ class OpenDocument(Workbook):
 
     @contextmanager
     def _parsing(self, parser: Any) -> Iterator[IO[bytes]]:
-        """Open the part with the cells; whatever is wrong with it is one error."""
+        """Open the part with the cells; anything wrong with it becomes one kind of error."""
         parser.StartDoctypeDeclHandler = _refuse_doctype
         with reading(self.shown):
             if self._flat:
@@ -107,20 +107,20 @@ class OpenDocument(Workbook):
             yield SheetRow(number, [cell.value if cell else "" for cell in raw], hidden)
 
     def copies(self, sheet: Sheet) -> Iterator[tuple[int, Sequence[SheetCell]]]:
-        """Yield the same rows with their numbers, each cell as a workbook of Excel keeps it."""
+        """Yield the same rows with their numbers, each cell as an Excel workbook stores it."""
         for number, _, raw in self._raw_rows(sheet):
             yield number, [cell.copy() if cell else SheetCell(None, "n") for cell in raw]
 
     def about_rows(self, sheet: Sheet) -> int:
-        """Give the number of the last row that has something in it."""
+        """Return the number of the last row with content."""
         return self._found.last_row[int(sheet.part)]
 
     def merged(self, sheet: Sheet) -> Sequence[Range]:
-        """Give the ranges of merged cells."""
+        """Return the ranges of merged cells."""
         return self._found.merged[int(sheet.part)]
 
     def links(self, sheet: Sheet) -> Mapping[tuple[int, int], str]:
-        """Give the targets of links by row and column."""
+        """Return the targets of links by row and column."""
         return self._found.links[int(sheet.part)]
 
     def _raw_rows(self, sheet: Sheet) -> Iterator[tuple[int, bool, list[StyledCell | None]]]:
@@ -142,7 +142,7 @@ def _refuse_doctype(*_: object) -> None:
 
 
 class _Facts:
-    """What the smaller parts of a package say."""
+    """Facts from the smaller parts of a package."""
 
     def __init__(self, styles: Styles) -> None:
         self.styles = styles
@@ -178,7 +178,7 @@ class _Facts:
 
 
 class _Structure(_Facts):
-    """One pass over everything but the texts of cells."""
+    """One pass over everything except the text of cells."""
 
     def __init__(self, styles: Styles) -> None:
         super().__init__(styles)
@@ -189,7 +189,7 @@ class _Structure(_Facts):
         self.ranges: dict[str, Range] = {}
         self._tables: list[tuple[str, str]] = []
         self._depth = 0
-        """How deep in tables: those inside a cell are none of our sheets."""
+        """Nesting depth of tables: those inside a cell are not sheets."""
         self._row = self._column = 0
         self._ended = 0
         self._handlers = {
@@ -230,7 +230,7 @@ class _Structure(_Facts):
             return
         if len(self._tables) >= MAX_COLUMNS:
             raise ValueError("more sheets than any workbook has")
-        self.parser.CharacterDataHandler = None  # what is in the cells is not looked at here
+        self.parser.CharacterDataHandler = None  # the content of cells is not examined here
         self._tables.append((attributes.get(f"{TABLE}name", ""), attributes.get(f"{TABLE}style-name", "")))
         self.merged.append([])
         self.links.append({})
@@ -276,7 +276,7 @@ class _Structure(_Facts):
 
 
 def _range(address: str) -> Range | None:
-    """Read ``$'My sheet'.$A$1:.$C$5``; None: it is not the address of cells of one sheet."""
+    """Read ``$'My sheet'.$A$1:.$C$5``; None if it is not a range of one sheet."""
     at = address.rfind(":")
     first, last = (address[:at], address[at + 1 :]) if at > 0 else (address, address)
     start, end = _ADDRESS.match(first), _ADDRESS.match(last)

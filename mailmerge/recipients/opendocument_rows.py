@@ -27,22 +27,22 @@ _DRAW = "urn:oasis:names:tc:opendocument:xmlns:drawing:1.0 "
 _CALC = "urn:org:documentfoundation:names:experimental:calc:xmlns:calcext:1.0 "
 
 MAX_ROWS = 1 << 20
-"""Rows of a sheet, in every program."""
+"""The most rows of a sheet, in every program."""
 MAX_COLUMNS = 16_384
 _MAX_REPEATED = 4_000_000
-"""Cells with content that a file may have by saying that some are repeated."""
+"""The most cells with content that a file may produce by repeating some."""
 _ERROR = re.compile(r"#[^\s#]+[!?]|#N/?[A-Z]+|Err:[0-9]{3}")
-"""How errors are shown, in any language: ``#N/A``, ``#NV``, ``#DIV/0!``, ``Err:502``."""
+"""How errors are displayed, in any language: ``#N/A``, ``#NV``, ``#DIV/0!``, ``Err:502``."""
 _SPACES = re.compile(r"[ \t\r\n]+")
 _INDENTED = re.compile(r"[ \t]*[\r\n][ \t\r\n]*\Z")
-"""The end of a paragraph that a program has indented; a mere blank there counts for LibreOffice."""
+"""The end of a paragraph that a program has indented; a single space there counts for LibreOffice."""
 _PERIOD = re.compile(
     r"(-?)P(?:([0-9]+)D)?(?:T(?:([0-9]+)H)?(?:([0-9]+)M)?(?:([0-9]+)(?:[.,]([0-9]+))?S)?)?\Z"
 )
 
 
 def count(attributes: dict[str, str], name: str, most: int) -> int:
-    """Read how often something is repeated; what is beyond *most* has no content in any file.
+    """Read a repeat count; anything beyond *most* has no content in any file.
 
     Raises:
         ValueError: it is not a number.
@@ -63,7 +63,7 @@ class StyledCell(Struct):
     style: DataStyle
 
     def copy(self) -> SheetCell:
-        """Make of it what openpyxl writes so that Excel shows the same."""
+        """Convert it to what openpyxl must write for Excel to show the same."""
         value = self.value
         if isinstance(value, CellError):
             return SheetCell(value.shown or NO_RESULT, "e")
@@ -83,16 +83,16 @@ class StyledCell(Struct):
 
 _IGNORED = (_DRAW, f"{OFFICE}annotation", f"{TEXT}note", f"{TEXT}ruby-text", f"{TABLE}shapes")
 _SPACE, _TAB, _BREAK = "\x00", "\x01", "\x02"
-"""What stands for white space that counts until other white space has been folded: XML can't have these."""
+"""Placeholders for significant white space until the rest has been folded: XML can't contain them."""
 _COUNTS = str.maketrans({_SPACE: " ", _TAB: "\t", _BREAK: "\n"})
 
 
 class Rows:
-    """Handlers that make the rows of one sheet."""
+    """Expat handlers that make the rows of one sheet."""
 
     def __init__(self, wanted: int, styles: Styles, null_date: datetime) -> None:
         self.ready: deque[tuple[int, int, bool, list[StyledCell | None]]] = deque()
-        """First number, how many of them, hidden, cells."""
+        """First row number, repeat count, whether hidden, cells."""
         self.done = False
         self._wanted = wanted
         self._styles = styles
@@ -113,7 +113,7 @@ class Rows:
         self._parts: list[str] | None = None
         self._size = 0
         self._ignored = 0
-        """How deep in what is no text of a cell: notes, drawings, tables inside of it."""
+        """Nesting depth in elements that are not text of a cell: notes, drawings, tables inside it."""
         self.parser = expat.ParserCreate(namespace_separator=" ")
         self.parser.buffer_text = True
         self.parser.StartElementHandler = self._start
@@ -144,7 +144,7 @@ class Rows:
             if self._depth == 1:
                 self._table += 1
             else:
-                self._ignored = 1  # a table inside of a cell
+                self._ignored = 1  # a table inside a cell
         elif self._table == self._wanted and self._depth == 1:
             found = self._starts.get(tag)
             if found is not None:
@@ -190,17 +190,17 @@ class Rows:
         if self._cells:
             self._made += (self._repeated - 1) * sum(cell is not None for cell in self._cells)
             if self._number + self._repeated - 1 > MAX_ROWS:
-                raise ValueError(f"there is something below row {MAX_ROWS:,}")
+                raise ValueError(f"there is content below row {MAX_ROWS:,}")
             self._refuse_repeated()
             self.ready.append((self._number, self._repeated, self._hidden, self._cells))
         self._number += self._repeated
 
     def _refuse_repeated(self) -> None:
         if self._made > _MAX_REPEATED:
-            raise ValueError(f"more than {_MAX_REPEATED:,} cells are said to be repeated")
+            raise ValueError(f"more than {_MAX_REPEATED:,} cells would come from repetition")
 
     def _start_covered(self, attributes: dict[str, str]) -> None:
-        """Pass by: what a merged cell hides is not shown."""
+        """Skip it: what a merged cell covers is not shown."""
         self._column += count(attributes, f"{TABLE}number-columns-repeated", MAX_COLUMNS)
 
     def _start_cell(self, attributes: dict[str, str]) -> None:
@@ -291,7 +291,7 @@ class Rows:
                 return StyledCell(long_cell(text), EMPTY_STYLE)
             return StyledCell(text, EMPTY_STYLE) if text else None
         style = self._style(attributes, column)
-        given = shown.strip() if self._paragraphs else None  # room for a bracket or minus is the column's
+        given = shown.strip() if self._paragraphs else None  # room for a bracket or minus is column layout
         value: Cell
         if kind in {"float", "percentage", "currency"}:
             value = _number(
@@ -309,9 +309,9 @@ class Rows:
 
 
 def _number(text: str, shown: str | None, *, unformatted: bool) -> Cell:
-    """Read a number; a truth where an *unformatted* result shows a word.
+    """Read a number; a boolean if an *unformatted* result shows a word.
 
-    So LibreOffice saves TRUE, and comparisons, that came from another program's workbook.
+    LibreOffice saves TRUE and comparisons this way if they came from another program's workbook.
     """
     number = exact_number(float(text))
     if number is None:
@@ -326,7 +326,7 @@ def _moment(text: str, shown: str | None, style: DataStyle) -> Cell:
     try:
         moment = datetime.fromisoformat(text)
     except ValueError:
-        return shown or text  # before the year 1 or after 9999: no date of a calendar that we know
+        return shown or text  # before the year 1 or after 9999: not a date in Python's calendar
     moment = (moment.replace(tzinfo=None) + timedelta(milliseconds=500)).replace(microsecond=0)
     if style.has_time if style.is_date else "T" in text:
         if style.is_date and not style.has_date:
@@ -337,7 +337,7 @@ def _moment(text: str, shown: str | None, style: DataStyle) -> Cell:
 
 
 def _time(text: str, shown: str | None, style: DataStyle, null_date: datetime) -> Cell:
-    """Read a length of time: a time of day where the format begins again after 24 hours."""
+    """Read a duration: a time of day if the format restarts after 24 hours."""
     found = _PERIOD.match(text)
     if found is None:
         return shown or text

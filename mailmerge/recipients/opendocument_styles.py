@@ -1,7 +1,7 @@
-"""The formats of cells in an OpenDocument spreadsheet, and what Excel calls them.
+"""The formats of cells in an OpenDocument spreadsheet, and their equivalents in Excel.
 
-The text that a cell shows stands in the file; a format tells only whether a date is shown with its time, and
-whether hours begin again at 24. A copy of a row in a workbook of Excel gets the same format.
+The file contains the text that a cell shows; a format tells only whether a date is shown with its time, and
+whether hours restart at 24. A copy of a row in an Excel workbook gets the same format.
 """
 
 from __future__ import annotations
@@ -23,28 +23,28 @@ _MAX_FORMAT = 255
 
 
 class DataStyle(Struct, frozen=True):
-    """What the format of a cell says."""
+    """What is known of the format of a cell."""
 
     excel: str = "General"
-    """As Excel writes it."""
+    """The format code in Excel's notation."""
     is_date: bool = False
-    """It is one of dates or times."""
+    """Whether it shows dates or times."""
     has_date: bool = False
     has_time: bool = False
     elapsed: bool = False
-    """Hours do not begin again at 24."""
+    """Whether hours continue after 24."""
 
 
 EMPTY_STYLE = DataStyle()
 
 
 class Styles:
-    """The styles of a file, filled by the elements of it."""
+    """The styles of a file, collected from its elements."""
 
     def __init__(self) -> None:
         self.hidden_tables: set[str] = set()
         self._cells: dict[str, tuple[str, str]] = {}
-        """Data style and parent of each style of cells."""
+        """Data style and parent of each cell style."""
         self._formats: dict[str, DataStyle] = {}
         self._found: dict[str, DataStyle] = {}
         self._family = ""
@@ -52,7 +52,7 @@ class Styles:
         self._format: _Format | None = None
 
     def of(self, name: str) -> DataStyle:
-        """Give the format of a style of cells."""
+        """Return the format of a cell style."""
         found = self._found.get(name)
         if found is None:
             data, parent = self._cells.get(name, ("", ""))
@@ -64,7 +64,7 @@ class Styles:
         return found
 
     def start(self, tag: str, attributes: dict[str, str]) -> None:
-        """Take the beginning of an element."""
+        """Handle the start of an element."""
         if tag == f"{STYLE}style":
             self._family = attributes.get(f"{STYLE}family", "")
             self._name = attributes.get(f"{STYLE}name", "")
@@ -88,12 +88,12 @@ class Styles:
                 self._format.add(tag.removeprefix(NUMBER), attributes)
 
     def text(self, text: str) -> None:
-        """Take a text."""
+        """Handle text."""
         if self._format is not None:
             self._format.text += text[:_MAX_FORMAT]
 
     def end(self, tag: str) -> None:
-        """Take the end of an element."""
+        """Handle the end of an element."""
         if self._format is None or not tag.startswith(NUMBER):
             return
         if tag.endswith("-style"):
@@ -105,7 +105,7 @@ class Styles:
 
 
 class _Format:
-    """One format while it is read."""
+    """One format while it is being read."""
 
     def __init__(self, elapsed: bool) -> None:
         self.maps: list[tuple[str, str]] = []
@@ -115,7 +115,7 @@ class _Format:
         self._date = self._time = False
 
     def add(self, name: str, attributes: dict[str, str]) -> None:
-        """Take a part of the format."""
+        """Add a part of the format."""
         self.text = ""
         part = _PARTS.get(name)
         if part is None:
@@ -126,21 +126,21 @@ class _Format:
         elif name in _TIMES:
             code = part(attributes, long)
             if self._elapsed and not self._time:
-                code = f"[{code}]"  # the largest of them is what is not limited
+                code = f"[{code}]"  # the largest unit has no limit: [h]:mm
             self._time = True
             self._code += code
             return
         self._code += part(attributes, long)
 
     def close(self, name: str) -> None:
-        """Take the text of a part, where it has one."""
+        """Add the text of a part, if it has any."""
         if name in {"text", "currency-symbol"} and self.text:
             plain = self.text in {"%", " ", "-", "/", ":", "(", ")", ".", ","}
             self._code += self.text if plain else '"' + self.text.replace('"', '"\\""') + '"'
         self.text = ""
 
     def made(self, formats: dict[str, DataStyle]) -> DataStyle:
-        """Put it together: where others apply to some numbers they come first, as Excel has them."""
+        """Assemble the format code: formats that apply to some numbers only come first, as in Excel."""
         sections = [formats[name].excel for condition, name in self.maps if name in formats and condition]
         code = ";".join([*sections[:2], self._code])
         fits = self._code and len(code) <= _MAX_FORMAT

@@ -1,7 +1,7 @@
-"""Workbooks as openpyxl reads them: what is left for those whose parts we cannot put together ourselves.
+"""Workbooks as openpyxl reads them: the fallback for those whose parts we cannot assemble ourselves.
 
 openpyxl refuses document types only where defusedxml is installed, and then not in every part. So each part
-is gone through here before openpyxl sees any.
+is checked here before openpyxl sees any.
 """
 
 from __future__ import annotations
@@ -26,15 +26,15 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 _LARGEST = 32 << 20
-"""Bytes of all parts together: openpyxl keeps every cell in memory."""
+"""Most bytes of all parts together: openpyxl keeps every cell in memory."""
 _MOST_CELLS = 2_000_000
-"""Of a sheet, empty ones in between included: openpyxl goes through all of them."""
+"""Most cells of a sheet, including empty ones in between: openpyxl goes through all of them."""
 _PERHAPS_XML = re.compile(rb"[\s\0]*(?:<|\xef\xbb\xbf|\xfe\xff|\xff\xfe)|\x4c\x6f\xa7\x94")
 """How XML begins in whatever encoding a parser finds by itself (XML 1.0, appendix F)."""
 
 
 class OpenpyxlWorkbook(Workbook):
-    """A workbook that is read as a whole.
+    """A workbook that openpyxl reads as a whole.
 
     Raises:
         ListError: openpyxl cannot read it either.
@@ -65,7 +65,7 @@ class OpenpyxlWorkbook(Workbook):
                 yield SheetRow(number, values, hidden)
 
     def copies(self, sheet: Sheet) -> Iterator[tuple[int, Sequence[SheetCell]]]:
-        """Yield the same rows with their numbers, each cell as the file keeps it, for a copy."""
+        """Yield the same rows with their numbers, each cell as the file stores it, for a copy."""
         for number, cells, missing in self._cells(sheet):
             yield (
                 number,
@@ -78,7 +78,7 @@ class OpenpyxlWorkbook(Workbook):
             )
 
     def merged(self, sheet: Sheet) -> Sequence[Range]:
-        """Give the ranges of merged cells."""
+        """Return the ranges of merged cells."""
         with reading(self.shown):
             return [cell_range(sheet.name, str(one)) for one in self._results[sheet.name].merged_cells.ranges]
 
@@ -97,7 +97,7 @@ class OpenpyxlWorkbook(Workbook):
 
 
 def _refuse_document_types(archive: ZipFile) -> None:
-    """Go through every part, whatever its name: openpyxl takes the names of parts from other parts.
+    """Check every part, whatever its name: openpyxl takes the names of parts from other parts.
 
     Raises:
         DocumentTypeError: a part declares a document type.
@@ -121,7 +121,7 @@ def _refuse_document_types(archive: ZipFile) -> None:
 
 @contextmanager
 def _quiet(shown: str) -> Iterator[None]:
-    """Let openpyxl neither warn about what does not matter here, nor end with an exception of its own."""
+    """Suppress openpyxl's irrelevant warnings, and turn its exceptions into one `ListError`."""
     with warnings.catch_warnings(), reading(shown):
         warnings.simplefilter("ignore")
         yield

@@ -1,8 +1,8 @@
-"""Rows of a table that are no recipients: totals, notes, headings that each page repeats, units, lines.
+"""Rows of a table that are not recipients: totals, notes, headings repeated on each page, units, lines.
 
 A row with an address in it, or anything like one, is always a recipient, and so is each row of a list in
-which no column has addresses. What is left out is named with its number and its text: nobody is lost in
-silence.
+which no column has addresses. What is left out is named with its number and its text: nobody is lost
+silently.
 """
 
 from __future__ import annotations
@@ -41,9 +41,9 @@ _TOTALS: Final = frozenset(
     samtals cyfanswm iomlan jumla guztira कुल योग รวม tongcong tong σ
     """.split()  # noqa: SIM905
 )
-"""Words of sums, as `heading_words` gives them: small letters, no accents."""
+"""Words for totals, as `heading_words` returns them: lower case, no accents."""
 _COUNT = re.compile(r"\(?\s*(?:\d[\d .,']*\s+[^\W\d_]+.*|[^\W\d_]+ ?: ?\d+)\Z")
-"""A number of something, as database clients end a table: ``(3 rows affected)``, ``Records: 12``."""
+"""A count, as database clients end a table: ``(3 rows affected)``, ``Records: 12``."""
 _PAGE = re.compile(r"[^\W\d_]{1,8}\.? ?\d{1,5}(?: ?(?:/|[^\W\d_]{1,4}) ?\d{1,5})?\Z")
 """``Page 2 of 3``."""
 _NOTE = re.compile(
@@ -55,11 +55,11 @@ _UNIT = re.compile(
     r"|text|string|date|number|integer|int|float|varchar(?:\(\d+\))?",
     re.IGNORECASE,
 )
-"""What is measured in, or how it is written: ``EUR``, ``(kg)``, ``dd.mm.yyyy``."""
+"""A unit or a notation: ``EUR``, ``(kg)``, ``dd.mm.yyyy``."""
 _SENTENCE_WORDS: Final = 5
 _MOST_TOLD: Final = 200
 _NEAR: Final = 4
-"""So many rows below a title its headings come at the latest."""
+"""Its headings come at most this many rows below a title."""
 _KINDS: Final = {
     "total": "a total",
     "note": "a note",
@@ -70,14 +70,14 @@ _KINDS: Final = {
 
 
 class OtherRows:
-    """Tells the rows that are no recipients, and remembers which they were.
+    """Finds the rows that are not recipients, and remembers them.
 
     Args:
         header: the headings of the list.
         rows: the first rows of the list with content, those above the headings included.
         shown: the name of the list in messages.
-        place: names a row by its number and its line in the file, if it has one.
-        totals: the numbers of rows that the program that made the table says are its totals.
+        place: returns the place of a row by its number and its line in the file, if it has one.
+        totals: the numbers of rows that the program marked as totals of the table.
 
     """
 
@@ -100,7 +100,7 @@ class OtherRows:
         below = [cells for number, cells in rows if number > header.row]
         found = address_columns([*texts.get(header.row, ())], below)
         self.addresses = found[0].position if found and found[0].addresses else -1
-        """The position of the column whose cells tell recipients; -1: there is none."""
+        """The position of the column whose cells identify recipients; -1: there are no addresses."""
         self.columns = tuple(column.position for column in found if column.addresses)
         """The positions of all columns with addresses, that one first."""
         known = dict(zip(header.kept, header.columns.headings, strict=True))
@@ -111,14 +111,14 @@ class OtherRows:
 
     @property
     def sign(self) -> tuple[str, int]:
-        """Give what is in a cell of every row that is plainly a recipient, and that cell's position.
+        """Return what a cell of every row that is plainly a recipient contains, and that cell's position.
 
         Where no column has addresses, that is every row.
         """
         return ("@", self.addresses) if self.addresses >= 0 else ("", 0)
 
     def is_other(self, row: int, line: int | None, cells: Sequence[str]) -> bool:
-        """Tell whether a row of texts is no recipient, and remember it.
+        """Return whether a row of strings is not a recipient, and remember it if so.
 
         Raises:
             ListError: another list begins there.
@@ -135,12 +135,12 @@ class OtherRows:
         return bool(kind)
 
     def warnings(self) -> list[Diagnostic]:
-        """Name the rows that were left out."""
+        """Return warnings that name the rows that were left out."""
         return [
             Diagnostic(
                 "D202",
                 f"row {row} ({quoted(text, 40)}) is {_KINDS[kind]}, not a recipient: it is left out",
-                "if it is one, give it an address",
+                "if it is a recipient, give it an address",
                 severity=Severity.WARNING,
                 place=self._place(row, line),
                 row=row,
@@ -149,7 +149,7 @@ class OtherRows:
         ]
 
     def notes(self) -> list[str]:
-        """Say how many rows were left out, a sentence for each kind."""
+        """Return how many rows were left out, a sentence for each kind."""
         counts: dict[str, list[int]] = {}
         for row, (_, kind, _) in sorted(self._found.items()):
             counts.setdefault(kind, []).append(row)
@@ -159,7 +159,7 @@ class OtherRows:
         ]
 
     def _kind(self, row: int, cells: Sequence[str]) -> str:
-        """Say what a row is that is no recipient; empty: it is one."""
+        """Return the kind of a row that is not a recipient; empty: it is one."""
         filled = {at: cell.strip() for at, cell in enumerate(cells) if cell.strip()}
         if row in self._totals:
             return "total"
@@ -188,7 +188,7 @@ class OtherRows:
         return all(at < width and self._headings[at] == _folded(cell) for at, cell in filled.items())
 
     def _names_columns(self, filled: dict[int, str]) -> bool:
-        """Tell whether a row has the headings of another language, or of another program."""
+        """Return whether a row contains the headings in another language, or of another program."""
         if not understood(filled.get(self.addresses, "")).email:
             return False
         others = [text for at, text in filled.items() if at != self.addresses]
@@ -200,12 +200,12 @@ class OtherRows:
         return at >= 0 and (few or all(map(is_figure, [*texts[:at], *texts[at + 1 :]])))
 
     def _refuse_another(self, row: int, line: int | None) -> None:
-        """Refuse headings that come again below a title of their own: two lists are not one."""
+        """Refuse headings that recur below a title of their own: two lists are not one."""
         at, title = self._title
         if not at or row - at > _NEAR or _folded(title) in self._titles or _PAGE.match(title):
             return
         raise ListError(
-            f"the headings come again in row {row} of {self._shown}, below {quoted(title, 40)} in row {at}: "
+            f"the headings recur in row {row} of {self._shown}, below {quoted(title, 40)} in row {at}: "
             "these are two lists",
             code="D203",
             hint=f"put each list into a file of its own, or delete row {at}",

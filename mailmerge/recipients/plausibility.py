@@ -1,9 +1,9 @@
-"""How plausible the words of a list are in each encoding: in which language they would be written.
+"""How plausible the words of a list are in each encoding, and in which language they would be written.
 
-A reading costs bits: what a code would need that gives each letter as many bits as the letter is rare in a
-language (letters.toml). All readings are of the same bytes, so that their costs can be compared: with n bits
-less, a reading is 2 to the power of n times as likely. A word costs more where its shape is wrong, too: a
-capital inside a word, a symbol between letters, letters of two scripts.
+A reading costs the bits of a code that gives each letter more bits the rarer it is in a language
+(letters.toml). All readings are of the same bytes, so their costs can be compared: a reading that costs n
+bits less is 2 to the power of n times as likely. A word costs more where its shape is wrong, too: a capital
+inside a word, a symbol between letters, letters of two scripts.
 """
 
 from __future__ import annotations
@@ -22,16 +22,16 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
 _WORDS = 240
-"""So many words decide; more tell nothing new."""
+"""The number of words that decide; more add nothing new."""
 _FINALISTS = 12
-"""So many readings are compared in all languages."""
+"""The number of readings that are compared in all languages."""
 _OTHERS = 4.0
-"""Bits for a word of another language than the list's: a sixteenth of its words may be."""
+"""Bits for a word in another language than the list's: a sixteenth of its words may be."""
 _ASCII = 5.0
-"""Bits for an ASCII letter in a language that has none."""
+"""Bits for an ASCII letter in a language that does not use them."""
 _WEIGHT = 0.3
 _WAYS = {"vi": "ăđơư", "ro": "ăâî", "fr": "àâçéèêëîïôùû", "tr": "ğış", "nl": "ëïé"}
-"""Letters that an encoding needs, where not all of the alphabet: others are written in more than one way."""
+"""Letters that an encoding needs if not the whole alphabet: others are written in more than one way."""
 _FREQUENT_BITS = 9
 _FOREIGN = 13.0
 """Bits for a letter that a language does not have."""
@@ -52,9 +52,9 @@ _HALF_WIDTH = {
 """Half-width katakana: their letters are about as frequent as each other, the small vowels are not."""
 _NOT_FIRST = frozenset("ｧｨｩｪｫｬｭｮｯｰﾝﾞﾟ")
 _NO_SOUND = re.compile("[^ｳｶ-ﾄﾊ-ﾎ]ﾞ|[^ﾊ-ﾎ]ﾟ")
-"""Marks that change the sound of another letter stand behind a few letters alone."""
+"""Marks that change the sound of another letter follow only a few letters."""
 _RARE = 18.0
-"""Bits for what no name has: box drawing, private use, letters of ancient scripts."""
+"""Bits for what no name contains: box drawing, private use, letters of ancient scripts."""
 _ALONE = 6.0
 
 # name for people, codec, bits
@@ -117,32 +117,32 @@ MULTIPLE = (
     ("Johab (Korean)", "johab", 5.0),
 )
 NAMES: Mapping[str, str] = {codec: name for name, codec, _ in (*_SINGLE, *MULTIPLE)}
-"""What people call the encodings that are looked for, by codec."""
+"""Names for people of the encodings that are considered, by codec."""
 _CONTROLS = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\ufdd0-\ufdef\uffff]")
 
 
 class Reading(Struct, frozen=True):
-    """What the words of a list are in one encoding."""
+    """The words of a list decoded in one encoding."""
 
     codec: str
     bits: float
-    """What it costs."""
+    """Its cost in bits."""
     words: tuple[str, ...]
-    """Those that were given and decide, decoded."""
+    """The deciding words, decoded."""
     double: int = 0
-    """How many characters of two bytes or more they have; 0: the encoding has none."""
+    """How many multi-byte characters they contain; 0: the encoding has none."""
 
     @property
     def bits_a_character(self) -> float:
-        """What it costs, divided by its characters."""
+        """Its cost divided by its number of characters."""
         return self.bits / max(sum(map(len, self.words)), 1)
 
 
 def readings(words: Sequence[bytes]) -> list[Reading]:
     """Read the non-ASCII words of a whole list in every encoding that can, the most plausible first.
 
-    Encodings that read all of it alike count as one. A word is what stands between ASCII separators that are
-    no part of a character in any encoding.
+    Encodings that read all of it alike count as one. Words are separated by ASCII characters that are not
+    part of a character in any encoding.
     """
     whole = b"\n".join(words)
     some = sample(words)
@@ -175,7 +175,7 @@ def readings(words: Sequence[bytes]) -> list[Reading]:
 
 
 def sample(words: Sequence[bytes]) -> Sequence[bytes]:
-    """Take so many words from all over the list as decide."""
+    """Sample as many words as decide from all over the list."""
     return words[:: -(-len(words) // _WORDS)] if len(words) > _WORDS else words
 
 
@@ -187,7 +187,7 @@ def _decoded(raw: bytes, codec: str) -> str | None:
     return None if _CONTROLS.search(text) else text
 
 
-# --- what a text costs ---------------------------------------------------------------------------------
+# --- the cost of text ---------------------------------------------------------------------------------
 
 
 class _Language(Struct, frozen=True):
@@ -224,13 +224,13 @@ def _needed(name: str, alphabet: str, letters: Mapping[str, float], script: str)
 
 
 def _weighed(letter: str, bits: int) -> float:
-    """Weigh ASCII letters lightly: all encodings have them, and names of places are not names of people."""
+    """Weigh ASCII letters lightly: all encodings have them, and place names are not names of people."""
     return _ASCII + _WEIGHT * (bits - _ASCII) if letter.isascii() else float(bits)
 
 
 @cache
 def _cheapest() -> Mapping[str, float]:
-    """For each letter, what it costs in the language where it is the most frequent."""
+    """Return each letter's cost in the language where it is most frequent."""
     found: dict[str, float] = {}
     for language in _languages():
         for letter, bits in language.letters.items():
@@ -239,13 +239,13 @@ def _cheapest() -> Mapping[str, float]:
 
 
 def at_least(words: Iterable[str]) -> float:
-    """Say what words cost at least, in whatever languages they may be."""
+    """Return the least cost of words over all languages."""
     letters = _cheapest()
     return sum(_shape(word) + sum(letters.get(char, _FOREIGN) for char in _letters(word)) for word in words)
 
 
 def text_cost(words: Sequence[str], codec: str) -> float:
-    """Say what words cost in the language that fits the list best; some may be of another."""
+    """Return the cost of words in the language that fits the list best; some may be in another."""
     shapes = sum(map(_shape, words))
     lower = [_letters(word) for word in words]
     able = [language for language in _languages() if _can_write(codec, language.needed)]
@@ -282,7 +282,7 @@ def _spelled(letters: str, language: _Language) -> float:
 
 @cache
 def _unlisted(char: str, language: str, own: str) -> float:
-    """Say what a letter costs that is not listed: standards tell frequent characters from rare ones."""
+    """Return the cost of an unlisted letter: standards separate frequent characters from rare ones."""
     script = _script(char)
     if own in _IDEOGRAPHIC and script in _IDEOGRAPHIC:
         codec, first, last = _FREQUENT[language]
@@ -302,7 +302,7 @@ _FREQUENT = {
 _IDEOGRAPHIC = frozenset({"Han", "kana", "Hangul"})
 
 
-# --- what a word looks like ----------------------------------------------------------------------------
+# --- the look of a word ----------------------------------------------------------------------------
 
 _SCRIPTS = (
     (0x0250, "Latin"),
@@ -338,9 +338,9 @@ _SYMBOLS = {
     **{chr(char): 8.0 for char in (*range(0xFF10, 0xFF1A), *range(0xFF21, 0xFF3B), *range(0xFF41, 0xFF5B))},
     **dict.fromkeys("\u200e\u200f\u200c\u200d\u064e\u064f\u0650\u0651\u0652\u0e46\u0e4c،؛؟", 8.0),
 }
-"""What stands in lists besides letters, and what it costs."""
+"""Characters in lists other than letters, and their costs."""
 _JOINING = frozenset("’\xa0·・－\u3000\u200c\u200d")
-"""Symbols that may stand between two letters."""
+"""Symbols that may occur between two letters."""
 _WIDE = frozenset("　・－（）「」『』【】《》〈〉，。、：；！？．／＆＠～＋％￥＃＊")
 
 
@@ -358,12 +358,12 @@ def _is_letter(char: str) -> bool:
 
 
 def _letters(word: str) -> str:
-    """Give the letters of a word in lower case, without symbols."""
+    """Return the letters of a word in lower case, without symbols."""
     return "".join(filter(_is_letter, word)).lower() if not word.isalpha() else word.lower()
 
 
 def _shape(word: str) -> float:
-    """Say what a word costs for what is not right in the way it looks, and for its symbols."""
+    """Return the cost of what looks wrong in a word, and of its symbols."""
     total = 0.0
     letters = [char for char in word if _is_letter(char)]
     if len(letters) < len(word):
@@ -386,12 +386,12 @@ def _shape(word: str) -> float:
 
 
 def _apart(word: str) -> bool:
-    """Tell whether letters of the two scripts stand in two pieces: ``株式会社ABC``."""
+    """Return whether the letters of the two scripts form two separate pieces: ``株式会社ABC``."""
     return len(re.findall("[A-Za-z]+", word)) == 1
 
 
 def _case(word: str) -> float:
-    """Say what capitals inside a word cost, and small letters among capitals."""
+    """Return the cost of capitals inside a word, and of lower case among capitals."""
     total = 0.0
     before = ""
     for at, char in enumerate(word):

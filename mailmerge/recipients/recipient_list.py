@@ -1,7 +1,7 @@
-"""What all lists have in common: a header, and records (cells as read) that become recipients.
+"""What all lists have in common: a header row, and records (cells as read) that become recipients.
 
-A problem with the list itself raises `ListError`. A problem with one cell makes one row unusable: it travels
-in ``Recipient.problems`` and the list goes on.
+A problem with the list itself raises `ListError`. A problem with one cell makes one row unusable: it is
+reported in ``Recipient.problems``, and the list continues.
 """
 
 from __future__ import annotations
@@ -29,16 +29,16 @@ if TYPE_CHECKING:
     from mailmerge.values import Cell
 
 LEFT_OUT = "D202"
-"""A row that is no recipient."""
+"""A row that is not a recipient."""
 NO_RESULT = "#N/A"
-"""Stands for a formula that was never calculated: an empty cell would hide that something is missing."""
+"""Replaces a formula that was never calculated: an empty cell would hide that something is missing."""
 MAX_PROBLEMS = 20
-"""So many problems are collected before reading stops."""
+"""The number of problems that are collected before reading stops."""
 
 MAX_CELL = 131_072
-"""Characters in a cell; more is no text for a letter. Spreadsheets take 32,767, this is csv's own limit."""
+"""Most characters in a cell. Spreadsheets allow 32,767; this is the default limit of the csv module."""
 MAX_COLUMNS = 16_384
-"""As many as a sheet has."""
+"""As many columns as a sheet has."""
 _MAX_HEADING = 1000
 
 _ADDRESS = r"[^@\s]+@[^@\s]+\.[^@\s.]+\Z"
@@ -48,22 +48,22 @@ _ADDRESS = r"[^@\s]+@[^@\s]+\.[^@\s.]+\Z"
 
 
 class Header(Struct, frozen=True):
-    """The header row as read, and what of it counts."""
+    """The header row as read, and which of its columns count."""
 
     row: int
     width: int
-    """Cells in the header row as it stands in the file."""
+    """The cells of the header row as in the file."""
     columns: Columns
     kept: tuple[int, ...]
     """Positions of *columns* in the row, from 0."""
     unnamed: tuple[int, ...]
-    """Positions without a heading: their cells must stay empty."""
+    """Positions without a heading: their cells must be empty."""
     own: Mapping[str, int] = field(default_factory=dict)
-    """Positions of the columns that a file of failed rows has besides: no part of the list."""
+    """Positions of the extra columns of a file of failed rows: not part of the list."""
     above: tuple[tuple[int, str], ...] = ()
-    """Rows with content above the headings, which are no part of the list: number and text, shortened."""
+    """Rows with content above the headings, which are not part of the list: number and text, shortened."""
     upper: int = 0
-    """The number of the row above that has the headings of other columns; 0: all are in one row."""
+    """The number of the row above with the headings of other columns; 0: all are in one row."""
 
     @property
     def whole(self) -> bool:
@@ -72,7 +72,7 @@ class Header(Struct, frozen=True):
 
 
 def template_name(heading: str) -> str:
-    """Turn a heading into the name that a template writes: ``First Name`` becomes ``first_name``."""
+    """Turn a heading into its name in templates: ``First Name`` becomes ``first_name``."""
     kept = "".join(char if f"a{char}".isidentifier() else " " for char in heading.lower())
     name = "_".join(kept.split())
     return f"_{name}" if name[:1].isdigit() or (name and not name.isidentifier()) else name
@@ -83,9 +83,9 @@ def read_header(
     row: int,
     place: Callable[[int], Place],
 ) -> tuple[Header, list[Diagnostic]]:
-    """Work out the columns; *place* names the cell at a position.
+    """Determine the columns; *place* returns the place of the cell at a position.
 
-    The problems are returned, not raised, so that the reader can show them with others.
+    The problems are returned, not raised, so that the reader can report them with others.
     """
     kept: list[int] = []
     unnamed: list[int] = []
@@ -116,7 +116,7 @@ def read_header(
 
 
 def _composed(text: str) -> str:
-    """Fold blanks, take off what nobody sees at the ends, and compose letters with marks (NFC)."""
+    """Fold spaces, strip invisible characters from the ends, and compose letters with marks (NFC)."""
     text = " ".join(text.split())
     if text.isascii():
         return text
@@ -126,7 +126,7 @@ def _composed(text: str) -> str:
 
 
 def find_column(columns: Columns, wanted: str, option: str) -> int:
-    """Position of the column that an option names by heading or by template name.
+    """Return the position of the column that an option names by heading or by template name.
 
     Raises:
         CampaignFileError: the list has no such column.
@@ -148,9 +148,9 @@ def find_column(columns: Columns, wanted: str, option: str) -> int:
 
 
 def read_columns(columns: Columns, options: Options, names: frozenset[str]) -> frozenset[int]:
-    """Give the places of the columns that something reads: what has these *names*, an option, or all.
+    """Return the positions of the columns that are read: those with these *names*, an option's, or all.
 
-    A template that goes through ``row`` may read every column.
+    A template that uses ``row`` may read every column.
     """
     if "row" in names:
         return frozenset(range(len(columns.names)))
@@ -165,10 +165,10 @@ def read_columns(columns: Columns, options: Options, names: frozenset[str]) -> f
 
 def _beyond(cells: Sequence[str], row: int, place: Callable[[int], Place]) -> Diagnostic:
     if len(cells) > MAX_COLUMNS:
-        message = f"row {row} has {len(cells):,} cells; a list may have {MAX_COLUMNS:,} columns"
+        message = f"row {row} has {len(cells):,} cells; a list may have at most {MAX_COLUMNS:,} columns"
         return Diagnostic(code="D164", message=message, hint=_REALLY_HEADINGS, place=place(0), row=row)
     at = next(at for at, cell in enumerate(cells) if len(cell) > _MAX_HEADING)
-    message = f'"{cells[at][:40]}…" has {len(cells[at]):,} characters; a heading may have {_MAX_HEADING:,}'
+    message = f'"{cells[at][:40]}…" has {len(cells[at]):,} characters; at most {_MAX_HEADING:,} can be used'
     return Diagnostic(code="D164", message=message, hint=_REALLY_HEADINGS, place=place(at), row=row)
 
 
@@ -197,7 +197,7 @@ def _collision(first: str, second: str, name: str, row: int, place: Place) -> Di
 
 
 class CellError(Struct, frozen=True):
-    """A cell that no template may use, and the text that stands in its place."""
+    """A cell that no template may use, and the text that replaces it."""
 
     code: str
     message: str
@@ -206,17 +206,17 @@ class CellError(Struct, frozen=True):
 
 
 def long_cell(text: str) -> CellError:
-    """Stand in for a cell that is too long to be used."""
+    """Return the `CellError` for a cell that is too long to be used."""
     message = f"a cell of {len(text):,} characters; at most {MAX_CELL:,} can be used"
     return CellError("D109", message, "shorten it", f"{text[:40]}…")
 
 
 class SheetCell(Struct, frozen=True):
-    """A cell as a workbook keeps it: the plain value, its type in the file, and how it is to be shown."""
+    """A cell as a workbook stores it: the plain value, its type in the file, and its number format."""
 
     value: object
     kind: str
-    """As openpyxl names it: ``s`` text, ``n`` number, ``b`` boolean, ``d`` date or time, ``e`` error."""
+    """The type as in openpyxl: ``s`` text, ``n`` number, ``b`` boolean, ``d`` date or time, ``e`` error."""
     number_format: str = "General"
 
 
@@ -225,34 +225,34 @@ Record = tuple[int, int | None, "Sequence[Cell | CellError]"]
 
 
 class MarkedRow(Struct, frozen=True):
-    """A row as the file has it, and what tells whether it was edited since it was written as a failed one."""
+    """A row as in the file, and what shows whether it was edited since it was written as a failed one."""
 
     row: int
     line: int | None
     cells: Sequence[Cell | CellError]
-    """All of them, as wide as the header."""
+    """All cells, as wide as the header row."""
     mark: str
-    """Hash of its cells as they are."""
+    """Hash of its present cells."""
     key: str = ""
-    """What our columns say, where the list has them: whose row this is."""
+    """The key in our columns, if the list has them: whose row this is."""
     written: str = ""
     """The mark of the row as we wrote it; empty: we did not write it."""
     origin: str = ""
-    """The mark that the row had in the campaign's list: another one, if it was a correction already."""
+    """The mark that the row had in the campaign's list: a different one if it was a correction already."""
 
 
 class LeftOut(Protocol):
-    """Rows that are no recipients."""
+    """Rows that are not recipients."""
 
     def warnings(self) -> list[Diagnostic]:
-        """Name them."""
+        """Return warnings that name the rows."""
 
     def notes(self) -> list[str]:
-        """Say how many they are, a sentence for each kind."""
+        """Return how many they are, a sentence for each kind."""
 
 
 class Options(Struct, frozen=True):
-    """What the campaign says about the columns of its list."""
+    """What the campaign file specifies about the columns of its list."""
 
     key: str | None = None
     types: Mapping[str, str] = field(default_factory=dict)
@@ -268,7 +268,7 @@ class _Column(Struct, frozen=True):
 
 
 class RecipientList(ABC):
-    """A list of recipients: re-iterable, and streaming from its file in every iteration.
+    """A list of recipients: can be iterated again, and streams from its file each time.
 
     Iterating raises `ListError` for what is wrong with the list as a whole.
     """
@@ -278,7 +278,7 @@ class RecipientList(ABC):
     """The name of the list in messages."""
     columns: Columns
     understanding: Understanding
-    """How the list was read, as far as that is known before its rows are."""
+    """How the list was read, as far as that is known before its rows are read."""
     warnings: tuple[Diagnostic, ...] = ()
     """What the user should know about how the list was read."""
     blank_rows: int = 0
@@ -286,13 +286,13 @@ class RecipientList(ABC):
     hidden_rows: int = 0
     """Hidden rows left out so far in the latest iteration."""
     addresses: tuple[str, ...] = ()
-    """The headings of the columns that have addresses, the likeliest first, as far as the first rows show."""
+    """The headings of the columns with addresses, the likeliest first, as far as the first rows show."""
     others: LeftOut | None = None
-    """What knows the rows that are no recipients; None: each row is one."""
+    """The detector of rows that are not recipients; None: each row is a recipient."""
     sheet: str = ""
-    """The name of a workbook's sheet; empty: this list is no workbook."""
+    """The name of a workbook's sheet; empty: this list is not in a workbook."""
     only_texts = False
-    """Whether it can have no cells but texts."""
+    """Whether all of its cells are strings."""
 
     def __init__(self, path: Path, shown: str, header: Header, options: Options) -> None:
         self.path = path
@@ -308,11 +308,11 @@ class RecipientList(ABC):
             if self.only_texts and header.whole and not options.defaults
             else None
         )
-        """How texts are read, where each column is kept and none has a default."""
+        """How strings are converted if each column is kept and none has a default."""
         self._unread: frozenset[int] = frozenset()
 
     def reads(self, names: frozenset[str]) -> None:
-        """Say which names and headings are read: a damaged cell elsewhere does not make its row invalid."""
+        """Set which names and headings are read: a damaged cell elsewhere does not make its row invalid."""
         read = read_columns(self.columns, self.options, names)
         self._unread = frozenset(
             position for index, position in enumerate(self.header.kept) if index not in read
@@ -320,7 +320,7 @@ class RecipientList(ABC):
 
     @property
     def header_row(self) -> int:
-        """The number of the row that holds the headings."""
+        """The number of the row with the headings."""
         return self.header.row
 
     @abstractmethod
@@ -328,12 +328,12 @@ class RecipientList(ABC):
         """Yield the records below the header, blank ones left out, each as wide as the header."""
 
     def about_rows(self) -> int:
-        """Say how many rows there are, about, without parsing them; 0: nobody knows."""
+        """Return roughly how many rows there are, without parsing them; 0: unknown."""
         return 0
 
     @abstractmethod
     def _place(self, row: int, line: int | None, position: int) -> Place:
-        """Name a cell in the user's terms."""
+        """Return the place of a cell in the user's terms."""
 
     def __iter__(self) -> Iterator[Recipient]:
         self.blank_rows = self.hidden_rows = 0
@@ -343,8 +343,8 @@ class RecipientList(ABC):
             if typed is None or cells.__class__ is not list:
                 yield self._recipient(record)
                 continue
-            # Texts, as text lists have them: the quick way, unless a cell is not what its type wants. The
-            # list is the record's own, and what was read of it before that is taken as it is.
+            # Only strings, as in text lists: the fast path, unless a cell does not fit its type. The list
+            # belongs to the record; cells that were converted before that one stay as they are.
             values: list[Any] = cells
             try:
                 for at, read in typed:
@@ -373,13 +373,13 @@ class RecipientList(ABC):
         )
 
     def watched(self, seen: ColumnsSeen) -> Iterator[Recipient]:
-        """Yield the rows; *seen* looks at their cells."""
+        """Yield the rows; *seen* examines their cells."""
         for recipient in self:
             seen.see(recipient.values)
             yield recipient
 
     def understood(self, seen: ColumnsSeen) -> Understanding:
-        """Say how the list was understood, once all rows have been *seen*."""
+        """Return how the list was understood, once all rows have been *seen*."""
         found = replace(
             self.understanding,
             heading_row=self.header_row,
@@ -393,13 +393,13 @@ class RecipientList(ABC):
         return found.noting(*self.others.notes()) if self.others else found
 
     def _tell_others(self) -> None:
-        """Say which rows were left out, once all have been read."""
+        """Report which rows were left out, once all have been read."""
         if self.others is not None:
             kept = (warning for warning in self.warnings if warning.code != LEFT_OUT)
             self.warnings = (*kept, *self.others.warnings())
 
     def originals(self, rows: Container[int]) -> Iterator[tuple[int, tuple[Cell, ...]]]:
-        """Yield the chosen rows with their cells as the list has them: no types, no defaults applied."""
+        """Yield the chosen rows with the list's own cells: no types or defaults applied."""
         for row, _, cells in self._records():
             if row in rows:
                 found = (cells[position] for position in self.header.kept)
@@ -412,7 +412,7 @@ class RecipientList(ABC):
 
     @property
     def campaign_list(self) -> str:
-        """The name of the campaign's own list: another one than this, where this selects rows of it."""
+        """The name of the campaign's list: a different one if this list selects rows of it."""
         return self.shown
 
     @property
@@ -421,7 +421,7 @@ class RecipientList(ABC):
         return KEY_COLUMN in self.header.own and MARK_COLUMN in self.header.own
 
     def marked(self) -> Iterator[MarkedRow]:
-        """Yield the rows as the file has them, with what tells whether they were edited."""
+        """Yield the rows as in the file, with what shows whether they were edited."""
         names, kept = self.columns.names, self.header.kept
         key_at, mark_at = (self.header.own.get(name) for name in (KEY_COLUMN, MARK_COLUMN))
         for row, line, cells in self._records():
@@ -434,26 +434,26 @@ class RecipientList(ABC):
             yield MarkedRow(row, line, cells, mark, key, written, origin or written)
 
     def _own_text(self, cell: str) -> str:
-        """Give the text of a cell of ours: in a workbook it is as it is."""
+        """Return the text of a cell in one of our columns: in a workbook it is unchanged."""
         return cell
 
     def place(self, row: int, line: int | None, position: int) -> Place:
-        """Name a cell in the user's terms; *position* is that in the header, -1 none of them."""
+        """Return the place of a cell in the user's terms, by *position* in the header row; -1: the row."""
         return self._place(row, line, position)
 
     def origin(self, row: int) -> str:  # noqa: ARG002  see `FailedList`
-        """Give the mark that a corrected row had in the campaign's list; nothing for any other row."""
+        """Return the mark that a corrected row had in the campaign's list; empty for any other row."""
         return ""
 
     def own_cells(self, name: str) -> list[str] | None:
-        """Give the texts of a column that a file of failed rows has besides; None: there is none."""
+        """Return the texts of an extra column of a file of failed rows; None: the list has no such column."""
         position = self.header.own.get(name)
         if position is None:
             return None
         return [_shown(cells[position]) for _, _, cells in self._records()]
 
     def copies(self, rows: Container[int]) -> Iterator[tuple[int, tuple[SheetCell, ...]]]:
-        """Yield the chosen rows for a workbook: as it has them, with types and formats, or as texts."""
+        """Yield the chosen rows for a workbook: with its types and formats, or as strings."""
         for row, cells in self.originals(rows):
             yield row, tuple(SheetCell(displayed(cell), "s") for cell in cells)
 
@@ -514,7 +514,7 @@ class RecipientList(ABC):
             Diagnostic(
                 code="D118" if key else "D133",
                 message=f'the key column "{self.columns.headings[self._key]}" {what}',
-                hint="every row needs its own key: it tells who has been written to",
+                hint="every row needs its own key: it records who has been written to",
                 place=self._place(row, line, self.header.kept[self._key]),
                 row=row,
             ),
@@ -527,7 +527,7 @@ def _shown(cell: Cell | CellError) -> str:
 
 
 def row_mark(names: Iterable[str], texts: Iterable[str]) -> str:
-    """Hash the canonical texts of a row, by the names of their columns; blanks do not matter."""
+    """Return the hash of the canonical texts of a row, by the names of their columns, ignoring spaces."""
     found = sorted(
         f"{name}\x1f{' '.join(text.split())}" for name, text in zip(names, texts, strict=True) if text.strip()
     )
@@ -535,7 +535,7 @@ def row_mark(names: Iterable[str], texts: Iterable[str]) -> str:
 
 
 def list_error(shown: str, problems: Sequence[Diagnostic]) -> ListError:
-    """Make one error of all the problems that were found together."""
+    """Combine all problems that were found together into one error."""
     first = problems[0]
     if len(problems) == 1:
         return ListError(first.message, code=first.code, hint=first.hint, place=first.place, row=first.row)

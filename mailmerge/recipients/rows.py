@@ -1,4 +1,4 @@
-"""Rows of a program, mappings of headings to values, as a list of recipients."""
+"""Rows from Python, mappings of headings to values, as a list of recipients."""
 
 from __future__ import annotations
 
@@ -32,10 +32,10 @@ _FIRST = 2
 
 
 class RowList(RecipientList):
-    """The rows of any iterable, read once and kept: it may be a generator, and what it gave may change later.
+    """The rows of any iterable, read once and kept: it may be a generator, and its mappings may change later.
 
-    The keys of all rows together are the headings; what a row lacks, None and NaN are empty cells. Rows
-    without any value are skipped, as blank ones in a file are.
+    The keys of all rows together are the headings; missing values, None and NaN are empty cells. Rows without
+    any value are skipped, like blank rows of a file.
     """
 
     def __init__(self, rows: Iterable[Mapping[str, object]], options: Options) -> None:
@@ -69,17 +69,17 @@ class RowList(RecipientList):
             raise list_error(_SHOWN, problems)
         super().__init__(Path("rows"), _SHOWN, header, options)
         self._plain = False
-        self.understanding = Understanding("rows of a program")
+        self.understanding = Understanding("Python rows")
 
     def about_rows(self) -> int:
-        """Say how many there are."""
+        """Return the number of rows."""
         return len(self._rows)
 
     def _records(self) -> Iterator[Record]:
         width = len(self._headings)
         for row, cells in enumerate(self._rows, _FIRST):
             if any(not isinstance(cell, str) or cell.strip() for cell in cells):
-                # A heading that came up later is an empty cell of the rows before.
+                # A heading that appeared later is an empty cell of the rows before it.
                 yield row, None, cells if len(cells) == width else cells + ("",) * (width - len(cells))
             else:
                 self.blank_rows += 1
@@ -93,7 +93,7 @@ class PlannedRows(RecipientList):
 
     Args:
         recipients: the list.
-        rows: gives, each time, their numbers and cells.
+        rows: returns a fresh iterable of their numbers and cells at each call.
 
     """
 
@@ -121,7 +121,7 @@ def _cell(value: object, row: int, heading: object) -> Cell | CellError:
         raise ListError(
             f"row {row}: {str(heading)!r} is a {type(value).__name__}, not one value",
             code="D135",
-            hint="give a text, a number, a date, a time, a duration, True or False",
+            hint="use a string, a number, a date, a time, a duration, True or False",
             row=row,
         )
     cell = object_cell(value)

@@ -1,4 +1,4 @@
-"""Which rows are meant: ``--rows 2-50,77``."""
+"""Selections of rows by number: ``--rows 2-50,77``."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 _PART = r"([0-9]{1,7})(?:\s*([-–])\s*([0-9]{1,7})?)?\Z"
 LAST_ROW = 10_000_000
-"""No list has more rows; it stands for the end of the list."""
+"""No list has more rows; this number represents the end of the list."""
 
 
 class RowSelection(Struct, frozen=True):
@@ -30,12 +30,12 @@ class RowSelection(Struct, frozen=True):
         return index >= 0 and self.ranges[index][0] <= row <= self.ranges[index][1]
 
     def names(self, row: int, rows: Iterable[int] = ()) -> bool:
-        """Tell whether a row is meant, or any of those that share its message: it goes out as a whole."""
+        """Return whether a row is selected, or one that shares its message, which is sent as a whole."""
         return row in self or any(other in self for other in rows)
 
     @property
     def last(self) -> int:
-        """The last row that can be meant."""
+        """The last row that can be selected."""
         return self.ranges[-1][1]
 
     def __str__(self) -> str:
@@ -43,10 +43,10 @@ class RowSelection(Struct, frozen=True):
 
 
 def parse_rows(text: str) -> RowSelection:
-    """Read row numbers and ranges, both ends included; ``77-`` goes to the end of the list.
+    """Read row numbers and ranges, both ends included; ``77-`` extends to the end of the list.
 
     Raises:
-        CampaignFileError: the text is no such selection, or it names the header.
+        CampaignFileError: the text is not a selection of rows, or it includes the header row.
 
     """
     found = sorted(_range(part.strip(), text) for part in text.split(","))
@@ -65,7 +65,7 @@ def _range(part: str, text: str) -> tuple[int, int]:
         raise CampaignFileError(
             f'"{text}" is not a selection of rows' if part else f'"{text}" has an empty part',
             code="C430",
-            hint="write row numbers and ranges with commas: 2-50,77",
+            hint="separate row numbers and ranges with commas: 2-50,77",
         )
     first = int(match[1])
     last = int(match[3]) if match[3] else LAST_ROW if match[2] else first

@@ -1,4 +1,4 @@
-"""What a sheet says of cells besides what they contain: which are merged, and where they lead to."""
+"""What a sheet specifies about cells apart from their content: which are merged, and what they link to."""
 
 from __future__ import annotations
 
@@ -18,15 +18,15 @@ if TYPE_CHECKING:
     from mailmerge.values import Cell
 
 _FIRST = 3
-"""How many ranges or cells a warning names."""
+"""The number of ranges or cells that a warning names."""
 _LONGEST = 40
-"""Characters of a cell that it names."""
+"""The number of characters of a cell that it shows."""
 
 
 class MergedCells:
-    """Gives merged cells their values: that of the first row counts for all of them, in the first column.
+    """Fills merged cells: the value of the first row counts for all of them, in the first column.
 
-    Files have it once, and leave the other cells empty; what programs leave behind there is not shown by any.
+    Files store the value once; leftovers in the other cells are not shown by any program.
 
     Args:
         ranges: the merged cells of a sheet.
@@ -37,9 +37,9 @@ class MergedCells:
         self._waiting = sorted(ranges, key=lambda one: one.top, reverse=True)
         self._open: dict[int, tuple[Range, Cell | CellError]] = {}
         self.down: dict[str, Range] = {}
-        """Those whose value was given to a row below, by name."""
+        """Ranges whose value was copied to a row below, by name."""
         self.across: dict[str, Range] = {}
-        """Those that lie over several columns of a row."""
+        """Ranges over several columns of a row."""
 
     def fill(self, row: SheetRow) -> None:
         """Fill the cells of the next row."""
@@ -69,7 +69,7 @@ class MergedCells:
             cells[merged.left - 1] = value
 
     def warnings(self, shown: str, sheet: str, header: int, width: int) -> Iterator[Diagnostic]:
-        """Say which cells of the rows below the *header*, and of its columns, were merged."""
+        """Return warnings about merged cells in the rows below the *header* and in its columns."""
         down, across = (
             [one for one in found.values() if one.bottom > header and one.left <= width]
             for found in (self.down, self.across)
@@ -94,7 +94,7 @@ class MergedCells:
 
 
 class LinkedCells:
-    """Compares cells with the addresses that their links write to.
+    """Compares cells with the addresses that their links lead to.
 
     Args:
         links: targets by row and column; more may come while rows are read.
@@ -126,7 +126,7 @@ class LinkedCells:
         texts = [_text(cell) for cell in row.cells]
         shown = texts[column - 1]
         wanted = address.casefold()
-        # A name may lead to the address beside it.
+        # A name may link to the address next to it.
         if (
             not shown
             or not wanted
@@ -142,13 +142,13 @@ class LinkedCells:
             )
 
     def warnings(self, shown: str, sheet: str) -> Iterator[Diagnostic]:
-        """Say which cells show another text than the address that they lead to."""
+        """Return warnings about cells that show a different address from the one that they link to."""
         if self._count:
             first = ", ".join(self._first) + (", ..." if self._count > len(self._first) else "")
             yield Diagnostic(
                 "D287",
-                f"{plural(self._count, 'cell')} with a link to another address: {first}",
-                "what the cell shows is used; where the link is right, type its address into the cell",
+                f"{plural(self._count, 'cell')} with a link to a different address: {first}",
+                "the displayed address is used; if the link is right, type its address into the cell",
                 severity=Severity.WARNING,
                 place=Place(path=shown, cell=f"sheet {sheet}"),
             )

@@ -1,4 +1,4 @@
-"""A private copy of the list: what the plan was made from is what is sent."""
+"""A private copy of the list: the list from which the plan was made is the one that is sent."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _BLOCK = 1 << 20
 def snapshot(source: Path, folder: Path) -> Path:
     """Copy a list to ``folder/list-<hash><suffix>``, readable by its owner only, and return that path.
 
-    The same list gives the same name, however often it is copied.
+    The same content always gets the same name.
 
     Raises:
         ListError: it cannot be read, it is a lock file, or it changed while it was copied.
@@ -33,7 +33,7 @@ def snapshot(source: Path, folder: Path) -> Path:
         try:
             with source.open("rb") as file:
                 digest = _copy(file, copy.stream, source)
-        except FileError:  # what cannot be written is the copy
+        except FileError:  # it is the copy that cannot be written
             raise
         except OSError as error:
             raise ListError(f"{source} cannot be read: {error.strerror}", code="D100", place=place) from error
@@ -42,7 +42,7 @@ def snapshot(source: Path, folder: Path) -> Path:
 
 
 def sha256(path: Path) -> str:
-    """Hash a file's bytes, hexadecimal."""
+    """Return the SHA-256 of a file's bytes in hexadecimal."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
@@ -53,7 +53,7 @@ def _copy(file: BinaryIO, target: BinaryIO, source: Path) -> str:
     while block := file.read(_BLOCK):
         sha.update(block)
         target.write(block)
-    # The name is looked at, too: many programs save by putting a new file in the old one's place.
+    # The name is checked too: many programs save by replacing the old file with a new one.
     if not before == _stamp(os.fstat(file.fileno())) == _stamp(source.stat()):
         raise ListError(
             f"{source} changed while it was being read",

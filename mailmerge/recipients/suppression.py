@@ -1,8 +1,9 @@
 """Who must never be written to: the files of opt-outs, read so that nobody on them is lost.
 
-It fails closed. A file that cannot be read, one with rows but without addresses, and a row without any are
-errors: a list of people who said no is never skipped because it was not understood. Every address of a row
-counts, unless its column says that it is somebody else's (``Sender``, ``Referred by``).
+Reading fails closed. A file that cannot be read, a file with rows but without addresses, and a row without
+addresses are errors: a list of people who said no is never skipped because it was not understood. Every
+address of a row counts, unless its column's heading marks it as somebody else's (``Sender``, ``Referred
+by``).
 """
 
 from __future__ import annotations
@@ -42,58 +43,58 @@ if TYPE_CHECKING:
 _MAX_SIZE = 256 << 20
 _SAMPLE_ROWS = 1000
 _LOOK_EVERY = 1.0
-"""Seconds between two looks at the files while a run goes on."""
+"""Seconds between two checks of the files during a run."""
 _HASH_WORDS = frozenset({"hash", "hashes", "sha", "sha256", "digest"})
 _OTHER_HASH = re.compile(r"(?:\w+:)?(?:[0-9a-fA-F]{32}|[0-9a-fA-F]{40})")
-"""MD5 or SHA-1: too weak to name people by, and not what we compare."""
+"""MD5 or SHA-1: too weak to identify people, and not what we compare."""
 _SAVE_AS_UTF_8 = "save it as CSV (UTF-8)"
 WAIT = 60.0
-"""Seconds that a run waits for a file that cannot be read any more."""
+"""Seconds that a run waits for a file that can no longer be read."""
 
 
 class OptOuts(Struct, frozen=True):
-    """What one file says."""
+    """The entries of one file."""
 
     path: Path
     addresses: frozenset[str] = frozenset()
-    """As `Address.normalised` has them."""
+    """Addresses as returned by `Address.normalised`."""
     domains: frozenset[str] = frozenset()
     hashes: frozenset[str] = frozenset()
     """SHA-256 of addresses in that form, 64 hex digits."""
     stamp: tuple[int, int, int] | None = None
-    """What changes when somebody edits or replaces the file; None: there is none."""
+    """A stamp that changes when somebody edits or replaces the file; None: the file does not exist."""
     digest: str = ""
-    """Tells what it says from what any other file says."""
+    """A digest that differs for any other content."""
 
     def __len__(self) -> int:
         return len(self.addresses) + len(self.domains) + len(self.hashes)
 
     def covers(self, address: str) -> bool:
-        """Tell whether nothing may be sent to *address*, given in its normalised form."""
+        """Return whether *address*, in its normalised form, is suppressed."""
         if address in self.addresses or address.rpartition("@")[2] in self.domains:
             return True
         return bool(self.hashes) and hash_of(address) in self.hashes
 
 
 def is_other_hash(text: str) -> bool:
-    """Tell whether it looks like an MD5 or SHA-1 of an address."""
+    """Return whether it looks like an MD5 or SHA-1 of an address."""
     return _OTHER_HASH.fullmatch(text.strip()) is not None
 
 
 def hash_of(address: str) -> str:
-    """Give the SHA-256 of an address in its normalised form: 64 hex digits."""
+    """Return the SHA-256 of an address in its normalised form: 64 hex digits."""
     return hashlib.sha256(address.encode("utf-8")).hexdigest()
 
 
 class Suppressed:
-    """The addresses and domains of several files; an address is asked for in its normalised form.
+    """The addresses and domains of several files; addresses are looked up in their normalised form.
 
-    Who is on one of them stays so while this lives, whatever happens to the file: one that is being written
-    may be empty for a moment.
+    Once read, an entry applies for the life of this object, whatever happens to the file: one that is being
+    written may be empty for a moment.
 
     Args:
-        files: the files of opt-outs; each must be there.
-        store: the user's own; there may be none yet, but one that was there must not vanish.
+        files: the files of opt-outs; each must exist.
+        store: the user's own file; it may not exist yet, but once it exists it must not vanish.
 
     Raises:
         ListError: one of them cannot be read, or has an entry that is neither an address nor a domain.
@@ -104,7 +105,7 @@ class Suppressed:
         self._paths = tuple(files)
         self._store = store
         self.files: tuple[OptOuts, ...] = ()
-        """What each of them says, the user's own the last."""
+        """The entries of each file, the user's own last."""
         self._addresses: set[str] = set()
         self._domains: set[str] = set()
         self._hashes: set[str] = set()
@@ -115,24 +116,24 @@ class Suppressed:
         return len(self._addresses) + len(self._domains) + len(self._hashes) + len(self._elsewhere)
 
     def entries(self) -> Iterator[str]:
-        """Yield what the files say: addresses, domains as ``@example.org``, and ``sha256:`` with hashes."""
+        """Yield all entries: addresses, domains as ``@example.org``, and ``sha256:`` with hashes."""
         yield from self._addresses
         yield from (f"@{domain}" for domain in self._domains)
         yield from (f"sha256:{one}" for one in self._hashes)
 
     @property
     def fingerprint(self) -> str:
-        """Tell what these files say from what others do."""
+        """A digest that differs for any other set of entries."""
         return repr([(str(file.path), file.digest) for file in self.files]) + self._elsewhere.digest
 
     def covers(self, address: str) -> bool:
-        """Tell whether nothing may be sent to *address*, given in its normalised form."""
+        """Return whether *address*, in its normalised form, is suppressed."""
         if address in self._addresses or address.rpartition("@")[2] in self._domains:
             return True
         return (bool(self._hashes) and hash_of(address) in self._hashes) or self._elsewhere.covers(address)
 
     def include(self, entries: Iterable[str]) -> None:
-        """Let what is kept elsewhere count, too: addresses, ``@example.org``, ``sha256:`` with a hash."""
+        """Add entries that are kept elsewhere: addresses, ``@example.org``, ``sha256:`` with a hash."""
         found = frozenset(entries)
         domains = frozenset(entry[1:] for entry in found if entry.startswith("@"))
         hashes = frozenset(entry.removeprefix("sha256:") for entry in found if entry.startswith("sha256:"))
@@ -140,10 +141,10 @@ class Suppressed:
         self._elsewhere = OptOuts(Path(), found, domains, hashes, digest=digest)
 
     def refresh(self) -> bool:
-        """Read again what has changed since; tell whether anything has.
+        """Read files again that have changed; return whether any has.
 
         Raises:
-            ListError: as above; what was known before still counts.
+            ListError: as above; the entries known before still apply.
 
         """
         known = {file.path: file for file in self.files}
@@ -160,7 +161,7 @@ class Suppressed:
 
 
 def _current(path: Path, known: OptOuts | None, *, needed: bool = True) -> OptOuts:
-    """Give what a file says now: *known*, if that is what it said when it was read."""
+    """Return the entries of a file now: *known* if it has not changed since it was read."""
     there = known is not None and known.stamp is not None
     stamp = _stamp(path, needed=needed or there)
     if known is not None and known.stamp == stamp:
@@ -173,9 +174,9 @@ class _Clock(Protocol):
 
 
 class OptOutWatch:
-    """Looks at the opt-outs again, once a second, while a run goes on.
+    """Checks the opt-outs again once a second during a run.
 
-    Where that cannot be done nothing is offered until it can, and after a minute the run is to end.
+    While that fails nothing is offered to the server, and after a minute the run must end.
     """
 
     def __init__(self, suppressed: Suppressed, clock: _Clock) -> None:
@@ -183,13 +184,13 @@ class OptOutWatch:
         self.changed = False
         """Whether anybody has been added since the run began."""
         self.failure: MailmergeError | None = None
-        """Why the run is to end."""
+        """Why the run must end."""
         self._clock = clock
         self._next = 0.0
         self._since: float | None = None
 
     def held_until(self) -> float:
-        """Look again if it is time to; give how long nothing may be offered at most, 0: it may be now."""
+        """Check again if it is time; return until when (monotonic) nothing may be offered; 0: go ahead."""
         now = self._clock.monotonic()
         if self.failure is not None:
             return 0.0
@@ -211,17 +212,18 @@ class OptOutWatch:
 
 
 class _Row(Struct, frozen=True):
-    """A row of the file, blank ones and comments left out."""
+    """A row of the file; blank rows and comments are left out."""
 
     place: Place
     cells: Sequence[str]
 
 
 def read_opt_outs(path: Path) -> OptOuts:
-    """Read a file of opt-outs: a text of one or more addresses a line, CSV of any dialect, or a workbook.
+    """Read a file of opt-outs: text with one or more addresses a line, CSV of any dialect, or a workbook.
 
     Raises:
-        ListError: it cannot be read; it has rows but no addresses; a row has none. All of that together.
+        ListError: it cannot be read; it has rows but no addresses; a row has none. All problems are in one
+            error.
 
     """
     from mailmerge.recipients.kinds import is_workbook
@@ -233,7 +235,7 @@ def read_opt_outs(path: Path) -> OptOuts:
         first, *others = (_named(path, list(_text_rows(path, text))) for text in _texts_of(path))
         if any(other != first for other in others):
             raise _unreadable(
-                path, "which addresses it has depends on its encoding, which it does not say", _SAVE_AS_UTF_8
+                path, "its addresses depend on its encoding, which it does not state", _SAVE_AS_UTF_8
             )
         named = first
     if _stamp(path) != stamp:
@@ -249,7 +251,7 @@ def read_opt_outs(path: Path) -> OptOuts:
 
 
 def _named(path: Path, rows: list[_Row]) -> tuple[frozenset[str], frozenset[str], frozenset[str]]:
-    """Give the addresses, the domains and the hashes that the rows name."""
+    """Return the addresses, the domains and the hashes that the rows contain."""
     addresses: set[str] = set()
     domains: set[str] = set()
     hashes: set[str] = set()
@@ -261,10 +263,10 @@ def _named(path: Path, rows: list[_Row]) -> tuple[frozenset[str], frozenset[str]
 
 
 def _entries(path: Path, rows: list[_Row]) -> Iterator[Entries]:
-    """Yield what each row says.
+    """Yield the entries of each row.
 
     Raises:
-        ListError: with every row that says nothing.
+        ListError: with every row that has no entry.
 
     """
     if not rows:
@@ -281,7 +283,7 @@ def _entries(path: Path, rows: list[_Row]) -> Iterator[Entries]:
         raise _no_heading(path, first)
     strict = {column.position for column in theirs if column.heading.email}
     strict = strict or {column.position for column in theirs[:1]}
-    if not has_headings:  # lines of text rather than a table: whatever looks like an address has to be one
+    if not has_headings:  # lines of text rather than a table: anything that looks like an address must be one
         strict = set(range(width))
     others = {at for at, heading in enumerate(headings) if at not in strict and understood(heading).theirs}
     problems: list[Diagnostic] = []
@@ -298,7 +300,7 @@ def _entries(path: Path, rows: list[_Row]) -> Iterator[Entries]:
 
 
 def _below_titles(rows: list[_Row]) -> list[_Row]:
-    """Leave out what stands above the headings for certain; nothing like an address is in it."""
+    """Leave out rows that are certainly above the headings and contain nothing like an address."""
     found = find_headings([(at, row.cells) for at, row in enumerate(rows[:LOOKED_AT])])
     above = rows[: found.row]
     if found.likely or found.upper or any(names_somebody(cell) for row in above for cell in row.cells):
@@ -307,7 +309,7 @@ def _below_titles(rows: list[_Row]) -> list[_Row]:
 
 
 def _row_entries(row: _Row, strict: set[int], others: set[int], width: int) -> Entries:
-    """Find the addresses of a row: in its address columns, and where else a cell is nothing but addresses."""
+    """Find the addresses of a row: in its address columns, and in other cells with only addresses."""
     addresses: list[str] = []
     domains: list[str] = []
     hashes: list[str] = []
@@ -325,7 +327,7 @@ def _row_entries(row: _Row, strict: set[int], others: set[int], width: int) -> E
 
 
 def _is_heading(cells: Sequence[str], positions: Sequence[int]) -> bool:
-    """Tell whether the first row has headings, and is not a row whose address was mistyped."""
+    """Return whether the first row contains headings, and is not a row with a mistyped address."""
     meanings = [understood(cell) for cell in cells if cell.strip()]
     if any(meaning.email or meaning.maybe or not meaning.theirs for meaning in meanings):
         return True
@@ -342,7 +344,7 @@ def _no_heading(path: Path, row: _Row) -> ListError:
         f'{path}: "{shown}" is neither an address nor a row of headings',
         code="D151",
         place=row.place,
-        hint='correct it, begin it with # to leave it out, or give the address column the heading "email"',
+        hint='correct it, begin it with # to exclude it, or give the address column the heading "email"',
     )
 
 
@@ -351,14 +353,14 @@ def _says_nothing(row: _Row, entries: Entries) -> Diagnostic:
         message = f"neither an address nor @domain: {entries.problem}"
     else:
         shown = " | ".join(excerpt(cell) for cell in row.cells[:6] if cell.strip())
-        message = f'there is no address in this row: "{shown}"'
+        message = f'this row contains no address: "{shown}"'
     meant = f"did you mean {entries.suggestion}? " if entries.suggestion else ""
     if any(map(is_other_hash, row.cells)):
         meant = "hashes of addresses must be SHA-256: 64 hex digits; "
     return Diagnostic(
         code="D151",
         message=message,
-        hint=f"{meant}a row names one or more addresses or @domains; begin it with # to leave it out",
+        hint=f"{meant}a row contains one or more addresses or @domains; begin it with # to exclude it",
         place=row.place,
     )
 
@@ -379,7 +381,7 @@ def _text_rows(path: Path, text: str) -> Iterator[_Row]:
     try:
         records = list(_records(lines, delimiter, strict=True))
     except csv.Error:
-        # A stray quote must not swallow the lines that follow: each line stands for itself.
+        # A stray quote must not swallow the lines that follow: each line is read by itself.
         records = []
         for number, alone in enumerate(lines, 1):
             try:
@@ -405,7 +407,7 @@ def _records(lines: Sequence[str], delimiter: str, *, strict: bool) -> Iterator[
 
 
 def _texts_of(path: Path) -> Iterator[str]:
-    """Yield the text of a file in each encoding that may be right, whatever letters its names have."""
+    """Yield the text of a file in each possible encoding: the letters of its names do not matter."""
     try:
         raw = read_plain(path, _MAX_SIZE)
     except OSError as error:
@@ -420,7 +422,7 @@ def _texts_of(path: Path) -> Iterator[str]:
 
 
 def _sheet_rows(path: Path) -> list[_Row]:
-    """Give the rows of the only sheet that has addresses, hidden ones too."""
+    """Return the rows of the only sheet with addresses, hidden ones too."""
     from mailmerge.recipients.workbook_list import sheets_as_text
 
     with_addresses: dict[str, list[_Row]] = {}
@@ -441,13 +443,13 @@ def _sheet_rows(path: Path) -> list[_Row]:
             f"{path} has addresses on several sheets: {listed}",
             code="D151",
             place=Place(path=str(path)),
-            hint="keep the sheet with the people who must not be written to, and remove the others",
+            hint="keep the sheet with the people who must not receive mail, and remove the others",
         )
     return next(iter((with_addresses or filled).values()), [])
 
 
 def _stamp(path: Path, *, needed: bool = True) -> tuple[int, int, int] | None:
-    """Tell what changes when somebody edits or replaces a file; None: it is not there and need not be."""
+    """Return a stamp that changes when a file is edited or replaced; None: an optional file is missing."""
     try:
         found = os.stat(path)  # noqa: PTH116  one call, once a second
     except FileNotFoundError as error:
@@ -457,7 +459,7 @@ def _stamp(path: Path, *, needed: bool = True) -> tuple[int, int, int] | None:
     except OSError as error:
         raise _unreadable(path, error.strerror or "") from error
     if not stat.S_ISREG(found.st_mode):
-        raise _unreadable(path, "it is not a plain file")
+        raise _unreadable(path, "it is not a regular file")
     if found.st_size > _MAX_SIZE:
         raise _unreadable(path, f"it has more than {_MAX_SIZE >> 20} MB")
     return found.st_mtime_ns, found.st_size, found.st_ino
@@ -467,5 +469,5 @@ def _unreadable(path: Path, reason: str, hint: str = "") -> ListError:
     return ListError(
         f"cannot read the suppression file {path}: {reason}",
         code="D150",
-        hint=hint or "check its name; nothing is sent without a file that data.suppress names",
+        hint=hint or "check its name; nothing is sent while a file that data.suppress names cannot be read",
     )

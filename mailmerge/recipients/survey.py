@@ -1,8 +1,8 @@
-"""What only the whole list shows: one pass over the columns that something reads, before any row is made.
+"""What only the whole list shows: one pass over the columns that are read, before any row is made.
 
-Blocks of rows come in, and columns are looked at a block at a time: what is ordinary passes at the speed of
-`str.join` and of searches in what it makes. In the end a column has one type, and it is known how many cells
-are damaged and which ones come first. The same rows give the same answers, however they were read.
+Blocks of rows come in, and columns are examined a block at a time: ordinary cells pass at the speed of
+`str.join` and of searches in the joined string. In the end each column has one type, and the number of
+damaged cells and the first of them are known. The same rows give the same results, however they were read.
 """
 
 from __future__ import annotations
@@ -37,25 +37,25 @@ if TYPE_CHECKING:
 
 _AS_ADDRESS, _AS_NAME = "as an address", "as a name"
 _MOST_TEXTS = 10_000
-"""Different junk texts of one kind in a column that are remembered: with more, the column is lost."""
+"""Different junk texts of one kind remembered per column: with more, the whole column is damaged."""
 _MOST_SLIPS = 50
-"""Domains that may be mistyped and are looked at: who has more has them for a reason."""
+"""The number of suspicious domains that are examined: a list with more has them for a reason."""
 _MOST_DOMAINS = 100_000
-"""Different domains that are counted."""
+"""The number of different domains that are counted."""
 _FIFTEEN_DIGITS = 10**15
 _ENOUGH = 20
-"""Numbers of a block that begin with a nought and are looked at."""
+"""The numbers of a block with a leading zero that are examined."""
 _NUMBER = re.compile(r"[^\d@/:]{0,12}\d[\d.,'’`´\s]*[^\d@/:]{0,12}").fullmatch
-"""Digits with their signs, and a currency: what a number is at least."""
+"""Digits with separators, and a currency: the least that a number is."""
 _SHAPE = dict.fromkeys(map(ord, "023456789"), "1")
 BLOCK = 1000
-"""Rows that are looked at together."""
+"""The number of rows that are examined together."""
 FIRST_CELLS = 3
-"""How many cells a finding names."""
+"""The number of cells that a finding names."""
 _MIDNIGHT = re.compile(r"\d{4}-\d\d-\d\d 0?0:00:00")
 """What pandas and openpyxl make of a date that has no time of day."""
 _END = "\x1f"
-"""Stands between the cells of a block: no cell of a letter contains it."""
+"""Separates the cells of a block: no cell that can be used contains it."""
 _MARKS = (*filter(lambda char: char > " ", BLANKS), *INVISIBLE)
 _KINDS: dict[type, str] = {
     str: "text", Number: "number", Date: "date", DateTime: "date", Time: "time", Duration: "time",
@@ -64,26 +64,26 @@ _KINDS: dict[type, str] = {
 
 
 class Surveyed(Struct, frozen=True):
-    """What the survey of a list found, and what follows for each of its rows."""
+    """What the survey of a list found, and its consequences for each row."""
 
     findings: tuple[Diagnostic, ...] = ()
-    """Of the list as a whole."""
+    """Diagnostics about the list as a whole."""
     notes: tuple[str, ...] = ()
-    """What was decided, a sentence each."""
+    """The decisions, a sentence each."""
     trimmed: int = 0
-    """Cells that began or ended with what nobody sees."""
+    """Number of cells that began or ended with invisible characters."""
     faults: dict[int, dict[str, Diagnostic]] = field(default_factory=dict)
-    """By position, what makes a row invalid whose cell is this text."""
+    """By column position and cell text: the diagnostic that makes the row invalid."""
     types: dict[int, CellType] = field(default_factory=dict)
-    """The types of columns that have none by declaration and cells of several, by position."""
+    """By position, the types of undeclared columns with cells of several types."""
 
     @property
     def changes(self) -> bool:
-        """Whether a row may be another one than was read."""
+        """Whether it may change any row."""
         return bool(self.types or self.faults)
 
     def settled(self, rows: Iterable[Recipient]) -> Iterator[Recipient]:
-        """Give the rows as they are to be made."""
+        """Yield the rows with the survey's decisions applied."""
         for recipient in rows:
             problems = self._problems(recipient) if self.faults else ()
             typed = self._typed(recipient) if self.types else recipient
@@ -99,7 +99,7 @@ class Surveyed(Struct, frozen=True):
         return found
 
     def told(self, understanding: Understanding) -> Understanding:
-        """Add what was decided to how the list was understood."""
+        """Add the decisions to how the list was understood."""
         return replace(understanding, trimmed=self.trimmed).noting(*self.notes)
 
     def _typed(self, recipient: Recipient) -> Recipient:
@@ -110,24 +110,24 @@ class Surveyed(Struct, frozen=True):
                 try:
                     value = kind.read(trimmed(cell) if isinstance(cell, str) else cell)
                     if isinstance(cell, str) and isinstance(value, Number):
-                        # What other rows say decides its type, and never who or what it is.
+                        # Other rows decide its type, but never its identity.
                         value = Number(value.value, value.shown, cell)
                     values[position] = value
-                except ValueError:  # then it is what it is: a template may print it, and not reckon with it
+                except ValueError:  # then it remains text: a template may print it, but not calculate with it
                     continue
         return replace(recipient, values=tuple(values))
 
 
 def typed_rows(recipients: RecipientList, read: frozenset[str]) -> Iterator[Recipient]:
-    """Give the rows with the types that the whole list gives its columns: for who makes only some of them.
+    """Yield the rows with the types that the whole list gives its columns, for callers that make only some.
 
-    The list is read to its end before, unless its first rows show that no column has other cells than texts
-    that are no numbers. What else the whole list would show is not looked at.
+    The list is first read to its end, unless its first rows show that all columns contain only text that is
+    not numbers. Other findings of the whole list are not considered.
     """
     survey = Survey(recipients, read)
     rows = iter(recipients)
     while survey.is_open and (block := list(islice(rows, BLOCK))):
-        # What else rows say that are invalid already does not matter.
+        # Other problems of rows that are already invalid do not matter.
         survey.add(
             [recipient.row for recipient in block if not recipient.problems],
             [recipient.values for recipient in block if not recipient.problems],
@@ -137,12 +137,12 @@ def typed_rows(recipients: RecipientList, read: frozenset[str]) -> Iterator[Reci
 
 
 class Survey:
-    """Looks at the rows of a list, a block at a time.
+    """Examines the rows of a list, a block at a time.
 
     Args:
         recipients: the list.
-        read: names and headings of the columns that something reads; the others do not matter.
-        written: those of them whose displayed text is written.
+        read: names and headings of the columns that are read; the others do not matter.
+        written: those of them whose displayed text appears in the output.
 
     """
 
@@ -151,7 +151,7 @@ class Survey:
     ) -> None:
         columns, options = recipients.columns, recipients.options
         if "row" in read:
-            read = frozenset(columns.names)  # the template may go through all of it
+            read = frozenset(columns.names)  # the template may use the whole row
         typed = {find_column(columns, name, "data.types"): kind for name, kind in options.types.items()}
         key = -1 if options.key is None else find_column(columns, options.key, "data.key")
         self._columns = [
@@ -172,7 +172,7 @@ class Survey:
         self._rows = 0
 
     def add(self, rows: Sequence[int], values: Sequence[Sequence[Cell]]) -> None:
-        """Look at the cells of the next rows, which have these numbers."""
+        """Examine the cells of the next rows, which have these row numbers."""
         self._rows += len(rows)
         for column in self._columns:
             at = column.position
@@ -180,15 +180,15 @@ class Survey:
 
     @property
     def is_open(self) -> bool:
-        """Whether a column may get a type that is not declared."""
+        """Whether any column may get a type without a declaration."""
         return any(column.is_open for column in self._columns)
 
     def finish(self, roles: Callable[[], Mapping[str, str]] = dict) -> Surveyed:
-        """Say what was found in all rows together.
+        """Return what was found in all rows together.
 
         Args:
-            roles: says what names and headings are used for where damage makes a row invalid; asked only
-                where there is any.
+            roles: returns the uses of names and headings for which damage makes a row invalid; called only if
+                there is damage.
 
         """
         findings: list[Diagnostic] = []
@@ -216,7 +216,7 @@ class Survey:
         return Surveyed(tuple(findings), tuple(notes), trimmed_cells, faults, types)
 
     def _type(self, column: _Column, notes: list[str], findings: list[Diagnostic]) -> str | None:
-        """Give the type that a column has although none is declared; None: its cells are as they are."""
+        """Return the type that an undeclared column gets; None: its cells are unchanged."""
         if column.settled:
             return None
         if column.midnights and column.counts == {DateTime: column.midnights}:
@@ -228,7 +228,7 @@ class Survey:
             if decided is None:
                 findings.append(self._mixed(column))
                 return None
-            how = "as a text" if decided == "text" else "as a number where it is one"
+            how = "as text" if decided == "text" else "as a number where it is one"
             notes.append(f"{column.heading} has {column.mixture()}: each is read {how}")
             return decided
         if numbers.locale:
@@ -251,8 +251,8 @@ class Survey:
                 yield Diagnostic(
                     "D172",
                     f"{quoted(column.heading)} has dates before 1 March 1900, "
-                    f"which Excel counts as a day later: {shown}",
-                    "correct them, or write them as texts; a 0 or 1 in a date column is mostly no date",
+                    f"which Excel counts one day later: {shown}",
+                    "correct them, or enter them as text; a 0 or 1 in a date column is usually not a date",
                     severity=Severity.WARNING,
                     place=place,
                 )
@@ -263,7 +263,7 @@ class Survey:
                     "D170",
                     f"{quoted(column.heading)} has a number format that is not understood: "
                     f"{excerpt(code)} {problem}",
-                    f"its numbers are shown as without one ({shown}): choose another format, or write the "
+                    f"its numbers are shown without a format ({shown}): choose another format, or write the "
                     "value with a filter: |number, |date",
                     severity=Severity.WARNING,
                     place=place,
@@ -271,7 +271,7 @@ class Survey:
             else:
                 yield Diagnostic(
                     "D173",
-                    f"{quoted(column.heading)} has the date format of the computer, "
+                    f"{quoted(column.heading)} has the computer's own date format, "
                     f"which differs from one to another: it is written as {shown}",
                     f"choose a date format without an asterisk, or write {{{{ {column.name}|date }}}}",
                     severity=Severity.WARNING,
@@ -282,7 +282,7 @@ class Survey:
         return Diagnostic(
             "D264",
             f"the column {quoted(column.heading)} has cells of several types: {column.mixture()}",
-            "a date that was typed as a text or shown as a number prints in another way than the others",
+            "a date that was typed as text or shown as a number prints differently from the others",
             severity=Severity.WARNING,
             place=self._place(column),
         )
@@ -294,13 +294,13 @@ class _Hits:
     def __init__(self, kind: Kind) -> None:
         self.kind = kind
         self.texts: dict[str, int] = {}
-        """What they contain, and how many contain it."""
+        """The different texts, and how many cells contain each."""
         self.first: list[tuple[int, str]] = []
         self.beyond = 0
-        """How many there are beside these: more different ones than are remembered."""
+        """The number of other cells: there are more different texts than are remembered."""
 
     def add(self, row: int, text: str) -> None:
-        """Take one more."""
+        """Count one more."""
         if text not in self.texts and len(self.texts) >= _MOST_TEXTS:
             self.beyond += 1
             return
@@ -309,15 +309,15 @@ class _Hits:
             self.first.append((row, text))
 
     def _fault(self, text: str) -> bool:
-        """Tell whether it makes a row invalid, where its column is used for what matters most."""
+        """Return whether it makes a row invalid if its column is used where it matters most."""
         return not self.kind.doubtful or self.texts[text] > 1
 
     def faults(self, column: _Column, role: str, place: Place) -> Iterator[tuple[str, Diagnostic]]:
-        """Yield the texts that make a row invalid, and why."""
+        """Yield the texts that make a row invalid, with the diagnostic."""
         if self.kind is HIDDEN_AT and role.startswith(_AS_ADDRESS):
-            return  # told as any text that is not an address is
+            return  # reported like any text that is not an address
         if self.kind is OWN_FIELD and not role.startswith(_AS_NAME):
-            return  # told where a message shows it
+            return  # reported where a message shows it
         for text in filter(self._fault, self.texts):
             message = f"{quoted(text, 40)} in the column {quoted(column.heading)} is {self.kind.what}"
             yield (
@@ -328,7 +328,7 @@ class _Hits:
             )
 
     def told(self, column: _Column, role: str | None, place: Place) -> Iterator[Diagnostic]:
-        """Yield what is to be said of the whole: of the cells that make no row invalid, and of too many."""
+        """Yield diagnostics of the whole column: cells that make no row invalid, and too many of them."""
         if self.beyond and role is not None:
             message = (
                 f"the column {quoted(column.heading)} is damaged as a whole: more than {_MOST_TEXTS:,} cells"
@@ -382,18 +382,18 @@ class _Column:
         self.heading = heading
         self.name = name
         self.settled = is_key or declared is not None
-        """Whether its type is declared, or it is the key, which is as it stands."""
+        """Whether its type is declared, or it is the key, which is never changed."""
         self.midnights = 0
-        """How many of its dates and times are shown as midnight to the second, as pandas writes dates."""
+        """How many of its datetimes show midnight to the second, as pandas writes dates."""
         self.unsure: dict[str, str] = {}
-        """Number formats that do not say for certain what is shown, and the first text of each."""
+        """Number formats with an uncertain display, and the first text of each."""
         self.trimmed = 0
         self.counts: dict[type, int] = {}
-        """How many filled cells there are of each type."""
+        """The number of filled cells of each type."""
         self.first: dict[type, list[tuple[int, str]]] = {}
         """The first cells of each type, with their rows."""
         self.numbers: NumberColumn | None = None if self.settled else NumberColumn()
-        """What is known of its numbers; None: it has other texts."""
+        """What is known of its numbers; None: it contains other text."""
         self.junk: dict[Kind, _Hits] = {}
         self._domains: set[str] = set()
         self.slips: dict[str, _Slip] = {}
@@ -405,7 +405,7 @@ class _Column:
         self._only_texts = only_texts
 
     def add(self, cells: list[Any], rows: Sequence[int]) -> None:
-        """Look at the cells of a block of rows."""
+        """Examine the cells of a block of rows."""
         try:
             joined = _END.join(cells)
         except TypeError:
@@ -429,7 +429,7 @@ class _Column:
                 self._take_numbers(joined, cells)
 
     def _look_at_domains(self, joined: str, cells: list[str], rows: Sequence[int]) -> None:
-        """Look at the domains of addresses, and count those that may be mistyped."""
+        """Examine the domains of addresses, and count those that may be mistyped."""
         found = domains(joined, len(cells), _END)
         new = set(found).difference(self._domains)
         if len(self._domains) < _MOST_DOMAINS:
@@ -444,7 +444,7 @@ class _Column:
                 slip.first += [(rows[at], cells[at]) for at in islice(named, FIRST_CELLS - len(slip.first))]
 
     def mistyped(self, rows: int, place: Place) -> Iterator[Diagnostic]:
-        """Yield what is to be said of domains that were probably mistyped, in a list of this many *rows*."""
+        """Yield warnings about domains that were probably mistyped, in a list of this many *rows*."""
         for domain, slip in self.slips.items():
             if is_slip(slip.count, rows):
                 named = ", ".join(_cells(slip.first)) + (", ..." if slip.count > len(slip.first) else "")
@@ -462,7 +462,7 @@ class _Column:
         self.junk[kind].add(row, text)
 
     def _take_numbers(self, joined: str, cells: list[str]) -> None:
-        """Look at texts that may be numbers: one of each shape in a block, and some that begin with 0."""
+        """Examine texts that may be numbers: one of each shape in a block, and some with a leading zero."""
         assert self.numbers is not None
         first = next(filter(None, cells), "")
         if not first:
@@ -471,11 +471,11 @@ class _Column:
             self.numbers = None
             return
         shapes = joined.translate(_SHAPE).split(_END)
-        if len(shapes) != len(cells):  # a cell contains the character that stands between two
+        if len(shapes) != len(cells):  # a cell contains the character that separates two
             shapes = [cell.translate(_SHAPE) for cell in cells]
         texts = [*dict(zip(shapes, cells, strict=True)).values()]
         texts += islice((cell for cell in cells if cell[:1] == "0"), _ENOUGH)
-        if self.numbers.may_be_moments:  # that is told by the digits, not by the shape
+        if self.numbers.may_be_moments:  # the digits show that, not the shape
             texts += islice((cell for cell in dict.fromkeys(cells) if says_no_moment(cell)), 1)
         if not all(self.numbers.takes(text) for text in texts if text):
             self.numbers = None
@@ -503,7 +503,7 @@ class _Column:
         self.counts[str] = self.counts.get(str, 0) + filled
 
     def _note(self, kind: type, row: int, text: str) -> bool:
-        """Remember one of the first cells of a type; False: there are enough."""
+        """Remember one of the first cells of a type; return False if there are enough."""
         first = self.first.setdefault(kind, [])
         if len(first) < FIRST_CELLS:
             first.append((row, text))
@@ -511,7 +511,7 @@ class _Column:
 
     @property
     def is_open(self) -> bool:
-        """Whether it may get a type that is not declared: it has numbers, or cells that are not texts."""
+        """Whether it may get an undeclared type: it contains numbers, or cells that are not strings."""
         return not self.settled and (self.numbers is not None or not self._only_texts)
 
     @property
@@ -520,9 +520,9 @@ class _Column:
         return len({_KINDS[kind] for kind in self.counts}) > 1
 
     def type_of_most(self, locale: str) -> str | None:
-        """Give the type that texts and numbers in one column are all read as; None: there are others.
+        """Return the type as which text and numbers in one column are all read; None: there are other types.
 
-        *locale*: the one that writes numbers as all of its texts are.
+        *locale*: the one whose notation fits all of its texts.
         """
         if not self.counts.keys() <= {str, Number}:
             return None
@@ -539,7 +539,7 @@ class _Column:
 
 
 def _may_have_ends(joined: str) -> bool:
-    """Tell whether a cell of a block can begin or end with what nobody sees: there is such a character."""
+    """Return whether a cell of a block may begin or end with an invisible character: the block has one."""
     if any(blank in joined for blank in " \t\r\n"):
         return True
     return not joined.isascii() and any(mark in joined for mark in _MARKS)

@@ -1,4 +1,4 @@
-"""Which cells of a workbook are the list: the sheet, and the part of it that is a table or was asked for."""
+"""Which cells of a workbook are the list: the sheet, and the part that is a table or was specified."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from mailmerge.recipients.workbook import Sheet, Workbook
 
 _ROWS: Final = 200
-"""Rows with content of a sheet that tell whether it has addresses."""
+"""Rows with content of a sheet that show whether it has addresses."""
 _LAST_ROW: Final = 10_000_000
 _AREA = re.compile(
     r"(?:(?:'((?:[^']|'')+)'|([^'!:]+))!)?\$?([A-Za-z]{1,3})\$?(\d{0,7}):\$?([A-Za-z]{1,3})\$?(\d{0,7})\Z"
@@ -38,15 +38,15 @@ class TableChoice(Struct, frozen=True):
     why: str = ""
     """Why it is this sheet, where there are others."""
     area: Range | None = None
-    """The part of the sheet that counts; None: all of it."""
+    """The part of the sheet that counts; None: the whole sheet."""
     name: str = ""
     """The table's or range's own name."""
     found: bool = False
-    """The area is a table of the sheet that nobody named: whoever stands below it may have been forgotten."""
+    """The area is a table of the sheet that nobody specified: people below it may have been forgotten."""
 
     @property
     def told(self) -> str:
-        """Say which part of the sheet it is; empty: all of it."""
+        """Return which part of the sheet it is; empty: the whole sheet."""
         if self.area is None:
             return ""
         return f"table {self.name} ({self.area.name})" if self.name else f"cells {self.area.name}"
@@ -57,7 +57,7 @@ class Heads:
 
     Args:
         book: the workbook.
-        texts: gives the first rows with content of a sheet.
+        texts: returns the first rows with content of a sheet.
 
     """
 
@@ -67,7 +67,7 @@ class Heads:
         self._read: dict[str, list[NumberedRow]] = {}
 
     def rows(self, sheet: Sheet) -> list[NumberedRow]:
-        """Give the first rows of a sheet that have content."""
+        """Return the first rows of a sheet that have content."""
         if sheet.name not in self._read:
             rows: list[NumberedRow] = []
             for row in self._texts(sheet):
@@ -78,7 +78,7 @@ class Heads:
         return self._read[sheet.name]
 
     def has_addresses(self, sheet: Sheet, area: Range | None = None) -> bool:
-        """Tell whether a sheet, or a part of it, has a column of addresses."""
+        """Return whether a sheet, or a part of it, has a column of addresses."""
         rows = [row for row in (cut(one, area) for one in self.rows(sheet)) if row is not None]
         if not rows:
             return False
@@ -92,7 +92,7 @@ class Heads:
 
 
 def cut(row: NumberedRow, area: Range | None) -> NumberedRow | None:
-    """Give what of a row is inside an area; None: nothing with content is."""
+    """Return the part of a row inside an area; None: nothing with content is inside."""
     number, cells = row
     if area is not None:
         if not area.top <= number <= area.bottom:
@@ -108,17 +108,17 @@ def cut(row: NumberedRow, area: Range | None) -> NumberedRow | None:
 def choose_table(
     book: Workbook, heads: Heads, *, sheet: str | None, area: str | None, whole: bool
 ) -> TableChoice:
-    """Say which cells of a workbook are the list.
+    """Decide which cells of a workbook are the list.
 
     Args:
         book: the workbook.
         heads: the first rows of its sheets.
-        sheet: the name of the sheet; None: the one that has addresses.
-        area: a table, a named range or cells; None: the table of the sheet, if it has one.
-        whole: not to look for a table: it is known which row has the headings.
+        sheet: the name of the sheet; None: the one with addresses.
+        area: a table, a named range or a range of cells; None: the table of the sheet, if it has one.
+        whole: do not look for a table: the row of the headings is known.
 
     Raises:
-        ListError: there is no such sheet or range, or there are several that may be meant.
+        ListError: the sheet or range does not exist, or several are possible.
 
     """
     if not book.sheets:
@@ -168,7 +168,7 @@ def _by_name(book: Workbook, wanted: str) -> Sheet:
 
 
 def _refuse_hidden(book: Workbook, heads: Heads, seen: Sequence[Sheet], unseen: Sequence[Sheet]) -> None:
-    """Ask for the list where only sheets that nobody sees have addresses."""
+    """Ask for the list if only hidden sheets have addresses."""
     likely = [one for one in unseen if heads.has_addresses(one)]
     if not likely:
         return
@@ -183,7 +183,7 @@ def _refuse_hidden(book: Workbook, heads: Heads, seen: Sequence[Sheet], unseen: 
     raise ListError(
         what,
         code="D201",
-        hint="say which one is the list: " + " or ".join(ways),
+        hint="specify which one is the list: " + " or ".join(ways),
         place=Place(path=book.shown),
     )
 
@@ -197,7 +197,7 @@ def _several(book: Workbook, candidates: Sequence[Sheet], filled: Sequence[Sheet
         what = f"{plural(len(likely), 'sheet')} of {book.shown} have a column of addresses: {told}"
     else:
         what = f"none of the {len(likely)} sheets of {book.shown} has a column of addresses: {told}"
-    hint = "say which one is the list: " + " or ".join(f"--sheet {word(one.name)}" for one in likely[:4])
+    hint = "specify which one is the list: " + " or ".join(f"--sheet {word(one.name)}" for one in likely[:4])
     return ListError(what, code="D201", hint=hint, place=Place(path=book.shown))
 
 
@@ -212,7 +212,7 @@ def _named(book: Workbook, heads: Heads, sheet: str | None, area: str) -> TableC
             raise ListError(
                 f'{quoted(name)} is in the sheet "{found.sheet}", not in "{sheet}"',
                 code="D206",
-                hint="leave the sheet out",
+                hint="omit the sheet",
                 place=Place(path=book.shown),
             )
         return TableChoice(_by_name(book, found.sheet), area=found, name=name)
@@ -232,7 +232,7 @@ def _unknown(book: Workbook, area: str) -> ListError:
     hint = (
         f"its tables and named ranges are: {known}"
         if known
-        else "write cells, such as B3:F40 or Sheet!B3:F40"
+        else "write a range of cells, such as B3:F40 or Sheet!B3:F40"
     )
     return ListError(
         f"{book.shown} has no table or range {quoted(area)}",
@@ -243,12 +243,13 @@ def _unknown(book: Workbook, area: str) -> ListError:
 
 
 def _table(book: Workbook, heads: Heads, chosen: TableChoice) -> TableChoice:
-    """Take the table of a sheet that has addresses, where the sheet has tables."""
+    """Choose the table with addresses of a sheet, if the sheet has tables."""
     tables = {name: one for name, one in _tables(book.ranges) if one.sheet == chosen.sheet.name}
     found = {name: one for name, one in tables.items() if heads.has_addresses(chosen.sheet, one)}
     if len(found) > 1:
         told = ", ".join(f"{quoted(name)} ({one.name})" for name, one in found.items())
-        hint = "say which one is the list: " + " or ".join(f"--range {word(name)}" for name in [*found][:4])
+        ranges = " or ".join(f"--range {word(name)}" for name in [*found][:4])
+        hint = f"specify which one is the list: {ranges}"
         what = (
             f"{len(found)} tables of the sheet {quoted(chosen.sheet.name)} have a column of addresses: {told}"
         )

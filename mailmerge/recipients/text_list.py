@@ -1,7 +1,7 @@
-"""Text lists: CSV, TSV and their kin, streamed by the standard library's csv module.
+"""Text lists: CSV, TSV and similar formats, streamed by the standard library's csv module.
 
-Nothing is guessed in silence: an encoding that is not certain is an error until the user names it, and a row
-that is not as wide as the header is an error, never padded or shifted.
+Nothing is guessed silently: an uncertain encoding is an error until the user specifies it, and a row that is
+not as wide as the header row is an error, never padded or shifted.
 """
 
 from __future__ import annotations
@@ -56,20 +56,22 @@ if TYPE_CHECKING:
 
 _BLOCK = 65_536
 _LONGEST_READ = 1 << 26
-"""Characters of a cell beyond which the file is given up."""
+"""Characters in a cell beyond which reading the file stops."""
 _LONGEST_RECORD = 100_000
-"""Lines of a broken record behind which no other problem is looked for."""
+"""Lines of a broken record after which no other problem is searched for."""
 _BATCH = 32
-"""Rows that are read together: few enough to stay in the cache, and the first one is there at once."""
+"""Rows that are read together: few enough for the CPU cache, and for the first to come without delay."""
 _END_OF_FILE = b"\x1a"
-"""DOS writes Ctrl-Z at the end of a text."""
+"""DOS programs write Ctrl-Z at the end of a text file."""
 _NOTHING = b"\x1a\0\r\n"
 _LOST = "\ufffd".encode()
 _QUOTES_LOOKED_AT = 2 << 20
-"""Bytes in which blanks before quotes are looked for: who writes them does it everywhere, and below that a
-row which does not fit is looked at, too. Three signs are not found as quickly as one."""
+"""Bytes in which spaces before quotes are searched for, as three characters are not found as quickly as one.
+
+A program that writes them does so everywhere, and beyond that a row which does not fit is examined anyway.
+"""
 _LONGEST_SIGN = 8
-"""Bytes that are looked at again with the next ones."""
+"""Bytes that are examined again together with the next ones."""
 
 
 class TextList(RecipientList):
@@ -87,7 +89,7 @@ class TextList(RecipientList):
         *,
         header_row: int | None = None,
     ) -> None:
-        if csv.field_size_limit() < MAX_CELL:  # a limit of the whole process: it is only ever raised
+        if csv.field_size_limit() < MAX_CELL:  # a limit of the whole process, which is only ever raised
             csv.field_size_limit(MAX_CELL)
         self.path = path
         self.shown = shown
@@ -95,7 +97,7 @@ class TextList(RecipientList):
         self._encoding = found.codec
         try:
             self.dialect = find_dialect(self._open, shown, delimiter)
-        except UnicodeError:  # also of UTF-16 without a byte order mark
+        except UnicodeError:  # also for UTF-16 without a byte order mark
             raise self._not_in_encoding() from None
         header = self._read_header(header_row)
         super().__init__(path, shown, header, options)
@@ -118,7 +120,7 @@ class TextList(RecipientList):
         return self._encoding
 
     def about_rows(self) -> int:
-        """Count lines: a cell with a line break counts as two rows."""
+        """Return the number of lines below the header: a cell with a line break counts as two rows."""
         with self.path.open("rb") as file:
             counts = [
                 (block.count(b"\n"), block.count(b"\r")) for block in iter(lambda: file.read(1 << 20), b"")
@@ -134,18 +136,18 @@ class TextList(RecipientList):
         return chain.from_iterable(self._batches(plain=False))
 
     def _batches(self, *, plain: bool) -> Iterator[Iterable[Any]]:
-        """Yield records, or what recipients are made of, where each cell is its own value (*plain*).
+        """Yield batches of records, or of the parts of recipients if each cell is its own value (*plain*).
 
-        The hot loop: a few rows at a time are read, looked at and handed on by C alone, at the speed of
-        csv.reader. Where something is doubtful each row is examined, and after the first problem no row is
-        yielded: all problems are told together.
+        The hot loop: a few rows at a time are read, checked and passed on by C code alone, at the speed of
+            csv.reader. If something is doubtful each row is examined, and after the first problem no row is
+            yielded: all problems are reported together.
         """
         width, columns = self.header.width, self.columns
         rows = _DoubtfulRows(self, self._others)
-        sign, at = self._others.sign  # a row without an address is one to be examined
+        sign, at = self._others.sign  # a row without an address must be examined
         cell_at = itemgetter(at)
         is_right: Callable[[str], object] = methodcaller("__contains__", sign) if sign else str.strip
-        # Where csv lets long cells pass, each row has to be looked at.
+        # If csv accepts long cells, each row must be examined.
         damage = ["long"] if csv.field_size_limit() > MAX_CELL else []
         if self.header.unnamed:
             damage.append("a cell without a heading")
@@ -203,11 +205,11 @@ class TextList(RecipientList):
 
     @property
     def _first_row(self) -> int:
-        """The number of the first record: a line that states the delimiter is no row."""
+        """The number of the first record: a line that states the delimiter is not a row."""
         return 1 - int(self.dialect.stated)
 
     def _numbered(self, problems: list[Diagnostic]) -> Iterator[tuple[int, int, list[str]]]:
-        """Yield all rows with number and first line; *problems* is filled where csv gives up."""
+        """Yield all rows with number and first line; *problems* receives the errors of csv."""
         return self._below([], problems, self._first_row - 1, 0)
 
     def _below(
@@ -234,12 +236,12 @@ class TextList(RecipientList):
         row: int,
         lines: tuple[int, int],
     ) -> Iterator[tuple[int, int, list[str]]]:
-        """Go on behind the record after *row*, at which csv gave up, and which is in *lines* from to."""
+        """Resume after the record below *row* at which csv failed, which spans *lines* (first and last)."""
         first, last = lines
         if isinstance(error, UnicodeError):
             raise self._not_in_encoding() from None
         if "field larger" in str(error) and csv.field_size_limit() <= MAX_CELL:
-            csv.field_size_limit(_LONGEST_READ)  # it is one row's problem: go on with that row
+            csv.field_size_limit(_LONGEST_READ)  # it is the problem of one row: resume with that row
             damage.append("long")
             yield from self._below(damage, problems, row, first - 1)
             return
@@ -252,7 +254,7 @@ class TextList(RecipientList):
             yield from self._below(damage, problems, row + 1, below)
 
     def _go_on_below(self, first: int, last: int) -> int:
-        """Give the last line of a broken record: it has but one where the next line is a row by itself."""
+        """Return the last line of a broken record: its first line, if the next line is a row by itself."""
         if last == first:
             return last
         with self._open() as file:
@@ -269,7 +271,7 @@ class TextList(RecipientList):
         return None if spaced else BlankQuote(self.dialect.delimiter, self.dialect.quote)
 
     def padding(self) -> int:
-        """Give the width of the first row, where it is as the header but for blank cells behind; else 0."""
+        """Return the width of the first row if it is the header row with blank cells appended; else 0."""
         width = self.header.width
         for row, _, cells in self._numbered([]):
             if row > self.header.row and any(map(str.strip, cells)):
@@ -277,7 +279,7 @@ class TextList(RecipientList):
         return 0
 
     def blank_quotes(self) -> list[Diagnostic]:
-        """Report each line with a blank before an opening quote."""
+        """Report each line with a space before an opening quote."""
         with self._open() as file:
             if self._blank_quote is None:
                 return []
@@ -290,7 +292,7 @@ class TextList(RecipientList):
         return Place(path=self.shown, line=line, cell=f'column "{heading}"' if known else None)
 
     def _own_text(self, cell: str) -> str:
-        """Give the text of a cell of ours, without what keeps it from being a formula."""
+        """Return the text of a cell in one of our columns, without the character that disables formulas."""
         return unguarded(cell)
 
     def _read_header(self, wanted: int | None) -> Header:
@@ -330,7 +332,7 @@ class TextList(RecipientList):
 
     @contextmanager
     def _lines(self, damage: list[str]) -> Iterator[Iterator[str]]:
-        """Give the lines of the list; *damage* is filled no later than its line comes up."""
+        """Return the lines of the list; *damage* is filled no later than its line is read."""
         if self._encoding not in {"utf-8", "utf-8-sig"}:
             with self._open() as file:
                 yield chain.from_iterable(_blocks(file, damage, self._blank_quote))
@@ -344,10 +346,10 @@ class TextList(RecipientList):
 
 
 def _read_batch(reader: Iterator[list[str]]) -> tuple[list[list[str]], Exception | None]:
-    """Read some rows, and say why there are no more; those before an error count."""
+    """Read some rows, and return them with the reason why there are no more; rows before an error count."""
     batch: list[list[str]] = []
     try:
-        batch.extend(islice(reader, _BATCH))  # keeps what came before an error
+        batch.extend(islice(reader, _BATCH))  # keeps the rows before an error
     except (UnicodeError, csv.Error) as error:
         return batch, error
     return batch, None
@@ -361,7 +363,7 @@ def _with_lines(batch: list[list[str]], row: int, line: int) -> Iterator[tuple[i
 
 
 def _lines_of(cells: list[str]) -> int:
-    """Count the lines that a record takes."""
+    """Return the number of lines that a record takes."""
     lines = 1
     for cell in cells:
         if "\n" in cell or "\r" in cell:
@@ -370,18 +372,18 @@ def _lines_of(cells: list[str]) -> int:
 
 
 class _DoubtfulRows:
-    """Examines the rows that are not plainly right, and collects what is wrong with the list."""
+    """Examines the rows that are not plainly correct, and collects the problems of the list."""
 
     def __init__(self, recipients: TextList, others: OtherRows) -> None:
         self._list = recipients
         self._others = others
         self.others = 0
-        """Rows that are no recipients."""
+        """Rows that are not recipients."""
         self._header = recipients.header
         self.problems: list[Diagnostic] = []
-        """Of quotes, unnamed columns and damage; filled by the reader, too."""
+        """Problems of quotes, unnamed columns and damage; the reader adds some too."""
         self.blank = 0
-        """Rows that are."""
+        """Rows that are blank."""
         self.usable = 0
         self._ragged: list[tuple[int, int, list[str]]] = []
         self._lost: list[Diagnostic] = []
@@ -391,18 +393,18 @@ class _DoubtfulRows:
 
     @property
     def any(self) -> bool:
-        """Whether something is wrong."""
+        """Whether there is any problem."""
         return bool(self.problems or self._ragged)
 
     @property
     def is_enough(self) -> bool:
-        """Whether so much is wrong that nobody wants to know more."""
+        """Whether there are so many problems that more would not help."""
         return max(len(self.problems) + len(self._ragged), len(self._lost)) >= MAX_PROBLEMS
 
     def examine(
         self, row: int, line: int, cells: list[str], damage: list[str]
     ) -> list[str] | tuple[str | CellError, ...] | None:
-        """Give the cells of a row that can be used; None: it is none, or no row can be, one being wrong."""
+        """Return the cells of a usable row; None: it is not a row, or some row has had a problem."""
         if self._is_none(row, line, cells):
             return None
         width = self._header.width
@@ -425,16 +427,16 @@ class _DoubtfulRows:
                 if cells[position].strip()
             ]
         at = next((at for at, cell in enumerate(cells) if "\ufffd" in cell), None)
-        if at is not None:  # of each row once
+        if at is not None:  # once per row
             self._lost.append(damaged_cell(cells[at], self._list.place(row, line, at), row))
         if self.any or self.is_enough:
-            damage.append("a problem")  # so that every row comes here from now on
+            damage.append("a problem")  # from now on every row comes here
             return None
         self.usable += 1
         return fenced(cells)
 
     def _is_none(self, row: int, line: int, cells: list[str]) -> bool:
-        """Tell whether a row is blank or no recipient, and count it."""
+        """Return whether a row is blank or not a recipient, and count it if so."""
         blank = not any(map(str.strip, cells))
         other = not blank and self._others.is_other(row, line, cells)
         self.blank += blank
@@ -447,7 +449,7 @@ class _DoubtfulRows:
             self.problems += self._blank_quotes
 
     def _without_padding(self, cells: list[str]) -> list[str]:
-        """Take off the blank cells at the end that every row has and the header has not."""
+        """Remove the blank cells at the end that every row has and the header row lacks."""
         width = self._header.width
         if len(cells) <= width or any(map(str.strip, cells[width:])):
             return cells
@@ -456,7 +458,7 @@ class _DoubtfulRows:
         return cells[:width] if len(cells) == self._padding else cells
 
     def _look_for_rows_inside(self, row: int, line: int, cells: list[str]) -> None:
-        """Warn where a cell contains rows: a quote that was not closed takes in what is below it."""
+        """Warn if a cell contains rows: an unclosed quote swallows the rows below it."""
         for cell in cells:
             if "@" in cell and ("\n" in cell or "\r" in cell) and len(self.warnings) < MAX_PROBLEMS:
                 found = rows_inside(cell, cells, self._list.dialect)
@@ -464,8 +466,8 @@ class _DoubtfulRows:
                     self.warnings.append(swallowed(found, self._list.place(row, line, -1), row))
 
     def told(self) -> list[Diagnostic]:
-        """Give the problems in the order of their lines; where the whole list is damaged, only that."""
-        if len(self._lost) >= MAX_PROBLEMS:  # not a mistyped cell or two
+        """Return the problems in the order of their lines; if the whole list is damaged, only that."""
+        if len(self._lost) >= MAX_PROBLEMS:  # not just a mistyped cell or two
             return self._lost
         known = {problem.place.line for problem in self.problems if problem.place}
         odd = [record for record in self._ragged if record[1] not in known]
@@ -483,12 +485,12 @@ class _DoubtfulRows:
 
 
 class _WatchedFile(io.RawIOBase):
-    """Bytes of a list in UTF-8, looked at before they become text: that costs nothing for each line.
+    """Bytes of a list in UTF-8, checked before they become text, which costs nothing per line.
 
     Args:
-        path: of the list.
-        damage: is filled before the text with it comes up.
-        blank_quote: what a quote with a blank before it begins with.
+        path: the file of the list.
+        damage: receives the problems before the text with them is read.
+        blank_quote: the bytes that begin a quote with a space before it.
 
     """
 
@@ -501,15 +503,15 @@ class _WatchedFile(io.RawIOBase):
         self._ends = False
 
     def readable(self) -> bool:
-        """Say that it can be read."""
+        """Return True, as for every readable file."""
         return True
 
     def readinto(self, buffer: Any) -> int:
         """Read the next bytes; a Ctrl-Z that ends the list is left out."""
         count = 0 if self._ends else self._file.readinto(buffer) or 0
-        read = self._rest + bytes(buffer[:count])  # what is looked for may be parted
+        read = self._rest + bytes(buffer[:count])  # a match may be split
         self._rest = read[-_LONGEST_SIGN:]
-        if b"\0" in read or (_LOST[:1] in read and _LOST in read):  # one byte is found at once
+        if b"\0" in read or (_LOST[:1] in read and _LOST in read):  # a single byte is found quickly
             self._damage.append("lost")
         if self._looked_at < _QUOTES_LOOKED_AT:
             self._looked_at += count
@@ -538,7 +540,7 @@ class _WatchedFile(io.RawIOBase):
 
 
 def _blocks(file: TextIO, damage: list[str], blank_quote: BlankQuote | None) -> Iterator[TextIO]:
-    """Yield the text in parts, looked at before their lines come up: the same in other encodings."""
+    """Yield the text in parts, checked before their lines are read: the same for other encodings."""
     while block := file.read(_BLOCK) + file.readline():
         if "\0" in block or "\ufffd" in block:
             damage.append("lost")

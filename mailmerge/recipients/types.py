@@ -1,4 +1,4 @@
-"""Types that a campaign gives to columns: ``types = { due = "date:%d/%m/%Y", amount = "decimal:de" }``."""
+"""Declared types of columns: ``types = { due = "date:%d/%m/%Y", amount = "decimal:de" }``."""
 
 from __future__ import annotations
 
@@ -23,24 +23,24 @@ if TYPE_CHECKING:
 
 _INTEGER = re.compile(r"[+-]?[0-9]+\Z").match
 _REMEMBERED = 4096
-"""Texts of a type that are remembered with their values: dates and amounts of a list repeat each other."""
+"""Number of texts whose values are cached per type: dates and amounts of a list recur."""
 _TIME_OF_DAY = re.compile(r"%[-#]?[HIMSfpXcT]")
 
 
 class CellType(Struct, frozen=True):
-    """One type: how to read a cell, and how to say what it wants."""
+    """One type: how to read a cell, and how to describe what it expects."""
 
     column: str
     wanted: str
-    """The type in words: ``an integer``."""
+    """A description of the type: ``an integer``."""
     hint: str
     read: Callable[[Cell], Cell]
-    """Raises ValueError for a cell that does not fit."""
+    """Converts a cell; raises ValueError if it does not fit."""
     others: Callable[[str], Iterable[str]] | None = None
-    """Give the types that read a text which does not fit."""
+    """Returns the types that read text which does not fit this one."""
 
     def misfit(self, cell: Cell, place: Place, row: int) -> Diagnostic:
-        """Say that a cell does not fit."""
+        """Return the diagnostic for a cell that does not fit."""
         text = displayed(cell)
         hint = self.hint
         others = [f'"{name}"' for name in self.others(text)] if self.others else []
@@ -50,10 +50,10 @@ class CellType(Struct, frozen=True):
         return Diagnostic(code="D130", message=message, hint=hint, place=place, row=row)
 
     def default(self, text: str, name: str) -> Cell:
-        """Read the column's default.
+        """Return the column's default as a value.
 
         Raises:
-            CampaignFileError: it does not fit the type either.
+            CampaignFileError: it does not fit the type.
 
         """
         try:
@@ -73,7 +73,7 @@ def cell_type(spec: str, column: str) -> CellType:
     ``en_IN``), ``date:%d/%m/%Y`` dates in a format of `datetime.strptime`.
 
     Raises:
-        CampaignFileError: there is no such type, the date format is no format, or the locale is none.
+        CampaignFileError: the type does not exist, or the date format or the locale is not valid.
 
     """
     name, colon, pattern = spec.partition(":")
@@ -91,19 +91,19 @@ def cell_type(spec: str, column: str) -> CellType:
         others = partial(_number_types, name) if name in {"decimal", "integer"} else None
         return CellType(column, wanted, hint, read, others)
     raise CampaignFileError(
-        f'`data.types.{column}`: there is no type "{spec}"',
+        f'`data.types.{column}`: "{spec}" is not a valid type',
         code="C421",
         hint="types are: text, integer, decimal, decimal:de, date, date:%d/%m/%Y, boolean",
     )
 
 
 def number_type(locale: str) -> str:
-    """Give the name of the type of a column whose notation was found."""
+    """Return the name of the type of a column whose notation was found."""
     return f"decimal:{locale}"
 
 
 def notation_of(locale: str) -> Notation | None:
-    """Tell how a locale writes numbers, as CLDR has it; None: there is no such locale."""
+    """Return how a locale writes numbers according to CLDR; None: CLDR does not have the locale."""
     known = NOTATIONS.get(locale)
     if known is not None:
         return known
@@ -125,7 +125,7 @@ def _number_type(name: str, locale: str, column: str) -> CellType:
     written = notation_of(locale)
     if written is None:
         raise CampaignFileError(
-            f'`data.types.{column}`: there is no locale "{locale}"',
+            f'`data.types.{column}`: "{locale}" is not a known locale',
             code="C421",
             hint=f"a locale is a language, and a country where that matters: {name}:de, {name}:fr, "
             f"{name}:de_CH, {name}:en_IN",
@@ -158,7 +158,7 @@ def _number_type(name: str, locale: str, column: str) -> CellType:
 
 
 def _number_types(name: str, text: str) -> list[str]:
-    """Name the types that read a text; where they disagree about it, all of them."""
+    """Return the names of the types that read text; if they disagree about it, all of them."""
     return [
         f"{name}:{locale}"
         for number, locale in locales_reading(text).items()
@@ -202,7 +202,7 @@ def _boolean(cell: Cell) -> Cell:
 
 
 def _iso_date(cell: Cell) -> Cell:
-    if isinstance(cell, str):  # first: most are, and it is the quickest to ask
+    if isinstance(cell, str):  # first: the usual case, and the quickest check
         return _read_iso_date(cell.strip())
     if isinstance(cell, DateTime):
         return Date(cell.value.date(), None, cell.canonical)
@@ -236,7 +236,7 @@ def _date_type(pattern: str, column: str) -> CellType:
         try:
             found = datetime.strptime(text, pattern)  # noqa: DTZ007
         except ValueError:
-            # Year first is never ambiguous, and failed.csv writes what a workbook held as a date like this.
+            # Year first is never ambiguous, and failed.csv writes the dates of workbooks like this.
             found = datetime.fromisoformat(text)
         return DateTime(found, text) if with_time else Date(found.date(), text)
 
@@ -249,7 +249,7 @@ _DATE_FORMATS = (
     *("%d.%m.%Y", "%d.%m.%y", "%d/%m/%Y", "%m/%d/%Y", "%d/%m/%y", "%m/%d/%y", "%d-%m-%Y", "%m-%d-%Y"),
     *("%Y/%m/%d", "%Y.%m.%d", "%Y年%m月%d日", "%d %B %Y", "%d %b %Y", "%B %d, %Y", "%b %d, %Y", "%d-%b-%Y"),
 )
-"""Common formats of dates; a date that several of them read is only the author's to decide."""
+"""Common formats of dates; if several of them read a date, only the author can decide."""
 
 
 def _date_types(text: str) -> list[str]:
@@ -270,7 +270,7 @@ def _is_date_format(pattern: str, probe: datetime) -> bool:
         return False
 
 
-_ISO_HINT = "write dates as 2026-11-28, or name their format: date:%d/%m/%Y"
+_ISO_HINT = "write dates as 2026-11-28, or specify their format: date:%d/%m/%Y"
 _TYPES: dict[str, tuple[str, str, Callable[[Cell], Cell]]] = {
     "text": ("text", "", displayed),
     "integer": ("an integer", "digits only: no decimals, no thousands separator", _integer),

@@ -1,7 +1,7 @@
-"""How a list was understood: what program wrote it, which sheet and row it begins in, what is in its columns.
+"""How a list was understood: which program wrote it, where it begins, and what its columns contain.
 
-A list says what it found when it was opened; what only all of its rows show is added while they are read. The
-plan keeps it, so that whoever reads that plan again is told the same.
+The first part is known when a list is opened; what only all of its rows show is added while they are read.
+The plan stores it, and shows the same when it is read again.
 """
 
 from __future__ import annotations
@@ -22,63 +22,63 @@ if TYPE_CHECKING:
 
 _EXAMPLES = 3
 _LOOKED_AT = 1000
-"""Rows in which examples are looked for."""
+"""Rows in which examples are searched for."""
 _LONGEST_EXAMPLE = 30
 """Characters of an example that are shown."""
 _WIDEST = 30
-"""Terminal cells of a heading beyond which what comes after it is not lined up."""
+"""Width of a heading in terminal cells beyond which what follows is not aligned."""
 
 
 class UnderstoodColumn(Struct, frozen=True):
-    """A column, and what is in it."""
+    """A column and its content."""
 
     heading: str
     name: str
-    """As templates write it."""
+    """The column's name in templates."""
     types: tuple[str, ...] = ()
-    """What its cells are: ``text``, ``number``, ``date`` ..., the first found first; empty: it has none."""
+    """Types of its cells (``text``, ``number``, ``date`` ...) in order of appearance; empty: all blank."""
     examples: tuple[str, ...] = ()
-    """The displayed texts of its first cells that differ, three at most, shortened."""
+    """The displayed text of its first distinct cells, at most three, shortened."""
 
 
 class Understanding(Struct, frozen=True):
     """How a list was read."""
 
     kind: str
-    """What it is: ``CSV``, ``XLSX``, ``pandas data frame``."""
+    """The kind of list: ``CSV``, ``XLSX``, ``pandas data frame``."""
     encoding: str = ""
-    """Empty: it has none."""
+    """The text encoding; empty: it has none."""
     delimiter: str = ""
-    """In words: ``semicolon``, or ``one column``; empty: it has none."""
+    """Its name: ``semicolon``, or ``one column``; empty: it has none."""
     sheet: str = ""
-    """Empty: it is no workbook."""
+    """The sheet's name; empty: it is not a workbook."""
     why_sheet: str = ""
-    """Why it is this one, where there are others: ``the first of 6``."""
+    """Why this sheet was chosen, if there are others: ``the first of 6``."""
     area: str = ""
-    """The part of the sheet that is the list, in words; empty: all of it."""
+    """A description of the part of the sheet that is the list; empty: the whole sheet."""
     selects: str = ""
-    """The list that a file of failed rows selects rows of."""
+    """The list whose rows a file of failed rows selects; empty: this is not such a file."""
     program: str = ""
-    """What wrote it, as it says; empty: it does not say."""
+    """The program that wrote it, according to the file; empty: unknown."""
     heading_row: int = 0
-    """The number of the row that has the headings; 0: they are in none."""
+    """The number of the row with the headings; 0: they are not in a row."""
     upper: int = 0
-    """The number of the row above that has the headings of other columns; 0: all are in one row."""
+    """The number of the row above with the headings of other columns; 0: all are in one row."""
     above: tuple[tuple[int, str], ...] = ()
-    """Rows above the headings that are no part of the list: number and text, shortened."""
+    """Rows above the headings that are not part of the list: number and text, shortened."""
     addresses: tuple[str, ...] = ()
-    """The headings of the columns that have addresses, the likeliest first."""
+    """The headings of the columns with addresses, the likeliest first."""
     rows: int = 0
-    """Rows that are recipients."""
+    """Number of rows that are recipients."""
     blank: int = 0
-    """Blank rows, left out."""
+    """Number of blank rows, which are skipped."""
     hidden: int = 0
-    """Hidden rows, left out."""
+    """Number of hidden rows that are left out."""
     trimmed: int = 0
-    """Cells that began or ended with blanks, which were taken off."""
+    """Number of cells from which leading or trailing spaces were removed."""
     columns: tuple[UnderstoodColumn, ...] = ()
     notes: tuple[str, ...] = ()
-    """What else was decided, a sentence each."""
+    """Other decisions, a sentence each."""
 
     def __str__(self) -> str:
         sheet = f'sheet "{self.sheet}"' if self.sheet else ""
@@ -92,15 +92,15 @@ class Understanding(Struct, frozen=True):
 
     @property
     def headings(self) -> str:
-        """Say where the headings are: ``row 4``."""
+        """Where the headings are: ``row 4``."""
         return f"rows {self.upper} and {self.heading_row}" if self.upper else f"row {self.heading_row}"
 
     def noting(self, *notes: str) -> Understanding:
-        """Give the same with more *notes*."""
+        """Return a copy with more *notes*."""
         return replace(self, notes=(*self.notes, *notes))
 
     def lines(self) -> Iterator[str]:
-        """Say it in words, a line each, of which the first words say what it is about."""
+        """Return it as lines for people, each beginning with its subject."""
         yield f"read as    {self}"
         if self.program:
             yield f"written by {self.program}"
@@ -124,7 +124,7 @@ class Understanding(Struct, frozen=True):
         if self.hidden:
             yield f"{plural(self.hidden, 'hidden row')} left out"
         if self.trimmed:
-            yield f"blanks taken off the ends of {plural(self.trimmed, 'cell')}"
+            yield f"spaces removed from the ends of {plural(self.trimmed, 'cell')}"
 
     def _columns(self) -> Iterator[str]:
         shown = [cut(column.heading, _WIDEST) for column in self.columns]
@@ -137,30 +137,30 @@ class Understanding(Struct, frozen=True):
 
 
 class ColumnsSeen:
-    """Looks at the rows of a list while they are read: what is in its columns.
+    """Records what the columns of a list contain, while its rows are read.
 
     Args:
-        columns: the list's.
+        columns: the columns of the list.
 
     """
 
     def __init__(self, columns: Columns) -> None:
         self._columns = columns
         self.rows = 0
-        """How many there were so far."""
+        """The number of rows so far."""
         self._kinds: list[dict[str, None]] = [{} for _ in columns.names]
         self._patterns: set[tuple[type, ...]] = set()
         self._textless = list(range(len(columns.names)))
-        """Positions of columns without any text so far: a blank cell is of the type of a text, too."""
+        """Positions of columns without any text so far: a blank cell has the type of text too."""
         self._examples: list[dict[str, None]] = [{} for _ in columns.names]
 
     def see(self, values: Sequence[Cell]) -> None:
-        """Look at the cells of the next row."""
+        """Record the cells of the next row."""
         self.rows += 1
         if self.rows <= _LOOKED_AT:
             self._take_examples(values)
             return
-        # A long list has thousands of rows of the same types: each pattern is looked at once.
+        # A long list has thousands of rows of the same types: each pattern is examined once.
         pattern = tuple(map(type, values))
         texts = (values[at] and values[at].__class__ is str for at in self._textless)
         if pattern not in self._patterns or any(texts):
@@ -168,7 +168,7 @@ class ColumnsSeen:
             self._take_kinds(values)
 
     def columns(self) -> tuple[UnderstoodColumn, ...]:
-        """Give what was found."""
+        """Return what was found."""
         named = zip(self._columns.headings, self._columns.names, strict=True)
         return tuple(
             UnderstoodColumn(heading, name, tuple(kinds), tuple(examples))

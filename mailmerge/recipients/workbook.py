@@ -1,6 +1,6 @@
-"""What every kind of workbook gives: its sheets, and their rows as a stream.
+"""What every kind of workbook provides: its sheets, and their rows as a stream.
 
-Readers of one kind of file each make a `Workbook`; `WorkbookList` makes a list of one of its sheets.
+Each reader of a kind of file is a `Workbook`; `WorkbookList` makes a list from one of its sheets.
 """
 
 from __future__ import annotations
@@ -22,12 +22,12 @@ if TYPE_CHECKING:
     from mailmerge.values import Cell
 
 MAX_GAP = 1000
-"""So many blank rows end a list; what stands below them is no part of it."""
+"""This many blank rows end a list; content below them is not part of it."""
 _REFERENCE = re.compile(r"\$?([A-Z]{1,3})\$?([0-9]{1,7})\Z")
 
 
 class Sheet(Struct, frozen=True):
-    """One worksheet: its tab's name, whether the tab can be seen, and its file where a zip has one for it."""
+    """One worksheet: its tab's name, whether the tab is visible, and its part in the zip, if it has one."""
 
     name: str
     visible: bool = True
@@ -43,13 +43,13 @@ class Range(Struct, frozen=True):
     bottom: int
     right: int
     is_table: bool = False
-    """It is a table that a program keeps, whose first row has the headings; not just a name for cells."""
+    """Whether it is a table, whose first row has the headings, and not just a name for cells."""
     totals: int = 0
-    """Rows of totals that the table has below it."""
+    """Number of total rows at the end of the table."""
 
     @property
     def name(self) -> str:
-        """As people write it: ``B3:B5``."""
+        """The range in spreadsheet notation: ``B3:B5``."""
         return f"{cell_name(self.top, self.left)}:{cell_name(self.bottom, self.right)}"
 
 
@@ -57,29 +57,29 @@ class SheetRow(Struct):
     """One row with content."""
 
     number: int
-    """From 1, as the sheet shows it."""
+    """The row's number from 1, as the sheet shows it."""
     cells: list[Cell | CellError]
-    """From column A to the last cell with content, or a little further; what lies between is empty."""
+    """From column A to the last cell with content, or a little further; gaps are empty cells."""
     hidden: bool = False
-    """By hand, by a filter or by a collapsed group."""
+    """Whether it is hidden: manually, by a filter or by a collapsed group."""
 
 
 class Workbook(ABC):
-    """A workbook that has been opened and found to be one; its rows are read when they are asked for.
+    """An open workbook; its rows are read when they are requested.
 
     All methods raise `ListError` for a damaged file.
     """
 
     kind: str
-    """As people call it: ``XLSX``."""
+    """The name of the format for people: ``XLSX``."""
     shown: str
-    """Its name in messages."""
+    """The workbook's name in messages."""
     sheets: Sequence[Sheet] = ()
-    """In the order of the tabs; charts and macro sheets left out."""
+    """The worksheets in the order of the tabs, without charts and macro sheets."""
     program: str = ""
-    """The program that wrote it last, as far as it says so."""
+    """The program that wrote it last, according to the file; empty: unknown."""
     active: str = ""
-    """The name of the sheet that was seen when it was saved; empty: it does not say."""
+    """The name of the sheet that was open when it was saved; empty: unknown."""
     ranges: Mapping[str, Range] = MappingProxyType({})
     """Tables and named ranges, by name."""
 
@@ -89,26 +89,26 @@ class Workbook(ABC):
 
     @abstractmethod
     def copies(self, sheet: Sheet) -> Iterator[tuple[int, Sequence[SheetCell]]]:
-        """Yield the same rows with their numbers, each cell as the file keeps it, for a copy."""
+        """Yield the same rows with their numbers, each cell as the file stores it, for a copy."""
 
     def close(self) -> None:  # noqa: B027
-        """Close its file, if one is open; it is opened again where something more is read."""
+        """Close its file, if one is open; reading opens it again."""
 
     def about_rows(self, sheet: Sheet) -> int:  # noqa: ARG002
-        """Say how many rows there are, about, without reading them; 0: nobody knows."""
+        """Return roughly how many rows there are, without reading them; 0: unknown."""
         return 0
 
     def merged(self, sheet: Sheet) -> Sequence[Range]:  # noqa: ARG002
-        """Give the ranges of merged cells."""
+        """Return the ranges of merged cells."""
         return ()
 
     def links(self, sheet: Sheet) -> Mapping[tuple[int, int], str]:  # noqa: ARG002
-        """Give the targets of links by row and column; known when the rows have been read."""
+        """Return the targets of links by row and column; complete when the rows have been read."""
         return MappingProxyType({})
 
 
 def damaged(shown: str, why: str) -> ListError:
-    """Make the error for a workbook that cannot be read."""
+    """Return the error for a workbook that cannot be read."""
     return ListError(
         f"{shown} cannot be read as a workbook: {why}",
         code="D124",
@@ -118,7 +118,7 @@ def damaged(shown: str, why: str) -> ListError:
 
 
 def cell_name(row: int, column: int) -> str:
-    """Name a cell: row 31, column 1 is ``A31``."""
+    """Return the name of a cell: row 31, column 1 is ``A31``."""
     letters = ""
     while column:
         column, rest = divmod(column - 1, 26)
@@ -127,10 +127,10 @@ def cell_name(row: int, column: int) -> str:
 
 
 def cell_position(name: str) -> tuple[int, int]:
-    """Row and column of a cell's name.
+    """Return row and column of a cell's name.
 
     Raises:
-        ValueError: it is no such name.
+        ValueError: it is not the name of a cell.
 
     """
     match = _REFERENCE.match(name)
@@ -146,7 +146,7 @@ def cell_range(sheet: str, name: str) -> Range:
     """Read the name of a range, ``B3:B5`` or one cell.
 
     Raises:
-        ValueError: it is no such name.
+        ValueError: it is not the name of a range.
 
     """
     start, _, end = name.partition(":")

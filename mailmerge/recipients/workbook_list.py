@@ -46,7 +46,7 @@ if TYPE_CHECKING:
 class WorkbookList(RecipientList):
     """One sheet of a workbook.
 
-    What only the end of the sheet tells (which rows are hidden) is told when the rows have been read.
+    What only the end of the sheet shows (which rows are hidden) is reported when the rows have been read.
     """
 
     def __init__(
@@ -89,7 +89,7 @@ class WorkbookList(RecipientList):
         )
 
     def about_rows(self) -> int:
-        """Say how many rows the sheet has, about."""
+        """Return roughly how many rows the sheet has."""
         return self._book.about_rows(self._chosen)
 
     def _records(self) -> Iterator[Record]:
@@ -108,7 +108,7 @@ class WorkbookList(RecipientList):
             if not _filled(cells):
                 blank += 1
                 continue
-            self.blank_rows += blank  # those below the last row do not count
+            self.blank_rows += blank  # rows below the last one do not count
             blank = 0
             if found.hidden and self._hidden == "refuse":
                 concealed.append(row)
@@ -133,11 +133,11 @@ class WorkbookList(RecipientList):
         self._warn(*links.warnings(self.shown, self.sheet))
 
     def _warn(self, *warnings: Diagnostic) -> None:
-        """Add what was found while rows were read, once however often they are."""
+        """Add the warnings found while rows were read, once however often they are read."""
         self.warnings = (*(one for one in self.warnings if one not in warnings), *warnings)
 
     def _rows_below(self, header_row: int) -> Iterator[SheetRow]:
-        """Yield the rows of the sheet down to the end of the list, without cells that are no part of it."""
+        """Yield the rows of the sheet down to the end of the list, without cells that are not part of it."""
         before, area = header_row, self._table.area
         for row in self._filled_rows():
             if area is not None:
@@ -202,7 +202,7 @@ class WorkbookList(RecipientList):
         return header
 
     def _first_rows(self, heads: Heads, area: Range | None, wanted: int | None) -> Iterable[NumberedRow]:
-        """Give the rows in which the headings are looked for."""
+        """Return the rows in which the headings are searched for."""
         if area is None and wanted is None:
             return heads.rows(self._chosen)[:LOOKED_AT]
         first = max(area.top if area else 1, wanted or 1)
@@ -214,7 +214,7 @@ class WorkbookList(RecipientList):
         if self._table.area is not None:
             cells = self._table.name or self._table.area.name
             return self._error(
-                "D206", f'the cells {cells} of the sheet "{self.sheet}" are empty', "name others"
+                "D206", f'the cells {cells} of the sheet "{self.sheet}" are empty', "specify others"
             )
         hint = "the first row contains the headings, each further row one recipient"
         first = next((row for row in self._book.rows(self._chosen) if _filled(row.cells)), None)
@@ -223,7 +223,7 @@ class WorkbookList(RecipientList):
         return self._error("D102", f'the sheet "{self.sheet}" is empty', hint)
 
     def _refuse_forgotten(self, row: SheetRow, area: Range) -> None:
-        """Refuse to leave somebody out who stands below a table that nobody named."""
+        """Refuse to leave out people below a table that nobody specified."""
         at = self._others.addresses
         cell = row.cells[at] if 0 <= at < len(row.cells) else ""
         if isinstance(cell, str) and has_address(cell):
@@ -231,12 +231,12 @@ class WorkbookList(RecipientList):
                 "D205",
                 f"row {row.number} has an address, but is below the table {quoted(self._table.name)} "
                 f'({area.name}) of the sheet "{self.sheet}"',
-                f"add it to the table, or say what the list is: --header {self.header.row} for all below "
+                f"add it to the table, or specify what the list is: --header {self.header.row} for all below "
                 f"the headings, or --range {word(self._table.name)} for the table alone",
             )
 
     def copies(self, rows: Container[int]) -> Iterator[tuple[int, tuple[SheetCell, ...]]]:
-        """Yield the chosen rows as they are in the sheet, without the columns that are not the list's own."""
+        """Yield the chosen rows as in the sheet, without columns that are not part of the list."""
         width = self.header.width
         for row, cells in self._book.copies(self._chosen):
             if row in rows:
@@ -252,7 +252,7 @@ class WorkbookList(RecipientList):
         )
 
     def _refuse_merged(self) -> None:
-        """Refuse headings that are merged: it is not certain which columns they stand for."""
+        """Refuse headings that are merged: it is not certain which columns they belong to."""
         header = self.header
         inside = [
             one
@@ -264,19 +264,19 @@ class WorkbookList(RecipientList):
         if not inside:
             return
         more = f" (and {len(inside) - 1} more ranges)" if len(inside) > 1 else ""
-        hint = "unmerge them: one row has the headings, each in a cell of its own"
+        hint = "unmerge them: one row must contain the headings, each in its own cell"
         if inside[0].top == header.row == inside[0].bottom:
             hint = "if it is a title above the table, remove it: the first row must contain the headings"
         name = inside[0].name
         raise self._error("D126", f'in the sheet "{self.sheet}" the cells {name} are merged{more}', hint)
 
     def _end(self, row: SheetRow) -> Diagnostic:
-        """Say that what is so far below the list is no part of it."""
+        """Warn that content far below the list is not part of it."""
         stray = _first(row)
         return Diagnostic(
             code="D128",
-            message=f"the list ends at {MAX_GAP:,} blank rows: {stray} and what follows is left out",
-            hint="delete what is there, or move it up",
+            message=f"the list ends at {MAX_GAP:,} blank rows: {stray} and everything below is left out",
+            hint="delete the content there, or move it up",
             severity=Severity.WARNING,
             place=Place(path=self.shown, cell=f"sheet {self.sheet}, cell {stray}"),
         )
@@ -290,7 +290,7 @@ def open_workbook(path: Path, shown: str, kind: Kind) -> Workbook:
     """Open a workbook of any kind.
 
     Raises:
-        ListError: it is not one, encrypted, damaged, or would unpack to more than any list.
+        ListError: it is not a workbook, or is encrypted, damaged, or larger when unpacked than any list.
 
     """
     if kind is XLS:
@@ -308,7 +308,7 @@ def open_workbook(path: Path, shown: str, kind: Kind) -> Workbook:
 
 
 def _open_xlsx(path: Path, shown: str) -> Workbook:
-    """Open a workbook of Excel's format; what we cannot put together, openpyxl may try."""
+    """Open a workbook in Excel's format; openpyxl tries what we cannot assemble."""
     from mailmerge.recipients.xlsx import XlsxWorkbook
 
     try:
@@ -320,7 +320,7 @@ def _open_xlsx(path: Path, shown: str) -> Workbook:
 
         try:
             return OpenpyxlWorkbook(path, shown)
-        except ListError:  # what openpyxl says about it would help nobody
+        except ListError:  # openpyxl's message would help nobody
             raise error from None
 
 
@@ -347,7 +347,7 @@ def _texts(book: Workbook, sheet: Sheet) -> Iterator[tuple[int, list[str]]]:
             raise ListError(
                 f'in the sheet "{sheet.name}" {stray} comes after more than {MAX_GAP:,} blank rows',
                 code="D128",
-                hint="delete what is there, or move it up",
+                hint="delete the content there, or move it up",
                 place=Place(path=book.shown, cell=f"sheet {sheet.name}, cell {stray}"),
             )
         before = row.number
@@ -364,7 +364,7 @@ def _has(sign: str, cells: Sequence[Cell | CellError], at: int) -> bool:
 
 
 def _told(cell: Cell | CellError) -> str:
-    """Give the text of a cell for what a row is: a result that failed, or is unknown, counts as a number."""
+    """Return a cell's text for judging its row: a failed or unknown result counts as a number."""
     return "0" if isinstance(cell, CellError) else str(displayed(cell))
 
 
@@ -375,7 +375,7 @@ def _without_end(cells: Sequence[str]) -> list[str]:
 
 
 def _first(row: SheetRow) -> str:
-    """Name the first cell of a row that has something in it."""
+    """Return the name of the first cell with content in a row."""
     return next(cell_name(row.number, at) for at, cell in enumerate(row.cells, 1) if _filled([cell]))
 
 

@@ -1,7 +1,7 @@
 """Excel 97-2003 workbooks (.xls), read by xlrd, which is an extra: few lists are that old.
 
-xlrd reads a file as a whole; a sheet has at most 65,536 rows. What it does not tell, which cells are formulas
-without a result, is found in the records of the sheet ([MS-XLS] 2.4.127). Macros are never looked at.
+xlrd reads a file as a whole; a sheet has at most 65,536 rows. Which cells are formulas without a result it
+does not report; that is found in the records of the sheet ([MS-XLS] 2.4.127). Macros are never looked at.
 """
 
 from __future__ import annotations
@@ -40,24 +40,24 @@ if TYPE_CHECKING:
     from mailmerge.values import Cell
 
 _EXACT = 1 << 53
-"""Up to here a float is one whole number."""
+"""Up to here a float represents exactly one integer."""
 _DAYS_TO_1904 = 1462
-"""Between the two days from which days are counted; copies count from the earlier one."""
+"""Days between the two epochs; copies count from the earlier one."""
 _EMPTY = SheetCell(None, "n")
 _UNCALCULATED = SheetCell(NO_RESULT, "e")
 _MAX_SIZE = 256 << 20
-"""Bytes of a file: xlrd has all of them in memory."""
+"""Most bytes of a file: xlrd keeps all of them in memory."""
 _TEXT, _NUMBER, _DATE, _BOOLEAN, _ERROR = 1, 2, 3, 4, 5
-"""As xlrd names types of cells."""
+"""Types of cells in xlrd."""
 _FORMULA, _END = 0x0006, 0x000A
 _FORMULA_RECORD = struct.Struct("<HHH8sH")
 """Row, column, style, result, flags ([MS-XLS] 2.4.127)."""
 _NOTHING = (bytes(8), b"\3\0\0\0\0\0\xff\xff")
-"""Results: the number 0, and an empty text."""
+"""Results: the number 0, and an empty string."""
 _RECALCULATE = 3
-"""Flags: always, or when the file is opened."""
+"""Flags: calculate always, or when the file is opened."""
 _TRUTH = re.compile(r'"([^"]+)";"\1";"([^"]+)"')
-"""How LibreOffice writes TRUE and FALSE, in any language: as numbers of this format."""
+"""LibreOffice writes TRUE and FALSE, in any language, as numbers of this format."""
 _PROPERTIES = "\5SummaryInformation"
 
 
@@ -83,7 +83,7 @@ class XlsWorkbook(Workbook):
             import xlrd
         except ImportError:
             raise ListError(
-                f"{self.shown} is an Excel 97-2003 workbook: to read it the package xlrd is needed",
+                f"{self.shown} is an Excel 97-2003 workbook: reading it requires the package xlrd",
                 code="D217",
                 hint='pip install "mailmerge-kit[xls]", or save the list as .xlsx or CSV (UTF-8)',
                 place=Place(path=self.shown),
@@ -99,23 +99,23 @@ class XlsWorkbook(Workbook):
         with self._reading():
             return xlrd.open_workbook(
                 file_contents=self._stream(self._path.read_bytes()),
-                logfile=io.StringIO(),  # it writes about damage where it goes on
+                logfile=io.StringIO(),  # it prints about damage after which it continues
                 formatting_info=True,
                 on_demand=True,
                 ragged_rows=True,
             )
 
     def _stream(self, content: bytes) -> bytes:
-        """Take the stream with the workbook out of its container: xlrd follows rings of sectors for ever."""
+        """Extract the workbook's stream from its container: xlrd would follow cycles of sectors forever."""
         if not content.startswith(MAGIC):
-            return content  # older than containers
+            return content  # older than the container
         container = CompoundFile(content)
         self._has_properties = _PROPERTIES in container
         return container.read("Workbook" if "Workbook" in container else "Book")
 
     @contextmanager
     def _reading(self) -> Iterator[None]:
-        """Turn what xlrd raises for a damaged file into one error: it fails in every way there is."""
+        """Turn all exceptions that xlrd raises for a damaged file into one error."""
         try:
             yield
         except MailmergeError:
@@ -147,23 +147,23 @@ class XlsWorkbook(Workbook):
 
     @staticmethod
     def _moved(cell: SheetCell) -> SheetCell:
-        """Count the days of a moment as a workbook does that does not count from 1904."""
+        """Return a cell whose date or time, if it has one, counts days from the epoch of 1900."""
         value: Any = cell.value
         if cell.kind != "n" or value is None or number_format(cell.number_format).kind not in MOMENTS:
             return cell
         return replace(cell, value=value + _DAYS_TO_1904)
 
     def about_rows(self, sheet: Sheet) -> int:
-        """Give the number of the last row of the sheet."""
+        """Return the number of the last row of the sheet."""
         return int(self._sheet(sheet).nrows)
 
     def merged(self, sheet: Sheet) -> Sequence[Range]:
-        """Give the ranges of merged cells."""
+        """Return the ranges of merged cells."""
         found = self._sheet(sheet).merged_cells
         return [Range(sheet.name, top + 1, left + 1, bottom, right) for top, bottom, left, right in found]
 
     def links(self, sheet: Sheet) -> Mapping[tuple[int, int], str]:
-        """Give the targets of links by row and column."""
+        """Return the targets of links by row and column."""
         return {
             (link.frowx + 1, link.fcolx + 1): str(link.url_or_path or "")
             for link in self._sheet(sheet).hyperlink_list
@@ -227,8 +227,8 @@ class XlsWorkbook(Workbook):
     def _stale(self, at: int) -> set[tuple[int, int]]:
         """Find formulas whose results were never stored.
 
-        They are 0 or empty. Either the record says that whoever opens the file has to calculate it, or no
-        result is anything else in a file without properties, as libraries write it (xlwt, POI).
+        They are 0 or empty. Either the record requires whoever opens the file to calculate it, or no result
+        in the file is anything else and it has no properties, as libraries write it (xlwt, POI).
         """
         mem, end = self._book.mem, len(self._book.mem)
         position = self._book._sh_abs_posn[at]  # noqa: SLF001  the records are in no other place

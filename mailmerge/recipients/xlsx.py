@@ -1,7 +1,7 @@
 """Workbooks (.xlsx, .xlsm), streamed by zipfile and expat; macros are never looked at.
 
-A sheet is gone through twice: its ends alone, for what stands behind the rows (merged cells, links), and its
-rows as they are asked for.
+A sheet is read twice: first only what comes before and after the rows (merged cells, links), then the rows as
+they are requested.
 """
 
 from __future__ import annotations
@@ -26,9 +26,9 @@ if TYPE_CHECKING:
     from mailmerge.recipients.xlsx_rows import Reader, Row
 
 _MAX_ENDS = 64 << 20
-"""Of a sheet, what stands before and behind its rows."""
+"""Most bytes of a sheet before and after its rows."""
 _MAX_LINKED = 1_000_000
-"""Cells of all links of a sheet."""
+"""Most cells of all links of a sheet."""
 _ROWS = re.compile(rb"</(?:[\w.-]+:)?sheetData\s*>|<(?:[\w.-]+:)?sheetData(?:\s[^<>]*)?/>")
 _OVERLAP = 64
 _PLAIN = re.compile(rb"<sheetData[\s/>]")
@@ -39,21 +39,21 @@ _AREA = re.compile(
 
 
 class _Ends(Struct):
-    """What stands before and behind the rows of a sheet."""
+    """What comes before and after the rows of a sheet."""
 
     rows_start: int = 0
     rows_end: int | None = None
-    """Where the rows end in the part; None: nobody knows."""
+    """Where the rows end in the part; None: unknown."""
     plain: bool = True
-    """Whether the rows are written as most programs write them: UTF-8, no prefixes, comments or the like."""
+    """Whether the rows are written as most programs write them: UTF-8, no prefixes, comments or similar."""
     rows: int = 0
     merged: list[str] = field(default_factory=list)
     links: list[tuple[str, str]] = field(default_factory=list)
-    """Cells, and the id or address that they lead to."""
+    """Cells, and the id or address that they link to."""
 
 
 class XlsxWorkbook(Workbook):
-    """A workbook of Excel's format, whichever program wrote it."""
+    """A workbook in Excel's format, whichever program wrote it."""
 
     def __init__(self, path: Path, shown: str) -> None:
         self.kind = path.suffix[1:].upper()
@@ -68,7 +68,7 @@ class XlsxWorkbook(Workbook):
             self._read_structure()
 
     def close(self) -> None:
-        """Close the file, unless somebody is reading rows; it is opened again where more is read."""
+        """Close the file, unless rows are being read; reading opens it again."""
         if self._readers:
             return
         self._package.close()
@@ -76,7 +76,7 @@ class XlsxWorkbook(Workbook):
             self._texts = None
 
     def about_rows(self, sheet: Sheet) -> int:
-        """Count the rows that the file has, blank ones too."""
+        """Return the number of rows in the file, including blank ones."""
         return self._look(sheet).rows
 
     def rows(self, sheet: Sheet) -> Iterator[SheetRow]:
@@ -86,20 +86,20 @@ class XlsxWorkbook(Workbook):
             yield SheetRow(number, cells, hidden)
 
     def copies(self, sheet: Sheet) -> Iterator[tuple[int, Sequence[SheetCell]]]:
-        """Yield the same rows with their numbers, each cell as the file keeps it, for a copy."""
+        """Yield the same rows with their numbers, each cell as the file stores it, for a copy."""
         for number, cells, _ in self._read(sheet, Copies, {}):
             yield number, cells
 
     def merged(self, sheet: Sheet) -> Sequence[Range]:
-        """Give the ranges of merged cells."""
+        """Return the ranges of merged cells."""
         with reading(self._package):
             return [cell_range(sheet.name, name) for name in self._look(sheet).merged]
 
     def links(self, sheet: Sheet) -> Mapping[tuple[int, int], str]:
-        """Give the targets of links by row and column; known when the rows have been read."""
+        """Return the targets of links by row and column; complete when the rows have been read."""
         return self._links.get(sheet.name, {})
 
-    # --- what belongs together
+    # --- how parts belong together
 
     def _read_structure(self) -> None:
         package = self._package
@@ -155,7 +155,7 @@ class XlsxWorkbook(Workbook):
             )
 
     def _part(self, kind: str, file: str) -> str | None:
-        """Find a part that belongs to the whole workbook; None: there is none."""
+        """Find a part that belongs to the whole workbook; None: it has no such part."""
         named = next((one.target for one in self._relations.values() if one.kind == kind), "")
         usual = posixpath.join(self._folder, file)
         return next((part for part in (named, usual) if part and self._package.find(part)), None)
@@ -222,20 +222,20 @@ class XlsxWorkbook(Workbook):
 
 
 class _Structure:
-    """What the part says that stands for the whole workbook."""
+    """The facts from the part that represents the whole workbook."""
 
     def __init__(self) -> None:
         self.sheets: list[tuple[str, bool, str]] = []
-        """Name, whether it can be seen, and the id of its part."""
+        """Name, visibility, and the id of its part."""
         self.active = 0
         self.names: list[tuple[str, str]] = []
         self.date_1904 = False
         self.recalculated = False
-        """Whether the results of formulas are to be calculated when it is opened, whatever was saved."""
+        """Whether formulas must be calculated when it is opened, whatever results were saved."""
         self._name = ""
 
     def start(self, tag: str, attributes: dict[str, str]) -> None:
-        """Take the beginning of an element."""
+        """Handle the start of an element."""
         if tag == "sheet":
             relation = next((value for name, value in attributes.items() if name.endswith(":id")), "")
             self.sheets.append(
@@ -251,13 +251,13 @@ class _Structure:
             self._name = "" if attributes.get("hidden") in TRUE else attributes.get("name", "")
 
     def end(self, tag: str, text: str) -> None:
-        """Take the end of an element."""
+        """Handle the end of an element."""
         if tag == "definedName" and self._name:
             self.names.append((self._name, text.strip()))
 
 
 def _stretch(blocks: Iterator[bytes], start: int, end: int | None) -> Iterator[bytes]:
-    """Yield what lies between two places of a part that comes in pieces."""
+    """Yield the bytes between two offsets of a part that is read in pieces."""
     at = 0
     for block in blocks:
         wanted = block[max(start - at, 0) : None if end is None else max(end - at, 0)]
@@ -269,7 +269,7 @@ def _stretch(blocks: Iterator[bytes], start: int, end: int | None) -> Iterator[b
 
 
 def _read_ends(package: Package, part: str) -> _Ends:
-    """Read a sheet without its rows: what comes before and behind them makes a whole of its own."""
+    """Read a sheet without its rows: what comes before and after them is well-formed by itself."""
     ends = _Ends()
     head, tail, carried, at = bytearray(), bytearray(), b"", 0
     begun = False
@@ -298,7 +298,7 @@ def _read_ends(package: Package, part: str) -> _Ends:
 
 
 def _begin_rows(ends: _Ends, head: bytearray) -> None:
-    """Find where the rows begin, and cut off what follows."""
+    """Find where the rows begin, and cut off the rest."""
     encoded = b"encoding" not in head or _UTF_8.match(head) is not None
     ends.rows_start = max(head.rfind(b"<", 0, head.find(b"sheetData")), 0)
     ends.plain = ends.plain and encoded and _PLAIN.match(head, ends.rows_start) is not None

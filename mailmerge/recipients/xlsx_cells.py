@@ -1,4 +1,4 @@
-"""What the cells of a workbook's XML are: texts, numbers by their formats, dates, errors."""
+"""The cells of a workbook's XML: text, numbers with their formats, dates, errors."""
 
 from __future__ import annotations
 
@@ -29,16 +29,16 @@ if TYPE_CHECKING:
     from mailmerge.values import Cell
 
 MAX_FORMAT = 255
-"""Characters of a number format, as spreadsheet programs have it."""
+"""Most characters of a number format, as in spreadsheet programs."""
 _MAX_FORMATS = 10_000
 _MAX_STYLES = 100_000
 _REMEMBERED = 4096
-"""Cells of one format that are remembered by their texts: the same dates and sums come again and again."""
+"""Cells of one format that are cached by their text: the same dates and amounts recur."""
 _TEXTS = frozenset({"s", "str", "inlineStr"})
 _SHORT = 10
-"""Digits up to which a whole number without a format is shown as it is."""
+"""Digits up to which a whole number without a format is displayed in full."""
 _MAX_NUMBER = 1000
-"""Characters of a number."""
+"""Most characters of a number."""
 _PLAIN_NUMBER = re.compile(r"(?!-0\Z)-?(?:0|[1-9][0-9]{0,14})(?:\.[0-9]{0,14}[1-9])?\Z", re.ASCII)
 _NUMBER = re.compile(r"[-+]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][-+]?[0-9]+)?\Z", re.ASCII)
 _ISO_DURATION = re.compile(r"P(?:([0-9]+)D)?T?(?:([0-9]+)H)?(?:([0-9]+)M)?(?:([0-9]+)(?:\.[0-9]*)?S)?\Z")
@@ -48,7 +48,7 @@ _EPOCH = datetime(1899, 12, 30)  # noqa: DTZ001  the dates of a sheet have no ti
 _EPOCH_1904 = datetime(1904, 1, 1)  # noqa: DTZ001
 _DAYS_1904 = (_EPOCH_1904 - _EPOCH).days
 _ISO_FORMATS = {datetime: "yyyy-mm-dd hh:mm", date: "yyyy-mm-dd", time: "hh:mm", timedelta: "[h]:mm"}
-"""How a date is shown that stands in a cell without a format for it."""
+"""The format for a date in a cell without a date format."""
 _TRUTHS = {"1": True, "0": False, "true": True, "false": False}
 _FAILURES = (ArithmeticError, LookupError, TypeError, ValueError)
 
@@ -57,10 +57,10 @@ _FAILURES = (ArithmeticError, LookupError, TypeError, ValueError)
 
 
 def read_formats(package: Package, part: str) -> list[str]:
-    """Give the number format of each style: nothing else of how cells look matters.
+    """Return the number format of each style: nothing else of the look of cells matters.
 
     Raises:
-        ListError: there are more of them than any program writes.
+        ListError: there are more formats than any program writes.
 
     """
     codes: dict[str, str] = {}
@@ -102,17 +102,17 @@ def _too_many(shown: str, what: str) -> ListError:
     )
 
 
-# --- the texts -----------------------------------------------------------------------------------------
+# --- the strings -----------------------------------------------------------------------------------------
 
 
 class SharedTexts:
-    """The texts that cells name by number, read as far as they are asked for."""
+    """The strings that cells refer to by number, read as far as they are requested."""
 
     def __init__(self, package: Package, part: str | None) -> None:
         self.texts: list[Cell | CellError] = []
         self._blocks: Iterator[bytes] = iter(()) if part is None else package.blocks(part)
         self.complete = part is None
-        """Whether there are no others."""
+        """Whether all strings have been read."""
         self._letters: list[str] = []
         self._phonetic = 0
         self._names: dict[str, str] = {}
@@ -121,20 +121,20 @@ class SharedTexts:
         parser.EndElementHandler = self._end
 
     def get(self, index: int) -> Cell | CellError:
-        """Give a text by its number, from 0.
+        """Return a string by its number, from 0.
 
         Raises:
-            IndexError: there are not so many.
+            IndexError: the number is too large.
 
         """
         if index < 0:
-            raise IndexError("there is no such text")
+            raise IndexError("that text does not exist")
         texts = self.texts
         while index >= len(texts):
             block = next(self._blocks, None)
             if block is None:
                 self._finish()
-                raise IndexError("there is no such text")
+                raise IndexError("that text does not exist")
             self._parser.Parse(block)
         return texts[index]
 
@@ -168,7 +168,7 @@ class SharedTexts:
 
 
 class CellsOfFormat(dict[str, "Cell | CellError"]):
-    """The cells of one number format by the texts that the file has for them."""
+    """The cells of one number format, by their text in the file."""
 
     def __init__(self, make: Callable[[str], Cell | CellError]) -> None:
         super().__init__()
@@ -198,19 +198,19 @@ class CellsOfStyles(dict["str | None", CellsOfFormat]):
 
 
 class Cells:
-    """Makes cells as a list has them."""
+    """Makes cells as lists use them."""
 
     def __init__(self, texts: SharedTexts, formats: list[str], *, date_1904: bool) -> None:
         self.texts = texts
         self.numbers = CellsOfStyles(self._maker)
         self.rewritten = _text_formats(formats)
-        """Formats that write texts, too, by style."""
+        """Formats that apply to text too, by style."""
         self.truths = CellsOfFormat(lambda text: Truth(_TRUTHS[text]))
         self._formats = formats
         self.date_1904 = date_1904
 
     def other(self, kind: str, text: str, style: str | None) -> Cell | CellError:
-        """Make a cell that is neither number nor shared text."""
+        """Return a cell that is neither a number nor a shared string."""
         if kind in {"str", "inlineStr"}:
             return text_cell(text)
         if kind == "b":
@@ -225,14 +225,14 @@ class Cells:
 
     def _moment(self, kind: str, text: str, style: str | None) -> Cell | CellError:
         if kind != "d":
-            raise ValueError(f"there is no type {kind[:20]!r}")
+            raise ValueError(f"{kind[:20]!r} is not a valid type")
         moment, code = iso_moment(text), self.format_of(style)
         if number_format(code).kind not in _OF_TIME:
             code = next(code for kind, code in _ISO_FORMATS.items() if isinstance(moment, kind))
         return formatted_cell(_days(moment, date_1904=self.date_1904), code, date_1904=self.date_1904)
 
     def shared(self, text: str) -> Cell | CellError:
-        """Give the text of a number that is not among those read so far, or not one at all."""
+        """Return a shared string by its number, or an error if the number is not valid."""
         if not text.strip():
             return ""
         try:
@@ -241,15 +241,15 @@ class Cells:
             return unreadable(error)
 
     def format_of(self, style: str | None) -> str:
-        """Give the number format of a style.
+        """Return the number format of a style.
 
         Raises:
-            IndexError: there is no such style.
+            IndexError: the style does not exist.
 
         """
         at = int(style or 0)
         if not 0 <= at < max(len(self._formats), 1):
-            raise IndexError("there is no such format")
+            raise IndexError("that format does not exist")
         code = self._formats[at] if self._formats else "General"
         if len(code) > MAX_FORMAT:
             raise ValueError(f"its number format has more than {MAX_FORMAT} characters")
@@ -287,10 +287,10 @@ def _text_formats(formats: list[str]) -> dict[str | None, Callable[[str], str]]:
 
 
 class Copies(Cells):
-    """Makes cells as the file keeps them."""
+    """Makes cells as the file stores them."""
 
     def raw(self, kind: str | None, text: str, style: str | None) -> SheetCell:
-        """Make one of them; where it cannot be read, it is an error there as well."""
+        """Return one such cell; one that cannot be read is an error there as well."""
         try:
             code = written_code(self.format_of(style))
         except _FAILURES:
@@ -312,7 +312,7 @@ class Copies(Cells):
             number = exact(text)
         except _FAILURES:
             return SheetCell("#VALUE!", "e")
-        if number is None:  # as `exact` gives it to a list; no file can have it as a number
+        if number is None:  # as `exact` returns it for a list; no file can contain it as a number
             return SheetCell(text, "s")
         value = int(text) if text.lstrip("-").isdecimal() else float(text)
         if self.date_1904 and number_format(code).kind in _MOMENTS:
@@ -326,10 +326,10 @@ NOT_CALCULATED = SheetCell(NO_RESULT, "e")
 
 
 def exact(text: str) -> Decimal | None:
-    """Read a number as it was typed, without binary noise; None: it is too large for any spreadsheet.
+    """Read a number as it was typed, without binary noise; None: too large for any spreadsheet.
 
     Raises:
-        ValueError: it is not one.
+        ValueError: it is not a number.
 
     """
     if _PLAIN_NUMBER.match(text) and len(text) < 17:
@@ -344,7 +344,7 @@ def iso_moment(text: str) -> datetime | date | time | timedelta:
     """Read a cell of type ``d``: ``2026-03-05``, ``2026-03-05T14:30:00``, ``14:30:00`` or ``PT26H30M``.
 
     Raises:
-        ValueError: it is none of them.
+        ValueError: it is none of these.
 
     """
     if text.startswith("P"):
@@ -362,7 +362,7 @@ def iso_moment(text: str) -> datetime | date | time | timedelta:
 
 
 def _days(moment: datetime | date | time | timedelta, *, date_1904: bool) -> Decimal:
-    """Count the days of a moment as a number in a cell counts them."""
+    """Return a date and time as the number of days that a cell would contain."""
     if isinstance(moment, time):
         moment = datetime.combine(date(1899, 12, 30), moment) - _EPOCH
     elif isinstance(moment, date):

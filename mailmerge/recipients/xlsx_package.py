@@ -1,7 +1,7 @@
-"""A workbook's zip: bounded, its parts found as programs name them, and each read by expat alone.
+"""The zip package of a workbook: limited in size, parts found by their relations, each read by expat alone.
 
-Parts are named without regard to case, with slashes of either kind, from the root or from where they are
-named. Elements go by their local names, so that prefixes and strict namespaces make no difference.
+Names of parts ignore case, have slashes of either kind, and are relative to the root or to the part that
+refers to them. Elements are known by their local names: prefixes and strict namespaces make no difference.
 """
 
 from __future__ import annotations
@@ -28,12 +28,12 @@ if TYPE_CHECKING:
 
 _MAX_TOTAL = 1 << 30
 _MAX_TEXTS = 256 << 20
-"""The shared texts are held in memory as a whole."""
+"""The most bytes of the shared strings, which are kept in memory as a whole."""
 _LARGE = 2 << 20
 _MAX_RATIO = 200
-"""How far a large part may be compressed: sheets reach 10 to 50, a bomb 1,000."""
+"""Highest compression ratio of a large part: sheets reach 10 to 50, a zip bomb 1,000."""
 _MAX_XML = 4 << 20
-"""Of a part that says how others belong together."""
+"""Most bytes of a part that describes relations of other parts."""
 _MAX_PARTS = 20_000
 TRUE = frozenset({"1", "true", "on"})
 _FIRST_BLOCK = 8192
@@ -44,11 +44,11 @@ _STARTS_16 = {b"<\0": "utf-16-le", b"\0<": "utf-16-be"}
 
 
 class DocumentTypeError(Exception):
-    """A part declares a document type, which no program writes: entities could be anything."""
+    """A part declares a document type, which no program writes: its entities could be harmful."""
 
 
 class Relation(Struct, frozen=True):
-    """What a part says of another: the last word of its kind, and the other's name or address."""
+    """A part's relation to another: the last word of its type, and the other's name or address."""
 
     kind: str
     target: str
@@ -59,7 +59,7 @@ class Package:
     """An open workbook.
 
     Raises:
-        ListError: it is a bomb, or damaged.
+        ListError: it is a zip bomb, or damaged.
 
     """
 
@@ -76,7 +76,7 @@ class Package:
             self._names = {part_key(info.filename): info for info in reversed(archive.filelist)}
 
     def close(self) -> None:
-        """Close the file; it is opened again where something more is read."""
+        """Close the file; reading opens it again."""
         if self._close is not None:
             self._close()
         self._close = self._zip = None
@@ -87,11 +87,11 @@ class Package:
         return self._zip is not None
 
     def find(self, name: str) -> zipfile.ZipInfo | None:
-        """Find a part; None: there is none of that name."""
+        """Return the zip entry of a part; None: the part does not exist."""
         return self._names.get(part_key(name))
 
     def size(self, name: str) -> int:
-        """Bytes of a part as it is unpacked; 0: there is none."""
+        """Return the unpacked size of a part in bytes; 0: the part does not exist."""
         info = self.find(name)
         return info.file_size if info else 0
 
@@ -99,12 +99,12 @@ class Package:
         """Open a part.
 
         Raises:
-            KeyError: there is none of that name.
+            KeyError: the part does not exist.
 
         """
         info = self.find(name)
         if info is None:
-            raise KeyError(f"there is no part {name}")
+            raise KeyError(f"the part {name} is missing")
         archive = self._archive()
         return archive.open(info)
 
@@ -114,7 +114,7 @@ class Package:
             yield from blocks(part)
 
     def relations(self, name: str) -> dict[str, Relation]:
-        """Read how a part belongs to others, by id; the root's name is empty."""
+        """Return a part's relations to others, by id; the root's name is empty."""
         folder, file = posixpath.split(name)
         rels = posixpath.join(folder, "_rels", f"{file}.rels")
         found: dict[str, Relation] = {}
@@ -139,7 +139,7 @@ class Package:
         start: Callable[[str, dict[str, str]], object],
         end: Callable[[str, str], object] | None = None,
     ) -> None:
-        """Go through a small part: *start* gets local names and attributes, *end* local names and texts."""
+        """Parse a small part: *start* receives local names and attributes, *end* local names and text."""
         if self.size(name) > _MAX_XML:
             raise zipfile.BadZipFile(f"{name} is too large")
         texts: list[str] = []
@@ -167,12 +167,12 @@ class Package:
 
 
 def local(tag: str) -> str:
-    """Take a name without its prefix."""
+    """Return a name without its prefix."""
     return tag.rpartition(":")[2]
 
 
 def parser_of(name: str) -> expat.XMLParserType:
-    """Make a parser that refuses document types; *name* is that of the part."""
+    """Return a parser that refuses document types; *name* is that of the part."""
     parser = expat.ParserCreate()
     parser.buffer_text = True
 
@@ -200,9 +200,9 @@ def blocks(part: IO[bytes]) -> Iterator[bytes]:
 
 @contextmanager
 def reading(package: Package | str) -> Iterator[None]:
-    """Turn whatever zipfile, expat and openpyxl raise for a damaged file into one `ListError`.
+    """Turn anything zipfile, expat and openpyxl raise for a damaged file into one `ListError`.
 
-    They fail in every way there is: struct.error, RuntimeError for a password, AttributeError for gaps.
+    They raise many types: struct.error, RuntimeError for a password, AttributeError for gaps.
     """
     try:
         yield
@@ -223,15 +223,15 @@ def _slashed(name: str) -> str:
 
 
 def part_key(name: str) -> str:
-    """Give what two names of one part have in common."""
+    """Return a key that is equal for all names of one part."""
     return _slashed(name).lstrip("/").lower()
 
 
 def check_sizes(archive: zipfile.ZipFile, shown: str) -> None:
-    """Refuse what would unpack to more than any list.
+    """Refuse a package that would unpack to more than any list.
 
     Raises:
-        ListError: with the part that is to blame.
+        ListError: with the part that is responsible.
 
     """
     parts = archive.infolist()

@@ -1,4 +1,4 @@
-"""The rows of a sheet's XML: most by one expression, whatever is written differently by expat."""
+"""The rows of a sheet's XML: most by one regular expression, anything written differently by expat."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ if TYPE_CHECKING:
     from mailmerge.recipients.xlsx_cells import Cells
 
 _MAX_CELLS = 16_384
-"""Cells of a row."""
+"""Most cells of a row."""
 _MAX_ROW = 9_999_999_999
 _MAX_ARRAYS = 1000
 _LONGEST_ROW = 4 << 20
-"""Bytes of a row beyond which one expression is not the way to read it."""
+"""Bytes of a row beyond which the expression is not used to read it."""
 _WITH_BLANKS = frozenset({"str", "inlineStr"})
 _FILLING = frozenset({"array", "dataTable"})
-"""Formulas whose results stand in other cells, too."""
+"""Most formulas whose results fill other cells too."""
 _BLANKS = frozenset({9, 10, 13})
 _NUMBERS = frozenset({None, "", "n"})
 _LINK_FORMULA = re.compile(r'HYPERLINK\s*\(\s*"([^"]+)"', re.IGNORECASE)
@@ -45,13 +45,13 @@ _ALL_CELLS = re.compile(f"(?:{_CELL})*+")
 
 
 class Reader(Protocol):
-    """Takes a sheet in pieces, and gives its rows."""
+    """Reads a sheet in pieces, and returns its rows."""
 
     def read(self, block: bytes) -> list[Row]:
-        """Give the rows that end in this piece of the sheet."""
+        """Return the rows that end in this piece of the sheet."""
 
     def finish(self, *, whole: bool) -> list[Row]:
-        """Give what is left; *whole*: the end of the part has been read as well."""
+        """Return the remaining rows; *whole*: the end of the part has been read as well."""
 
 
 Row = tuple[int, list[Any], bool]
@@ -59,7 +59,7 @@ Row = tuple[int, list[Any], bool]
 
 
 class _Columns(dict[str, int]):
-    """Columns by their letters."""
+    """Cache of column numbers by letters."""
 
     def __missing__(self, letters: str) -> int:
         found = self[letters] = cell_position(f"{letters.upper()}1")[1] if letters.isalpha() else 0
@@ -71,8 +71,8 @@ class _Columns(dict[str, int]):
 class SheetParser:
     """Expat handlers of a sheet.
 
-    Most cells are told by the beginnings of elements alone, as ends would cost as much again: a cell is made
-    when the next one begins. The ends count where a text may have blanks at its end.
+    Most cells are found by the starts of elements alone, as ends would cost as much again: a cell is made
+    when the next one begins. Ends matter only where text may end with spaces.
     """
 
     def __init__(
@@ -88,7 +88,7 @@ class SheetParser:
         self._arrays: list[Range] = []
         self._done: list[Row] = []
         self.row = 0
-        """The number of the row that was last begun."""
+        """The number of the row that began last."""
         self._digits, self._cut = "0", -1
         self._hidden = False
         self._cells: list[Any] = []
@@ -97,7 +97,7 @@ class SheetParser:
         self._letters: list[str] = []
         self._has_value = self._is_formula = False
         self._formula = ""
-        self._value: str | None = None  # of a text, told by its end
+        self._value: str | None = None  # of a string, known at its end
         self._phonetic = 0
         self._columns = _Columns()
         self._names: dict[str, str] = {}
@@ -112,26 +112,26 @@ class SheetParser:
         self._parser.StartElementHandler = self._start
 
     def read(self, block: bytes) -> list[Row]:
-        """Give the rows that end in this piece of the sheet."""
+        """Return the rows that end in this piece of the sheet."""
         self._parser.Parse(block)
         found, self._done = self._done, []
         return found
 
     def finish(self, *, whole: bool) -> list[Row]:
-        """Give the last row; *whole*: the end of the part has been read as well."""
+        """Return the last row; *whole*: the end of the part has been read as well."""
         if whole:
             self._parser.Parse(b"", True)
         return self.take()
 
     def take(self) -> list[Row]:
-        """Give the rows that have ended; the next piece begins with a row."""
-        self._parser.CharacterDataHandler = None  # which lets expat give what it has kept back
+        """Return the rows that have ended; the next piece begins with a row."""
+        self._parser.CharacterDataHandler = None  # makes expat release what it has buffered
         self._end_row()
         found, self._done = self._done, []
         return found
 
     def fills(self, row: int) -> bool:
-        """Whether formulas of other rows may have their results in this one."""
+        """Whether formulas of other rows may fill cells of this one."""
         return bool(self._arrays) and any(one.top <= row <= one.bottom for one in self._arrays)
 
     # --- elements
@@ -168,7 +168,7 @@ class SheetParser:
         if row <= self.row:
             raise ValueError(f"row {row} comes after row {self.row}")
         if row > _MAX_ROW:
-            raise ValueError("there is no row of so large a number")
+            raise ValueError("the row number is too large")
         self.row = row
         self._digits = str(row)
         self._cut = -len(self._digits)
@@ -200,7 +200,7 @@ class SheetParser:
             self._value = "".join(self._letters)
             self._parser.EndElementHandler = None
 
-    # --- a text in its cell, of stretches that look different
+    # --- inline strings, with runs of different looks
 
     def _start_inline(self, _: dict[str, str]) -> None:
         self._has_value = True
@@ -240,7 +240,7 @@ class SheetParser:
         else:
             letters = self._letters
             text = letters[0] if len(letters) == 1 else "".join(letters)
-        if not self._has_value:  # what was read is the formula
+        if not self._has_value:  # this text is the formula
             text = ""
         kind = attributes.get("t")
         cell: Any
@@ -279,10 +279,10 @@ class SheetParser:
         elif cells[column - 1] is self._empty:
             cells[column - 1] = cell
         else:
-            raise ValueError(f"the cell {cell_name(self.row, column)} is there twice")
+            raise ValueError(f"the cell {cell_name(self.row, column)} occurs twice")
 
     def _result(self, cell: Any, kind: str | None, text: str, column: int) -> Any:
-        """Give the result of a formula that was saved, or an error where it was not."""
+        """Return the saved result of a formula, or an error if it was not saved."""
         if not self._is_formula and not any(
             one.top <= self.row <= one.bottom and one.left <= column <= one.right for one in self._arrays
         ):
@@ -292,7 +292,7 @@ class SheetParser:
         return self.result(cell, kind, text, formula, (self.row, column))
 
     def result(self, cell: Any, kind: str | None, text: str, formula: str, at: tuple[int, int]) -> Any:
-        """Give what a cell with a formula shows, by its type and text; *at* is its row and column."""
+        """Return what a cell with a formula shows, by its type and text; *at* is its row and column."""
         link = _LINK_FORMULA.search(formula) if "(" in formula else None
         if link:
             self._links[at] = link[1]
@@ -314,7 +314,7 @@ _NAMED = {"&amp;": "&", "&lt;": "<", "&gt;": ">", "&quot;": '"', "&apos;": "'"}
 
 
 def _character(entity: re.Match[str]) -> str:
-    """Give the character that an entity stands for, as far as XML has it."""
+    """Return the character of an XML entity."""
     name = entity[0]
     if name in _NAMED:
         return _NAMED[name]
@@ -336,9 +336,9 @@ def _is_zero(text: str) -> bool:
 
 
 class PlainRows:
-    """Rows as most programs write them, taken apart by one expression; those that are not go to the parser.
+    """Rows as most programs write them, parsed by one regular expression; others go to the XML parser.
 
-    The sheet has neither comments nor other encodings than UTF-8, so that a tag is what looks like one.
+    The sheet has neither comments nor other encodings than UTF-8, so whatever looks like a tag is one.
     """
 
     def __init__(self, parser: SheetParser, make: Cells) -> None:
@@ -350,7 +350,7 @@ class PlainRows:
         self._begun = self._given_up = False
 
     def read(self, block: bytes) -> list[Row]:
-        """Give the rows that end in this piece, which is the first of the rows or follows it."""
+        """Return the rows that end in this piece, which is the first of the rows or follows it."""
         if self._given_up:
             return self._parser.read(block)
         block = self._rest + block
@@ -372,7 +372,7 @@ class PlainRows:
         return found
 
     def finish(self, *, whole: bool) -> list[Row]:
-        """Give what is left."""
+        """Return the remaining rows."""
         if not self._given_up and self._begun:
             self._parser.read(self._rest)
         return self._parser.finish(whole=whole)
@@ -396,7 +396,7 @@ class PlainRows:
         found += parser.take()
 
     def _cells(self, text: str, at: int, digits: str) -> list[Any] | None:  # noqa: C901, PLR0912  the hot loop
-        """Make the cells of a row; None: they are not in order, of another row, or fill others, too."""
+        """Return the cells of a row; None: they are not in order, of another row, or fill others too."""
         cells: list[Any] = []
         columns, texts, make = self._columns, self._texts, self._make
         numbers, recalculated = make.numbers, self._parser.recalculated
@@ -451,5 +451,5 @@ def _plain(text: str) -> str:
 def _index(text: str) -> int:
     at = int(text)
     if at < 0:
-        raise IndexError("there is no such text")
+        raise IndexError("that text does not exist")
     return at

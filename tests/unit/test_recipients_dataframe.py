@@ -252,7 +252,7 @@ def test_a19_lock_files_are_told(tmp_path, name):
     (tmp_path / name).write_bytes(b"x")
     with pytest.raises(ListError) as caught:
         snapshot(tmp_path / name, tmp_path)
-    assert (caught.value.code, caught.value.hint) == ("D125", "name the workbook itself: people.xlsx")
+    assert (caught.value.code, caught.value.hint) == ("D125", "specify the workbook itself: people.xlsx")
 
 
 def test_a19_missing_list(tmp_path):

@@ -240,11 +240,11 @@ def test_a_blank_before_a_quote_is_named_with_its_line(write):
     """All of them at once, with the cell that would be split or keep its quotes."""
     error = refused(write('email,name\na@x.org, "Lee, Ann"\nb@x.org,Bo\nc@x.org, "Cy"\nd@x.org\n'))
     assert told(error) == [
-        ("D242", 2, 'a blank before the quote of "Lee, Ann": it would not begin a quoted cell'),
-        ("D242", 4, 'a blank before the quote of "Cy": it would not begin a quoted cell'),
+        ("D242", 2, 'a space before the quote of "Lee, Ann": it would not begin a quoted cell'),
+        ("D242", 4, 'a space before the quote of "Cy": it would not begin a quoted cell'),
         ("D101", 5, "this row has 1 cell, the header has 2"),
     ]
-    assert error.diagnostics[0].hint == 'take the blank out: ,"Lee, Ann"'
+    assert error.diagnostics[0].hint == 'remove the space: ,"Lee, Ann"'
     fixed = write('email,name\na@x.org,"Lee, Ann"\n')
     assert read(fixed)[1] == [("a@x.org", "Lee, Ann")]
 
@@ -331,9 +331,7 @@ def test_rows_inside_of_a_cell_are_warned_of(write):
     assert (warning.code, warning.row) == ("D243", 2)
     assert warning.place
     assert warning.place.line == 2
-    assert warning.message == (
-        'a cell of this row contains what looks like 2 more rows of the list: "b@x.org,Bo"'
-    )
+    assert warning.message == ('a cell of this row seems to contain 2 more rows of the list: "b@x.org,Bo"')
 
 
 def test_notes_of_several_lines_are_no_rows(write):

@@ -138,10 +138,10 @@ def test_the_same_value_twice_is_one(write):
         (
             '{"a":NaN}\n{"a":1\n[1]\n5\n{"a":1},\n{\'a\':1}\n{"a":1}\n',
             [
-                ("D218", 1, "this is not JSON: NaN is not a value of JSON"),
+                ("D218", 1, "this is not JSON: NaN is not a JSON value"),
                 ("D218", 2, "this is not JSON: Expecting ',' delimiter at character 7"),
-                ("D218", 3, "each recipient has to be an object, not an array"),
-                ("D218", 4, "each recipient has to be an object, not a number"),
+                ("D218", 3, "each recipient must be an object, not an array"),
+                ("D218", 4, "each recipient must be an object, not a number"),
                 ("D218", 5, "this is not JSON: Extra data at character 8"),
                 (
                     "D218",
@@ -152,10 +152,10 @@ def test_the_same_value_twice_is_one(write):
         ),
         ('[{"a":1},\n{"a":2}', [("D218", 2, "the array is never closed")]),
         ('[{"a":1},\n{"a":', [("D218", 2, "this is not JSON: Expecting value at character 6")]),
-        ('[{"a":1}]\nx', [("D218", 1, 'something comes after the array: "x"')]),
+        ('[{"a":1}]\nx', [("D218", 1, 'unexpected content after the array: "x"')]),
         ('[1,\n"x",{"a":1}]', [
-            ("D218", 1, "each recipient has to be an object, not a number"),
-            ("D218", 2, "each recipient has to be an object, not a text"),
+            ("D218", 1, "each recipient must be an object, not a number"),
+            ("D218", 2, "each recipient must be an object, not a string"),
         ]),
         ('{"a":' + "[" * 100_000, [("D218", 1, "this is nested too deeply")]),
         ("[]", [("D102", None, "people.jsonl is empty")]),

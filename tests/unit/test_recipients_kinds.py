@@ -93,16 +93,16 @@ def refused(path, name):
         ("people.xlsx", zipped("[Content_Types].xml", "word/document.xml"), "a Word document"),
         ("people.numbers", zipped("Index/Document.iwa", "Metadata/Properties.plist"), "a Numbers document"),
         ("people.zip", zipped("mail/people.csv"), "a zip archive"),
-        ("people.odt", zipped(mimetype=b"application/vnd.oasis.opendocument.text"), "a text document"),
+        ("people.odt", zipped(mimetype=b"application/vnd.oasis.opendocument.text"), "an OpenDocument text"),
         ("people.xlsx", ole("EncryptedPackage"), "is encrypted"),
         ("people.doc", ole("WordDocument"), "a Word document"),
         ("people.msg", ole("__properties_version1.0"), "an Outlook message"),
         ("people.ods", b"", "is empty: the file has 0 bytes"),
-        ("people.xlsx", bytes(5000), "nothing but NUL bytes"),
-        ("people.csv", bytes(5000), "nothing but NUL bytes"),
+        ("people.xlsx", bytes(5000), "only NUL bytes"),
+        ("people.csv", bytes(5000), "only NUL bytes"),
         ("people.png", b"\x89PNG\r\n\x1a\n", "a picture"),
         ("people.numbers", b"old", "a Numbers document"),
-        ("people.crdownload", CSV, "a download that has not finished"),
+        ("people.crdownload", CSV, "an unfinished download"),
         ("people.md", CSV, "(.md) is not a supported kind of list"),
         ("people", b"hello world\n", "(a file without suffix) is not a supported kind of list"),
         ("people.xlsx", b"hello world\n", "is not a workbook, despite its name"),
@@ -138,15 +138,15 @@ def test_half_a_download_is_told(tmp_path, suffix, part):
     [
         ("people.csv", workbook(), 'XLSX, sheet "Sheet"', "people.csv is an Excel workbook"),
         ("people.xls", workbook(), 'XLSX, sheet "Sheet"', "people.xls is an Excel workbook"),
-        ("people.xls", CSV, "CSV, UTF-8, comma", "people.xls is a text table"),
-        ("people.xls", CSV.replace(b",", b"\t"), "TSV, UTF-8, tab", "people.xls is a text table"),
+        ("people.xls", CSV, "CSV, UTF-8, comma", "people.xls is a text file"),
+        ("people.xls", CSV.replace(b",", b"\t"), "TSV, UTF-8, tab", "people.xls is a text file"),
         (
             "people.xls",
             b"\xff\xfe" + CSV.decode().replace(",", "\t").encode("utf-16-le"),
             "TSV, UTF-16, tab",
-            "people.xls is a text table",
+            "people.xls is a text file",
         ),
-        ("people.xlsx", CSV, "CSV, UTF-8, comma", "people.xlsx is a text table"),
+        ("people.xlsx", CSV, "CSV, UTF-8, comma", "people.xlsx is a text file"),
         ("people.csv", JSON, "JSON lines, UTF-8", "people.csv is JSON"),
         ("PEOPLE.XLSX", workbook(), 'XLSX, sheet "Sheet"', None),
         ("PEOPLE.CSV", CSV, "CSV, UTF-8, comma", None),
@@ -199,7 +199,7 @@ def test_a_lock_file_is_told(tmp_path, name, there):
     if there:
         (tmp_path / name).write_bytes(b"\x05Ann" + bytes(100))
     error = refused(tmp_path / name, name)
-    assert (error.code, error.hint) == ("D125", "name the workbook itself: people.xlsx")
+    assert (error.code, error.hint) == ("D125", "specify the workbook itself: people.xlsx")
 
 
 def test_a_missing_package_is_named(tmp_path, monkeypatch):

@@ -112,7 +112,7 @@ def test_what_was_decided_of_a_mixed_column_is_noted() -> None:
     (note,) = survey(people(amount=[1234.5, "n/a", "1,5"])).notes
     assert note == (
         'amount has 1 cell of the type number ("1234.5" in row 2) and 2 cells of the type text '
-        '("n/a" in row 3, "1,5" in row 4): each is read as a text'
+        '("n/a" in row 3, "1,5" in row 4): each is read as text'
     )
 
 

@@ -83,7 +83,7 @@ def test_several_sheets_with_addresses(save: Save) -> None:
         "D201",
         '2 sheets of list.xlsx have a column of addresses: "There" (open when it was saved), "Here"',
     )
-    assert hint == "say which one is the list: --sheet There or --sheet Here"
+    assert hint == "specify which one is the list: --sheet There or --sheet Here"
     assert read(path, sheet="Old", hidden="send")[1] == [2, 3]
 
 
@@ -96,7 +96,7 @@ def test_sheets_without_addresses(save: Save) -> None:
         "D201",
         "none of the 2 sheets of list.xlsx has a column of addresses",
     )
-    assert hint == "say which one is the list: --sheet Logins or --sheet Places"
+    assert hint == "specify which one is the list: --sheet Logins or --sheet Places"
 
 
 def test_headings_below_a_title(save: Save) -> None:
@@ -120,8 +120,8 @@ def test_a_row_that_is_said_to_have_the_headings(save: Save) -> None:
     assert read(path, header=3)[1] == [4, 5]
     assert refused(path, header=2) == (
         "D200",
-        "row 2 of list.xlsx should have the headings, but is blank",
-        "row 3 may have them: --header 3",
+        "row 2 of list.xlsx should contain the headings, but is blank",
+        "row 3 may contain them: --header 3",
     )
 
 
@@ -183,7 +183,7 @@ def test_two_tables_of_a_sheet(save: Save) -> None:
         ],
     )
     code, message, hint = refused(path)
-    assert (code, hint) == ("D201", "say which one is the list: --range Choir or --range Band")
+    assert (code, hint) == ("D201", "specify which one is the list: --range Choir or --range Band")
     assert message.startswith('2 tables of the sheet "Members" have a column of addresses: "Choir" (A1:B3)')
     assert read(path, area="band") == ('XLSX, sheet "Members", table Band (A5:B7)', [6, 7])
 
@@ -247,17 +247,17 @@ def test_a_text_has_no_cells_to_choose(tmp_path: Path) -> None:
         (
             {"Info": [["About"], ["made by us"]], "Data": PEOPLE},
             'the only sheet of list.xlsx with a column of addresses, "Data", is hidden',
-            "say which one is the list: --sheet Data --hidden skip or --sheet Info",
+            "specify which one is the list: --sheet Data --hidden skip or --sheet Info",
         ),
         (
             {"Info": PLACES, "Codes": PLACES, "Data": PEOPLE},
             'the only sheet of list.xlsx with a column of addresses, "Data", is hidden',
-            "say which one is the list: --sheet Data --hidden skip or --sheet Info or --sheet Codes",
+            "specify which one is the list: --sheet Data --hidden skip or --sheet Info or --sheet Codes",
         ),
         (
             {"Info": [], "Data": PEOPLE, "Data 2": PEOPLE},
             'the only sheets of list.xlsx with a column of addresses are hidden: "Data", "Data 2"',
-            "say which one is the list: --sheet Data --hidden skip or --sheet 'Data 2' --hidden skip",
+            "specify which one is the list: --sheet Data --hidden skip or --sheet 'Data 2' --hidden skip",
         ),
     ],
 )

@@ -147,7 +147,7 @@ def test_ragged_rows_are_told_all_at_once(write):
         ("D101", 5, 6, "this row has 4 cells, the header has 3"),
     ]
     assert [d.hint for d in error.diagnostics] == [
-        "is a cell missing? An empty cell needs its comma, too. Cells: b@x.org | Bo",
+        "is a cell missing? An empty cell needs its comma too. Cells: b@x.org | Bo",
         'does a cell contain a comma? Then quote it: "gold, yearly". Cells: c@x.org | Li | gold |  yearly',
         "remove the comma at the end of the row. Cells: d@x.org | Di | x | ",
     ]
@@ -254,12 +254,12 @@ def test_a_utf_8_list_is_not_read_as_something_else(write):
 @pytest.mark.parametrize(
     ("content", "encoding", "message"),
     [
-        (b"a,b\n", "klingon", 'there is no encoding "klingon"'),
-        (b"a,b\n", "rot13", 'there is no encoding "rot13"'),
-        (b"a,b\n", "idna", 'there is no encoding "idna"'),
-        (b"a,b\n", "punycode", 'there is no encoding "punycode"'),
-        (b"a,b\n", "undefined", 'there is no encoding "undefined"'),
-        (b"a,b\n", "utf-16", "people.csv does not begin with the byte order mark that UTF-16 needs"),
+        (b"a,b\n", "klingon", '"klingon" is not a known encoding'),
+        (b"a,b\n", "rot13", '"rot13" is not a known encoding'),
+        (b"a,b\n", "idna", '"idna" is not a known encoding'),
+        (b"a,b\n", "punycode", '"punycode" is not a known encoding'),
+        (b"a,b\n", "undefined", '"undefined" is not a known encoding'),
+        (b"a,b\n", "utf-16", "people.csv does not begin with the byte order mark that UTF-16 requires"),
         (
             b"\xef\xbb\xbfa,b\n",
             "gb18030",
@@ -362,7 +362,7 @@ def test_quoting_is_strict(write, content, code, line, message):
         (
             "email,,name\na@x.org,,Ann\nb@x.org,x,Bo\n",
             "D108",
-            'column 2 has no heading, but this row has "x" in it',
+            'column 2 has no heading, but contains "x" in this row',
         ),
         (b"PK\x03\x04....", "D124", "people.csv is damaged or incomplete (File is not a zip file)"),
     ],
@@ -447,7 +447,7 @@ def test_cell_problems_do_not_stop_the_list(write):
     [
         ({"key": "idd"}, "`data.key` names the column 'idd', which the list does not have"),
         ({"types": {"nn": "text"}}, "`data.types.nn` names the column 'nn', which the list does not have"),
-        ({"types": {"n": "money"}}, '`data.types.n`: there is no type "money"'),
+        ({"types": {"n": "money"}}, '`data.types.n`: "money" is not a valid type'),
         ({"types": {"n": "date:dd.mm"}}, '`data.types.n`: "dd.mm" is not a date format'),
         ({"types": {"n": "integer"}, "defaults": {"n": "x"}}, '`data.defaults.n`: "x" is not an integer'),
     ],

@@ -162,7 +162,7 @@ def test_the_list_ends_before_a_stray_cell_far_away():
     people = open_list(PEOPLE, sheet="Stray")
     assert [recipient.row for recipient in people] == [2]
     assert [note.message for note in people.warnings] == [
-        "the list ends at 1,000 blank rows: XFD1048576 and what follows is left out"
+        "the list ends at 1,000 blank rows: XFD1048576 and everything below is left out"
     ]
     assert clock.monotonic() - start < 2
 
@@ -186,8 +186,8 @@ def test_short_rows_are_filled_and_cells_outside_refused(save):
     assert [r.values for r in open_list(save(["email", "n", "m"], ["a@x.org"]))] == [("a@x.org", "", "")]
     error = refused(save(["email", None, "m"], ["a@x.org", None, 1, 7], ["b@x.org", "x", 2]))
     assert [(d.code, d.message, d.place.cell) for d in error.diagnostics] == [
-        ("D108", 'column D has no heading, but this row has "7" in it', "sheet Sheet, cell D2"),
-        ("D108", 'column B has no heading, but this row has "x" in it', "sheet Sheet, cell B3"),
+        ("D108", 'column D has no heading, but contains "7" in this row', "sheet Sheet, cell D2"),
+        ("D108", 'column B has no heading, but contains "x" in this row', "sheet Sheet, cell B3"),
     ]
 
 
