@@ -1,8 +1,8 @@
-"""The two bodies of a campaign: Markdown, MJML, layouts, preheaders, styles, texts, made into templates once.
+"""The two bodies of a campaign: Markdown, MJML, layouts, preheaders and styles, made into templates once.
 
-Whatever an author brings becomes one template of text and one of HTML before the first row. A row then costs
-what it would cost had they written these by hand. Only where the result would differ from row to row (a tag
-inside a ``style``, an include) are styles moved, or the text made, for each row.
+Whatever an author writes becomes one text template and one HTML template before the first row. A row then
+costs what it would cost if these had been written directly. Styles are moved, or the text is made, for each
+row only if the result would differ from row to row (a tag inside a ``style``, an include).
 """
 
 from __future__ import annotations
@@ -35,32 +35,32 @@ _TEXTS: Final = frozenset(
     """mj-accordion-text mj-accordion-title mj-button mj-navbar-link mj-preview mj-raw mj-social-element
     mj-style mj-table mj-text mj-title""".split()  # noqa: SIM905
 )
-"""Components with text or HTML in them."""
+"""MJML components that contain text or HTML."""
 _SAID: Final = ("button", "button_url", "footer")
-"""What a layout is told for people to read."""
+"""Values for a layout that people read."""
 _BODY: Final = re.compile(r"<!--.*?-->|<body\b(?:\"[^\"]*\"|'[^']*'|[^'\">])*>", re.IGNORECASE | re.DOTALL)
 _WEB_FONTS: Final = ("Open Sans", "Droid Sans", "Lato", "Roboto", "Ubuntu")
-"""Fonts that MJML knows where to load."""
+"""Fonts that MJML can load."""
 _PREHEADER: Final = (
     '<div style="display:none;max-height:0;max-width:0;opacity:0;mso-hide:all">{text}{padding}</div>'
 )
 _PADDING: Final = "&#847;&zwnj;&nbsp;" * 60
-"""What nobody sees: else inboxes fill their line with the beginning of the letter."""
+"""Invisible padding: without it inboxes append the beginning of the letter to the preheader."""
 
 
 class Bodies(Struct):
-    """The bodies of a campaign, ready to run."""
+    """The compiled bodies of a campaign."""
 
     text: Compiled | None = None
     html: Compiled | None = None
     inline: bool = False
-    """Styles are moved into the elements of each row's HTML."""
+    """Whether styles are moved into the elements of each row's HTML."""
     text_of_html: bool = False
-    """The text part is made from each row's HTML."""
+    """Whether the text part is made from each row's HTML."""
     optional_text: bool = False
-    """The text part was made from the HTML, which may show no text."""
+    """Whether the text part was made from the HTML, which may show no text."""
     warnings: tuple[Diagnostic, ...] = ()
-    """What is to be said about all rows."""
+    """Diagnostics that concern all rows."""
 
 
 def is_markdown(part: TemplateSource | None) -> bool:
@@ -76,11 +76,11 @@ def is_mjml(part: TemplateSource | None) -> bool:
 
 
 def compile_bodies(compiler: Compiler, templates: MessageTemplates) -> Bodies:
-    """Compile both bodies; problems are noted with the *compiler*."""
+    """Compile both bodies; problems are recorded by the *compiler*."""
     try:
         return _Maker(compiler, templates).make()
     except TemplateSyntaxError as error:
-        if error.name or not compiler.problems:  # else what was made from a template that is told already
+        if error.name or not compiler.problems:  # else it is of a template reported already
             compiler.note_syntax(error)
     except TemplateError as error:
         compiler.note(*(_placed(problem, compiler) for problem in error.diagnostics))
@@ -88,7 +88,7 @@ def compile_bodies(compiler: Compiler, templates: MessageTemplates) -> Bodies:
 
 
 def _placed(problem: Diagnostic, compiler: Compiler) -> Diagnostic:
-    """Say where a problem is as the user names it."""
+    """Return a problem with its place in the user's terms."""
     place = problem.place
     if place is None or place.path not in compiler.sources.texts:
         return problem
@@ -96,7 +96,7 @@ def _placed(problem: Diagnostic, compiler: Compiler) -> Diagnostic:
 
 
 class _Maker:
-    """Makes the bodies of one campaign."""
+    """Builds the bodies of one campaign."""
 
     def __init__(self, compiler: Compiler, templates: MessageTemplates) -> None:
         self._compiler = compiler
@@ -104,7 +104,7 @@ class _Maker:
         self._tags = Tags(compiler.environment("html"))
 
     def make(self) -> Bodies:
-        """Make both."""
+        """Build both bodies."""
         bodies = Bodies()
         text, html = self._templates.text, self._templates.html
         if text is not None:
@@ -137,12 +137,12 @@ class _Maker:
         if said:
             body = made.rstrip("\n")
             last = tags.numbers(body)[-1:] if body.endswith(CLOSE) else []
-            in_line = last and tags[last[0]].word  # what is before it ended its line
+            in_line = last and tags[last[0]].word  # the text before it ended its line
             made = body + ("\n" if in_line else "\n\n") + said
         return self._compiler.derived(f"{name} (text)", tags.put_back(made), "text")
 
     def _around_text(self, tags: Tags) -> Iterator[str]:
-        """Give what the layout says besides the body: a text part must not say less."""
+        """Return the text of the layout around the body: the text part must not contain less."""
         told = self._templates.layout.variables if self._templates.layout else {}
         values = {key: tags.take_out(told.get(key, ""), f"message.layout_vars.{key}") for key in _SAID}
         if values["button"] and values["button_url"]:
@@ -151,7 +151,7 @@ class _Maker:
             yield values["footer"]
 
     def _make_text(self, bodies: Bodies, part: TemplateSource, made: str | None) -> None:
-        """Make the text part from the HTML: once if all of it is in sight, else for each row."""
+        """Make the text part from the HTML: once if the template contains all of it, else for each row."""
         from mailmerge.render.plain_text import in_sight, text_of
 
         bodies.optional_text = True
@@ -168,7 +168,7 @@ class _Maker:
     # --- the HTML part --------------------------------------------------------------------------------
 
     def _html(self, part: TemplateSource) -> str:
-        """Make HTML of a body and of what surrounds it; its tags are still taken out."""
+        """Return a body and what surrounds it as HTML; its tags are still taken out."""
         name, source = self._load(part)
         if is_markdown(part):
             html = self._converted(source, name, self._tags).html
@@ -181,10 +181,10 @@ class _Maker:
         return self._with_preheader(html)
 
     def _load(self, part: TemplateSource) -> tuple[str, str]:
-        """Give name and source of a body whose tags are whole: else they would end in what surrounds it.
+        """Return name and source of a body whose tags are complete: others would end in what surrounds it.
 
         Raises:
-            TemplateSyntaxError: they are not.
+            TemplateSyntaxError: a tag is not complete.
             TemplateError: they are nested too deeply.
 
         """
@@ -257,7 +257,7 @@ class _Maker:
         return html
 
     def _refuse_lost(self, source: str, html: str) -> None:
-        """Refuse tags where MJML takes no text: they are gone, and their ends may not be."""
+        """Refuse tags where MJML accepts no text: it drops them, but perhaps not their ends."""
         lost = set(self._tags.numbers(source)) - set(self._tags.numbers(html))
         if lost:
             raise _lost(self._tags[min(lost)])
@@ -276,8 +276,8 @@ class _Maker:
                 warning = Diagnostic(
                     code="H240",
                     severity=Severity.WARNING,
-                    message=f"styles are moved into the elements of each row: {hindrance.reason}",
-                    hint="planning takes longer; nothing else is wrong",
+                    message=f"styles are moved into the elements for each row: {hindrance.reason}",
+                    hint="planning takes longer, with the same result",
                     place=self._compiler.sources.place(tag.name, tag.line),
                 )
                 bodies.warnings = (warning,)
@@ -285,7 +285,7 @@ class _Maker:
 
 
 def _as_words(source: str, tags: Tags) -> tuple[str, Callable[[str], str]]:
-    """Write marks as MJML keeps them: as words, and between its elements as comments.
+    """Return the source with marks in a form that MJML keeps: words, or comments between its elements.
 
     Raises:
         TemplateError: a value would be shown where MJML has no text.
@@ -316,7 +316,7 @@ def _as_words(source: str, tags: Tags) -> tuple[str, Callable[[str], str]]:
 
 
 def _fonts(source: str) -> dict[str, str]:
-    """Give the fonts that MJML may load: those that are asked for, not the one that it takes by itself."""
+    """Return the fonts that MJML may load: those that are requested, not its own default."""
     return {
         name: f"https://fonts.googleapis.com/css?family={name.replace(' ', '+')}:300,400,500,700"
         for name in _WEB_FONTS
@@ -325,7 +325,7 @@ def _fonts(source: str) -> dict[str, str]:
 
 
 def _marks(text: str) -> Iterator[str]:
-    """Yield the marks in *text*, and nothing else of it."""
+    """Yield the marks in *text* alone."""
     yield from (mark[0] for mark in MARK.finditer(text))
 
 

@@ -1,7 +1,7 @@
-"""Jinja2's filters and tests over cells: those for texts get the displayed text, those for numbers the value.
+"""Jinja2's filters and tests for cells: those for text get the displayed text, those for numbers the value.
 
-What is not named here works on values as it is (``first``, ``map``, ``defined`` ...); the table in
-``docs/values.md`` has them all, and a test runs it.
+Filters that are not listed here work on values unchanged (``first``, ``map``, ``defined`` ...); the table in
+``docs/values.md`` contains all of them, and a test runs it.
 """
 
 from __future__ import annotations
@@ -31,17 +31,17 @@ if TYPE_CHECKING:
 
 _NONE = object()
 _MOST_PLACES = 1000
-"""Places before or after the decimal point that are rounded to."""
+"""Most places before or after the decimal point for rounding."""
 _WORD = re.compile(r"[^-\s({\[<]+")
 
 
 def shown(value: Any) -> Any:
-    """Give the text that a filter works on: markup and texts as they are, all else as it is displayed."""
+    """Return the text that a filter works on: markup and strings unchanged, all else as displayed."""
     return value if isinstance(value, str) else values.displayed(value)
 
 
 def _of_text(name: str, position: int = 0) -> Callable[..., Any]:
-    """Let Jinja2's filter *name* work on the displayed text."""
+    """Return Jinja2's filter *name*, applied to the displayed text."""
     wrapped: Callable[..., Any] = FILTERS[name]
 
     @wraps(wrapped)
@@ -54,7 +54,7 @@ def _of_text(name: str, position: int = 0) -> Callable[..., Any]:
 
 
 def _option(value: Any) -> Any:
-    """Give what a filter of Jinja2 may be told by a cell: a width or a text."""
+    """Return a cell as an argument for one of Jinja2's filters: a width or a string."""
     if not isinstance(value, Value):
         return value
     return (
@@ -66,7 +66,7 @@ def _option(value: Any) -> Any:
     )
 
 
-# The texts' methods, without Jinja2's detour: templates use these most.
+# Methods of `str`, without Jinja2's overhead: templates use these most.
 
 
 def _upper(value: Any) -> str:
@@ -108,7 +108,7 @@ def _length(value: Any) -> int:
 
 @pass_eval_context
 def _lines(context: EvalContext, value: Any) -> Any:
-    """Keep the lines of a cell apart: in HTML by ``<br>``, elsewhere they are."""
+    """Keep the lines of a cell apart: in HTML with ``<br>``; elsewhere they already are."""
     text = shown(value)
     if not context.autoescape:
         return text
@@ -150,7 +150,7 @@ def _join(context: EvalContext, value: Iterable[Any], d: str = "", attribute: st
 
 
 def _growing(name: str, position: int = 0) -> Callable[..., Any]:
-    """Let Jinja2's filter *name* work on the displayed text, unless that makes it too long."""
+    """Return Jinja2's filter *name*, applied to the displayed text unless the result would be too long."""
     filter_ = _of_text(name, position)
 
     @wraps(filter_)
@@ -176,7 +176,7 @@ _LONGEST_WORD = 8192
 def _wordwrap(environment: Environment, value: Any, *args: Any, **options: Any) -> Any:
     text = shown(value)
     if len(text) > _LONGEST_WORD:
-        # What cannot be wrapped in a line takes time that grows with the square of its length.
+        # Wrapping text without break points takes time that grows with the square of its length.
         longest = max(map(len, re.findall(r"\S+|\s+", text)))
         if len(text) > _MOST_WRAPPED or longest > _LONGEST_WORD:
             raise BadValue("D117", f"is too long to wrap ({len(text):,} characters)", value)
@@ -197,7 +197,7 @@ def _tojson(context: EvalContext, value: Any, indent: int | None = None) -> Any:
 
 
 def dump_json(value: Any, **options: Any) -> str:
-    """Write JSON: numbers as numbers, TRUE and FALSE as such, all else in its canonical text."""
+    """Return a value as JSON: numbers as numbers, TRUE and FALSE as such, all else as canonical text."""
     import json
 
     return json.dumps(value, default=_json, **options)
@@ -222,9 +222,9 @@ def _json(value: Any) -> Any:
 
 
 def _number(value: Any, *, exponent: bool = False) -> Any:
-    """Read a number strictly; None: it is not one."""
+    """Read a number strictly; None if it is not one."""
     if isinstance(value, Undefined):
-        str(value)  # raises with the unknown name
+        str(value)  # raises an error with the unknown name
     if isinstance(value, str):
         return notation.read_number(value, exponent=exponent)
     if values.kind_of(value) is Truth:
@@ -266,21 +266,21 @@ def _float(value: Any, default: Any = _NONE) -> Any:
 def _no_number(value: Any, filter_name: str) -> BadValue:
     what = "is empty, not a number" if isinstance(value, str) and not value.strip() else "is not a number"
     typed = typed_hint(value) if isinstance(value, str) else None
-    hint = typed or f"write it as 1234.50, or say what stands for it: |{filter_name}(0)"
+    hint = typed or f"write it as 1234.50, or give a default: |{filter_name}(0)"
     return BadValue("D114", what, value, hint)
 
 
 def _round(value: Any, precision: int = 0, method: str = "common") -> Any:
     if method not in {"common", "ceil", "floor"}:
         raise FilterArgumentError("method must be common, ceil or floor")
-    if isinstance(value, str):  # one cell that is no number makes texts of the whole column
+    if isinstance(value, str):  # one cell that is not a number makes the whole column text
         number = _number(value)
         if number is None:
             raise BadValue("D114", "is not a number", value, typed_hint(value) or "write it as 1234.50")
         value = Number(number)
     digits = operator.index(precision)
     if abs(digits) > _MOST_PLACES:
-        raise BadValue("D117", "is too much to round to", precision)
+        raise BadValue("D117", "is too many places to round to", precision)
     return values.rounded(value, digits, method)
 
 
@@ -312,7 +312,7 @@ def _default(value: Any, default_value: Any = "", boolean: bool = False) -> Any:
 
 
 def _chosen(name: str, *, wanted: bool, attribute: bool) -> Callable[..., Any]:
-    """Let ``select`` and its kin ask our question where no test is named."""
+    """Make ``select`` and similar filters use our truth test if no test is named."""
     wrapped: Callable[..., Any] = FILTERS[name]
     least = 1 if attribute else 0
 
@@ -464,7 +464,7 @@ def _kind_test(kind: type) -> Callable[[Any], bool]:
 
 
 def filters() -> dict[str, Callable[..., Any]]:
-    """Return Jinja2's filters that cells need in another way."""
+    """Return the replacements for Jinja2's filters that must treat cells differently."""
     of_text = ("center", "forceescape", "pprint", "safe", "striptags", "urlize", "wordcount")
     with_context = {"replace", "urlize", "truncate"}
     names = (*of_text, "indent", "replace", "truncate")
@@ -517,7 +517,7 @@ def filters() -> dict[str, Callable[..., Any]]:
 
 
 def tests() -> dict[str, Callable[..., Any]]:
-    """Return Jinja2's tests that cells need in another way."""
+    """Return the replacements for Jinja2's tests that must treat cells differently."""
     compared: dict[str, Callable[..., Any]] = {
         **dict.fromkeys(("eq", "==", "equalto"), values.equal),
         **dict.fromkeys(("ne", "!="), lambda value, other: not values.equal(value, other)),
@@ -545,7 +545,7 @@ def tests() -> dict[str, Callable[..., Any]]:
 
 
 def text_argument(value: Any) -> Any:
-    """Give a cell as the text that a method of a text takes; lists of cells, too."""
+    """Return a cell as an argument for a method of `str`; lists of cells too."""
     if isinstance(value, list | tuple):
         return [text_argument(item) for item in value]
     return value if values.kind_of(value) is None else shown(value)

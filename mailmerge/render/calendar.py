@@ -1,4 +1,4 @@
-"""The event of ``[message] calendar``: from its templates to a day or a time that is certain."""
+"""The event of ``[message] calendar``: from its templates to an unambiguous day or time."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _CONTROL = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028\u2029]")
 _HALF = re.compile("[\ud800-\udfff]")
 _MOMENTS = frozenset(("start", "end"))
 _LONGEST = 527_040
-"""Minutes of a leap year."""
+"""Longest event: the minutes of a leap year."""
 _WRITE = (
     'write it as 2026-12-31 16:30, or give the column a type: data.types = {{ {} = "date:%d.%m.%Y %H:%M" }}'
 )
@@ -34,8 +34,8 @@ class EventTemplate:
     """The templates of the event.
 
     Args:
-        compiler: compiles them, and gathers what is wrong with them.
-        sources: by the key of the table.
+        compiler: compiles them, and collects their problems.
+        sources: the templates by key of the table.
 
     """
 
@@ -48,10 +48,10 @@ class EventTemplate:
         self._kind = sources.get("summary", "")
 
     def render(self, variables: dict[str, Any], recipient: Recipient) -> RenderedEvent:
-        """Say what the row's event is.
+        """Return the row's event.
 
         Raises:
-            RowError: it is not certain when it is, or what.
+            RowError: its time or another field is missing or not certain.
 
         """
         texts = {
@@ -61,7 +61,7 @@ class EventTemplate:
         if any(map(_HALF.search, texts.values())):
             raise row_error("D118", "the event contains half a character (lone surrogate)", recipient)
         if any(STAND_IN in text for text in texts.values()):
-            message = "the event has the row's unsubscribe link, which is only made when a message is sent"
+            message = "the event contains the unsubscribe link, which is made only when a message is sent"
             raise row_error("A355", message, recipient, hint="put the link into the message's text and HTML")
         for key in ("summary", "start"):
             if not texts.get(key):
@@ -91,7 +91,7 @@ class EventTemplate:
                 last, _ = self._moment("end", texts, zone, recipient)
                 if isinstance(last, datetime):
                     raise row_error("A355", "the event begins with a day and ends with a time", recipient)
-                return last + timedelta(days=1)  # DTEND is the day after
+                return last + timedelta(days=1)  # DTEND is exclusive: the day after
             return start + timedelta(days=1)
         if texts.get("end"):
             end, _ = self._moment("end", texts, zone, recipient)
@@ -100,7 +100,7 @@ class EventTemplate:
             return end
         if minutes is None:
             hint = "write minutes = 30, or end, under `calendar`"
-            raise row_error("A355", "it is not said how long the event takes", recipient, hint=hint)
+            raise row_error("A355", "the length of the event is not specified", recipient, hint=hint)
         if not zone:
             return start + timedelta(minutes=minutes)
         end = (start.replace(tzinfo=ZoneInfo(zone)).astimezone(UTC) + timedelta(minutes=minutes)).astimezone(
@@ -109,7 +109,7 @@ class EventTemplate:
         return end.replace(tzinfo=None)
 
     def _moment(self, key: str, texts: dict[str, str], zone: str, recipient: Recipient) -> tuple[date, str]:
-        """Read a day or a time without offset, and give the zone that it is in."""
+        """Read a day or a time without an offset, and return it with its time zone."""
         text = texts[key]
         moment: date | None = notation.read_moment(text)
         if moment is None:
@@ -130,23 +130,21 @@ class EventTemplate:
         if isinstance(moment, datetime):
             if not zone:
                 hint = 'write timezone = "Europe/Berlin" under `calendar`'
-                raise row_error(
-                    "A355", "it is not said in which time zone the event is", recipient, hint=hint
-                )
+                raise row_error("A355", "the time zone of the event is not specified", recipient, hint=hint)
             self._refuse_skipped(moment, _zone(zone, recipient), zone, recipient)
         return moment, zone
 
     @staticmethod
     def _in_zone(moment: datetime, zone: str, recipient: Recipient) -> datetime:
-        """Give a time with an offset in the event's zone; without one, in UTC."""
+        """Convert a time with an offset to the event's zone; if it has none, to UTC."""
         return moment.astimezone(_zone(zone, recipient) if zone else UTC).replace(tzinfo=None)
 
     @staticmethod
     def _refuse_skipped(moment: datetime, zone: ZoneInfo, name: str, recipient: Recipient) -> None:
-        """Refuse a time that clocks skip when summer begins."""
+        """Refuse a time that clocks skip when daylight saving time begins."""
         back = moment.replace(tzinfo=zone).astimezone(UTC).astimezone(zone).replace(tzinfo=None)
         if back != moment:
-            message = f"there is no {moment:%H:%M} on {moment:%Y-%m-%d} in {name}: clocks go forward then"
+            message = f"{moment:%H:%M} on {moment:%Y-%m-%d} does not exist in {name}: clocks go forward then"
             raise row_error("A355", message, recipient)
 
     def _minutes(self, key: str, texts: dict[str, str], recipient: Recipient) -> int | None:
@@ -161,7 +159,7 @@ class EventTemplate:
 
 
 def _cleaned(text: str, *, lines: bool) -> str:
-    """Take out what no calendar reads; a line break only means one in a description."""
+    """Remove characters that no calendar reads; line breaks are kept only in a description."""
     text = _CONTROL.sub(" ", text.replace("\r\n", "\n").replace("\r", "\n"))
     return text.strip() if lines else " ".join(text.split())
 

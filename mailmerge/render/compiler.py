@@ -1,4 +1,4 @@
-"""Compiles every template of a campaign once, and gathers all problems instead of stopping at the first."""
+"""Compiles every template of a campaign once, and collects all problems instead of stopping at the first."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ if TYPE_CHECKING:
 
 
 class Compiled:
-    """One template, ready to run; text without any tag is a constant and never runs."""
+    """One compiled template; text without any tag is a constant and never runs."""
 
     __slots__ = (
         "_new_context",
@@ -59,9 +59,9 @@ class Compiled:
         self.name = name
         self.template = template
         self.names = seen.own
-        """Names that it reads, for messages that name a column."""
+        """The names that it reads, for messages that name a column."""
         self.reached = seen.reached
-        """Templates that it includes, extends or imports literally."""
+        """The templates that it includes, extends or imports by literal names."""
         self.constant = _constant(tree)
         environment = template.environment
         self._trimmed = environment.finalize is printed_in_line
@@ -71,14 +71,14 @@ class Compiled:
         self._root = template.root_render_func
 
     def chunks(self, variables: dict[str, Any]) -> Iterable[str]:
-        """Run it over *variables*, which are shared and must hold the globals too.
+        """Run it over *variables*, which are shared and must contain the globals too.
 
         The context is fresh, so that blocks and ``set`` of one template never reach another.
         """
         return self._plain_chunks(variables) or self._root(self._new_context(variables, True))
 
     def text(self, variables: dict[str, Any]) -> str:
-        """Run it and join the chunks."""
+        """Run it and return the joined chunks."""
         if self.constant is not None:
             return self.constant
         return "".join(self.chunks(variables))
@@ -113,11 +113,11 @@ class Compiler:
         self.filters = Filters()
         self.problems: list[Diagnostic] = []
         self.warnings: list[Diagnostic] = []
-        """What rendering has to say about the row at hand."""
+        """Diagnostics of rendering about the current row."""
         self.names: set[str] = set()
-        """Names and headings that any template reads."""
+        """The names and headings that any template reads."""
         self.written: set[str] = set()
-        """Those of them whose displayed text may be written."""
+        """Those whose displayed text may be output."""
         self._base = templates.base
         self._columns = columns
         self._read: dict[str, tuple[str, str]] = {}
@@ -151,12 +151,12 @@ class Compiler:
     def option(
         self, name: str, source: str, kind: TemplateKind = "line", more: frozenset[str] = frozenset()
     ) -> Compiled:
-        """Compile the value of an option such as ``message.subject``; *more* names are known in it."""
+        """Compile the value of an option such as ``message.subject``, which may use *more* names."""
         self.sources.add(name, source)
         return self._compile(name, source, kind, more)
 
     def environment(self, kind: TemplateKind) -> Environment:
-        """Give the environment of a kind of template."""
+        """Return the environment of a kind of template."""
         return self._environments[kind]
 
     def body(self, part: TemplateSource, kind: TemplateKind) -> Compiled:
@@ -170,11 +170,11 @@ class Compiler:
         return self._compile(name, made.text, kind)
 
     def note_syntax(self, error: TemplateSyntaxError) -> None:
-        """Remember what is wrong with a template that cannot even be compiled."""
+        """Record what is wrong with a template that cannot be compiled."""
         self.note(*self._checks["text"].syntax_problems(error, error.name or ""))
 
     def look_over(self, part: TemplateSource, kind: TemplateKind) -> None:
-        """Remember what is wrong with the tags of a body that is not compiled."""
+        """Record what is wrong with the tags of a body that is not compiled."""
         name, source = self.load(part)
         try:
             self.environment(kind).parse(source, name)
@@ -182,7 +182,7 @@ class Compiler:
             self.note(*self._checks[kind].syntax_problems(error, name))
 
     def load(self, part: TemplateSource) -> tuple[str, str]:
-        """Give the name and the source of a template.
+        """Return the name and the source of a template.
 
         Raises:
             TemplateError: its file cannot be read.
@@ -198,7 +198,7 @@ class Compiler:
             raise TemplateError(
                 f"{part.name} is a message, not a template",
                 code="T132",
-                hint=f"its texts, pictures and attachments become a campaign's files by: {take_over} "
+                hint=f"to turn its text, pictures and attachments into a campaign: {take_over} "
                 "(add --list with your list)",
                 place=Place(path=part.name),
             )
@@ -210,7 +210,7 @@ class Compiler:
             raise TemplateError(
                 f"cannot read the template {part.name}: {(error.strerror or str(error)).lower()}",
                 code="T100",
-                hint=name_hint(part.path.name, others, "files beside it"),
+                hint=name_hint(part.path.name, others, "files next to it"),
                 place=Place(path=part.name),
             ) from None
         try:
@@ -222,7 +222,7 @@ class Compiler:
         return name, text
 
     def note_used(self, words: set[str], texts: set[str]) -> None:
-        """Note what a template that is no Jinja template calls columns by: their names, or their headings."""
+        """Record the names or headings by which a template that is not Jinja refers to columns."""
         used = words.intersection(self._columns.names) | (words | texts).intersection(self._columns.headings)
         self.names |= used
         self.written |= used
@@ -261,7 +261,7 @@ class Compiler:
         return Compiled(name, template, tree, seen)
 
     def note(self, *problems: Diagnostic) -> None:
-        """Remember problems to be reported, each once."""
+        """Record problems to be reported, each once."""
         for problem in problems:
             if not any((p.message, p.place) == (problem.message, problem.place) for p in self.problems):
                 self.problems.append(problem)
@@ -277,7 +277,7 @@ class Compiler:
         )
 
     def static_chunks(self, compiled: Compiled, kind: TemplateKind) -> tuple[str, ...]:
-        """Return the fixed texts that *compiled* can yield, also from inherited and included templates."""
+        """Return the fixed strings that *compiled* can yield, also from inherited and included templates."""
         environment = self._environments[kind]
         templates = [compiled.template, *map(environment.get_template, compiled.reached)]
         functions = [f for t in templates for f in (t.root_render_func, *t.blocks.values())]
@@ -303,7 +303,7 @@ def _constant(tree: nodes.Template) -> str | None:
 
 
 def _simple_pieces(tree: nodes.Template) -> tuple[tuple[bool, str], ...]:
-    """Take apart a template of only text and plain names, which need no engine while the values are text."""
+    """Split a template of only text and plain names, which need no engine while the values are strings."""
     pieces: list[tuple[bool, str]] = []
     for output in tree.body:
         for piece in output.iter_child_nodes():
@@ -317,7 +317,7 @@ def _simple_pieces(tree: nodes.Template) -> tuple[tuple[bool, str], ...]:
 
 
 def _shown_base(templates: MessageTemplates) -> str:
-    """Return how messages call the template folder, with its slash: as the body's file was named."""
+    """Return the template folder as messages name it, with its slash: as in the name of the body's file."""
     for part in (templates.html, templates.text):
         if part and part.path:
             relative = os.path.relpath(part.path, templates.base).replace(os.sep, "/")

@@ -1,12 +1,12 @@
-"""Cells in a CSV file that a template writes: whatever they contain, each stays one field, and only data.
+"""Cells in a CSV file that a template writes: whatever they contain, each remains one field, and only data.
 
-The template says where fields begin and end; a value says what is in one. While it runs, values stand between
-two marks. Afterwards the fields are read as the template's own text has them, and one with a value in it is
-quoted if it has to be: the author writes ``{{ name }},{{ amount }}``, with or without quotes.
+The template determines where fields begin and end; values are their content. While it runs, values are put
+between two marks. Afterwards the fields are read from the template's own text, and one that contains a value
+is quoted if necessary: the author writes ``{{ name }},{{ amount }}``, with or without quotes.
 
-A spreadsheet takes a cell that begins with ``=``, ``+``, ``-`` or ``@`` for a formula, which can fetch from
+A spreadsheet treats a cell that begins with ``=``, ``+``, ``-`` or ``@`` as a formula, which can fetch from
 the web or start programs (OWASP, "CSV Injection"). Such a value gets an apostrophe in front, as a person
-would type it, unless it looks like a number or a telephone number: -5 and +49 30 1234 stay what they are.
+would type it, unless it looks like a number or a telephone number: -5 and +49 30 1234 are not changed.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 _FORMULA = re.compile("[=+\\-@\t\r\uff1d\uff0b\uff0d\uff20]")
-"""What begins a formula; also in the wide form that Excel takes for the same in East Asia."""
+"""Characters that begin a formula; also full-width forms, which Excel treats alike in East Asia."""
 _HARMLESS = re.compile(r"[+-]?[\d .,()/-]*%?\Z")
 _SPECIAL = re.compile('[",;\t|\r\n]')
 _PIECES = re.compile(f"({START}[^{START}{END}]*{END})")
@@ -30,16 +30,16 @@ _SEPARATORS = ",;\t|"
 
 
 def printed_in_field(value: Any) -> str:
-    """Print *value* between the marks; a macro's output, which has them already, stays as it is."""
+    """Print *value* between the marks; a macro's output, which has them already, is unchanged."""
     text = str(printed(value))
     return text if START in text else f"{START}{text}{END}"
 
 
 def quoted_fields(text: str) -> str:
-    """Give what is in the file: lines end with CRLF, and values are quoted where they have to be.
+    """Return the content of the file: lines end with CRLF, and values are quoted where necessary.
 
     Args:
-        text: what the template gave, values between the marks.
+        text: the output of the template, values between the marks.
 
     """
     first = _PIECES.sub("", text).lstrip().partition("\n")[0]
@@ -49,13 +49,13 @@ def quoted_fields(text: str) -> str:
 
 
 class _Field(Struct):
-    """A field that is being read."""
+    """A field while it is read."""
 
     raw: str = ""
-    """As the template has it."""
+    """The field as in the template."""
     content: str = ""
     valued: bool = False
-    """Whether there is a value in it."""
+    """Whether it contains a value."""
     leading: bool = False
     """Whether a value begins it."""
     opened: bool = False
@@ -63,7 +63,7 @@ class _Field(Struct):
     quoted: bool = False
     """Whether what follows is between quotes."""
     closing: bool = False
-    """Whether the latest quote may be the first of two, which stand for one."""
+    """Whether the latest quote may be the first of two, which mean one."""
 
     def add_value(self, text: str) -> None:
         self.leading = self.leading or not self.content.strip()

@@ -1,8 +1,8 @@
-"""Files that are made for each row: what their templates say, as input for whoever makes them.
+"""Files that are made for each row: the output of their templates, as input for the makers.
 
-A page (``.html``) is rendered with values escaped, a text (``.txt``) without; in a CSV file each value stays
-one field. A Typst template (``.typ``) is no Jinja template: it gets the row as data in ``sys.inputs``, so
-that no cell is ever markup.
+A page (``.html``) is rendered with values escaped, plain text (``.txt``) without; in a CSV file each value
+remains one field. A Typst template (``.typ``) is not a Jinja template: it receives the row as data in
+``sys.inputs``, so no cell is ever markup.
 """
 
 from __future__ import annotations
@@ -29,16 +29,16 @@ _WORD = re.compile(r"[^\W\d][\w-]*")
 _STRING = re.compile(r'"([^"\\\n]+)"')
 _MOST_EXACT = 1 << 53
 _LONGEST_PASSWORD = 127
-"""In octets: ISO 32000-2, 7.6.4.3.3."""
+"""Longest password in octets: ISO 32000-2, 7.6.4.3.3."""
 
 
 class DocumentTemplate:
     """The template of one ``[[attach]]`` rule that makes a file.
 
     Args:
-        compiler: compiles it, and gathers what is wrong with it.
-        index: the rule's place in the campaign file.
-        rule: says which template.
+        compiler: compiles it, and collects its problems.
+        index: the rule's index in the campaign file.
+        rule: the rule, which names the template.
 
     """
 
@@ -65,7 +65,7 @@ class DocumentTemplate:
         self._suffix = made
 
     def render(self, variables: dict[str, Any], recipient: Recipient) -> RenderedAttachment:
-        """Say what the row's file is to be made of.
+        """Return what the row's file is made of.
 
         Raises:
             RowError: its password is empty or too long, or a cell cannot be a field.
@@ -77,7 +77,7 @@ class DocumentTemplate:
         content = _data(variables) if self._body is None else self._content(self._body, variables, recipient)
         if STAND_IN in content:
             message = (
-                f"{self._file_name} has the row's unsubscribe link, which is only made when a message is sent"
+                f"{self._file_name} contains the unsubscribe link, which is made only when a message is sent"
             )
             hint = "put the link into the message's text and HTML"
             raise row_error("A351", message, recipient, hint=hint)
@@ -93,7 +93,7 @@ class DocumentTemplate:
             return body.text(variables)
         for heading, value in recipient.fields.items():
             if isinstance(value, str) and (START in value or END in value):
-                message = f"`{heading}` contains a character that no CSV file can have here (U+F5AB0)"
+                message = f"`{heading}` contains a character that cannot be in a CSV file here (U+F5AB0)"
                 raise row_error("D118", message, recipient, heading)
         text = quoted_fields(body.text(variables))
         # Without it, Excel reads UTF-8 as another encoding.
@@ -113,12 +113,12 @@ class DocumentTemplate:
 
 
 def _named(source: str) -> tuple[set[str], set[str]]:
-    """Give what a Typst template may call a column by: its words, and the texts in quotes."""
+    """Return what may be names of columns in a Typst template: its words, and its quoted strings."""
     return set(_WORD.findall(source)), set(_STRING.findall(source))
 
 
 def _data(variables: dict[str, Any]) -> str:
-    """Give the row as JSON: each name with its displayed text, ``row`` by headings, ``values`` with types."""
+    """Return the row as JSON: names with displayed texts, ``row`` by headings, ``values`` with types."""
     cells = {
         name: value
         for name, value in variables.items()
@@ -134,7 +134,7 @@ def _data(variables: dict[str, Any]) -> str:
 
 
 def _plain(value: Any, *, typed: bool = True) -> Any:
-    """Turn a value into what JSON can say: numbers and truths as such where *typed*, all else as texts."""
+    """Turn a value into what JSON can express: numbers and booleans as such if *typed*, else strings."""
     if isinstance(value, dict):
         return {str(name): _plain(item, typed=typed) for name, item in value.items()}
     if isinstance(value, list | tuple):
@@ -148,7 +148,7 @@ def _plain(value: Any, *, typed: bool = True) -> Any:
 
 
 def _number(own: Any) -> Any:
-    """Turn a number or a truth into one that every reader of JSON reads as the same."""
+    """Turn a number or a boolean into one that every JSON reader reads alike."""
     if isinstance(own, bool):
         return own
     return int(own) if own == int(own) and abs(own) < _MOST_EXACT else float(own)

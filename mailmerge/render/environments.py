@@ -1,6 +1,6 @@
-"""The Jinja2 environments: ``text`` escapes nothing, ``html`` everything, whatever a file is called.
+"""The Jinja2 environments: ``text`` escapes nothing, ``html`` everything, whatever a file's name.
 
-Two more are ``text`` with values trimmed: ``line`` for headers, ``path`` for attachments' paths; ``field`` is
+Two more are ``text`` with trimmed values: ``line`` for headers, ``path`` for attachments' paths; ``field`` is
 for CSV files that are made (`mailmerge.render.delimited`). All are
 sandboxed (campaign folders are shared between people), strict about unknown names, and load templates from
 the template folder only.
@@ -62,7 +62,7 @@ _OF_SOME_VALUES = _TEXT_METHODS.union(
     )
 )
 _HARMLESS: dict[type, frozenset[str]] = {str: _TEXT_METHODS, LoopContext: _LOOP_NUMBERS}
-"""What the sandbox would allow after a long look, and templates use most."""
+"""Types that the sandbox would allow after slow checks, and that templates use most."""
 
 
 class UnknownName(UndefinedError):
@@ -72,7 +72,7 @@ class UnknownName(UndefinedError):
         super().__init__(message)
         self.name = name
         self.owner = owner
-        """The object without such a key or attribute; ``missing`` for a plain name."""
+        """The object that lacks the key or attribute; ``missing`` for a plain name."""
 
 
 class Missing(StrictUndefined):
@@ -88,12 +88,12 @@ class Missing(StrictUndefined):
 
 
 class _Generator(OperatorGenerator):
-    """Notes which names come from outside of the template."""
+    """Records which names come from outside the template."""
 
     environment: Sandbox
 
     def enter_frame(self, frame: Frame) -> None:
-        """Note what is looked up when the template runs."""
+        """Record what is looked up when the template runs."""
         super().enter_frame(frame)
         undeclared = self.environment.undeclared.setdefault(self.name or "", set())
         undeclared.update(
@@ -102,7 +102,7 @@ class _Generator(OperatorGenerator):
 
 
 class _BodyGenerator(_Generator):
-    """Prints plain text directly: only what is no ``str`` has to go through ``finalize``."""
+    """Prints plain strings directly: only values that are not ``str`` go through ``finalize``."""
 
     def _output_child_pre(self, node: nodes.Expr, frame: Frame, finalize: Any) -> None:
         if frame.eval_ctx.volatile:
@@ -123,7 +123,7 @@ _SPECIAL = re.compile("[&<>'\"]").search
 
 
 class _Escaped(dict[str, str]):
-    """Texts and what they are in HTML: the same few values are printed again and again."""
+    """Cache of strings escaped for HTML: the same few values are printed repeatedly."""
 
     _MOST = 4096
     _LONGEST = 200
@@ -138,7 +138,7 @@ class _Escaped(dict[str, str]):
 
 
 class Sandbox(Operators, ImmutableSandboxedEnvironment):
-    """Jinja2's, quicker at what is plainly allowed: items of dicts, methods of texts, numbers of loops.
+    """Jinja2's sandbox, faster for what is plainly allowed: items of dicts, methods of `str`, loop counters.
 
     Operators, filters and tests treat cells as ``docs/values.md`` says.
     """
@@ -156,7 +156,7 @@ class Sandbox(Operators, ImmutableSandboxedEnvironment):
         self.globals["lipsum"] = growth.sample_text
         self.policies["json.dumps_function"] = builtins.dump_json
         self.undeclared: dict[str, set[str]] = {}
-        """By template: the names it reads that it does not bind itself."""
+        """By template: the names that it reads but does not bind itself."""
 
     code_generator_class = _Generator
 
@@ -165,7 +165,7 @@ class Sandbox(Operators, ImmutableSandboxedEnvironment):
         kind = type(obj)
         if kind is dict and attribute in obj and attribute not in _DICT_ATTRIBUTES:
             return obj[attribute]
-        if kind is RowFields and attribute in obj:  # a column called Items or Count is what a list may have
+        if kind is RowFields and attribute in obj:  # a list may have a column called Items or Count
             return obj[attribute]
         if kind in _HARMLESS and attribute in _HARMLESS[kind]:
             return getattr(obj, attribute)
@@ -174,7 +174,7 @@ class Sandbox(Operators, ImmutableSandboxedEnvironment):
         return self._of_value(obj, attribute) if values.kind_of(obj) else super().getattr(obj, attribute)
 
     def _of_value(self, value: Any, attribute: str) -> Any:
-        """Return ``value``, a method of the displayed text, or what the Python value has."""
+        """Return ``value``, a method of the displayed text, or an attribute of the Python value."""
         own = value.value if isinstance(value, Value) else value
         if attribute == "value":
             return own
@@ -185,11 +185,11 @@ class Sandbox(Operators, ImmutableSandboxedEnvironment):
         if has_own or attribute not in _OF_SOME_VALUES:
             return super().getattr(own, attribute)
         reason = f"is a {values.name_of(value)} and has no `{attribute}`"
-        failed: Any = partial(_blame, reason, value)  # where one cell of the column has another type
+        failed: Any = partial(_blame, reason, value)  # if one cell of the column has another type
         return self.undefined(name=attribute, exc=failed)
 
     def getitem(self, obj: Any, argument: Any) -> Any:
-        """Return an item; a cell is looked up by its texts."""
+        """Return an item; if the key is a cell, its texts are looked up."""
         kind = argument.__class__
         if kind is str or (kind is int and obj.__class__ is list):
             try:
@@ -212,25 +212,25 @@ class Sandbox(Operators, ImmutableSandboxedEnvironment):
         return values.calculate(operator, left, right)
 
     def call_unop(self, context: Context, operator: str, arg: Any) -> Any:
-        """Put a sign before a number."""
+        """Apply a sign to a number."""
         del context
         return values.signed(operator, arg)
 
     def call(self, context: Context, obj: Any, /, *args: Any, **options: Any) -> Any:
-        """Call what a template wants to call, if it may."""
+        """Call what a template calls, if that is allowed."""
         if type(obj) is BuiltinMethodType and type(obj.__self__) is str and obj.__name__ in _TEXT_METHODS:
-            for scope in ("_loop_vars", "_block_vars"):  # meant for functions that ask for the context
+            for scope in ("_loop_vars", "_block_vars"):  # meant for functions that need the context
                 options.pop(scope, None)
             if obj.__name__ in growth.GROWING:
                 growth.refuse_growth(obj.__name__, obj.__self__, args)
             try:
                 return obj(*args, **options)
-            except TypeError:  # a cell that is no text: ", ".join([due, paid])
+            except TypeError:  # a cell that is not a string: ", ".join([due, paid])
                 return obj(*map(builtins.text_argument, args), **options)
         return super().call(context, obj, *args, **options)
 
     def wrap_str_format(self, value: Any) -> Callable[..., str] | None:
-        """Format as ``"{:>8}".format(x)`` does, but for widths that would fill the memory."""
+        """Format as ``"{:>8}".format(x)`` does, except with widths that would fill the memory."""
         wrapped = super().wrap_str_format(value)
         if wrapped is None:
             return None
@@ -246,7 +246,7 @@ class Sandbox(Operators, ImmutableSandboxedEnvironment):
 
 
 class RowFields(dict[str, Any]):
-    """The fields of one of several rows, by name; headings as they are written find them, too."""
+    """The fields of one of several rows, by name or by original heading."""
 
     def __init__(self, fields: Mapping[str, Any], columns: Columns) -> None:
         super().__init__((name, fields[name]) for name in columns.names)
@@ -271,7 +271,7 @@ def _get(table: dict[Any, Any], key: Any, default: Any = None) -> Any:
 
 
 def _either(of_text: Callable[..., Any], of_value: Callable[..., Any], *args: Any, **options: Any) -> Any:
-    """Call the text's method with texts, else the value's: both have a ``replace``."""
+    """Call the string's method if the arguments are strings, else the value's: both have a ``replace``."""
     texts = args and not options and all(isinstance(arg, str) for arg in args)
     return of_text(*args) if texts else of_value(*args, **options)
 
@@ -305,7 +305,7 @@ class FolderLoader(BaseLoader):
             raise TemplateError(
                 f"{shown} is {what}: no template can include it",
                 code="A316",
-                hint="what readers are meant to get belongs in a file of its own",
+                hint="put text that recipients are meant to read into a file of its own",
             )
         self._own.add_template(str(path))
         try:
@@ -360,7 +360,7 @@ def make_environment(
 ) -> Sandbox:
     """Build an environment; *variables* are visible everywhere, also in imported templates.
 
-    *finalize* prints the values of bodies in another way.
+    *finalize* replaces the way in which bodies print values.
     """
     environment = Sandbox(
         loader=loader,
@@ -377,7 +377,7 @@ def make_environment(
 
 
 def printed(value: Any) -> Any:
-    """Turn what ``{{ }}`` is about to print into what a person would write.
+    """Turn a value that ``{{ }}`` is about to print into what a person would write.
 
     Raises:
         BadValue: there is nothing to print (None, NaN).
@@ -392,33 +392,33 @@ def printed(value: Any) -> Any:
 
 
 def printed_in_line(value: Any) -> Any:
-    """Print *value* into a header: spreadsheet cells often end with a line break that nobody sees."""
+    """Print *value* into a header: spreadsheet cells often end with an invisible line break."""
     return value.strip() if value.__class__ is str else printed(value)
 
 
 def printed_in_path(value: Any) -> Any:
-    """Print *value* into a path that may be a glob: only the template's own ``*`` is one, never a cell's."""
+    """Print *value* into a path that may be a glob: only a template's own ``*`` is special, not a cell's."""
     import glob
 
     return glob.escape(str(printed_in_line(value))) or EMPTY
 
 
 def printed_as_moment(value: Any) -> str:
-    """Print *value* as it is compared, whatever the list shows of it: ``2026-03-05 14:00``."""
+    """Print *value* as it is compared, whatever the list displays: ``2026-03-05 14:00``."""
     return value.canonical if isinstance(value, Value) else str(printed(value)).strip()
 
 
 # --- merged values, marked for people to see; never in what is sent ----------------------------------
 
-# Two characters from a private-use plane: no font, list or template has a meaning for them.
+# Two characters from a private-use plane: no font, list or template uses them.
 START = "\U000f5ab0"
 END = "\U000f5ab1"
 EMPTY = "\U000f5ab2"
-"""What an empty value leaves in a path, until somebody has seen that it was there."""
+"""What an empty value leaves in a path, so that its absence can be noticed."""
 
 
 def marked(value: Any) -> Any:
-    """Print *value* between the two marks; what holds marks already (a macro's output) stays as it is."""
+    """Print *value* between the two marks; output that contains marks already (of a macro) is unchanged."""
     shown = printed(value)
     if hasattr(shown, "__html__"):
         markup = Markup(shown.__html__())  # noqa: S704  the same that the unmarked template prints
@@ -428,5 +428,5 @@ def marked(value: Any) -> Any:
 
 
 def unmarked(text: str) -> str:
-    """Take the marks out again."""
+    """Remove the marks again."""
     return text.replace(START, "").replace(END, "")

@@ -1,11 +1,11 @@
-"""What is wrong with a template: seen before the first row, or when a row makes it fail.
+"""What is wrong with a template: found before the first row, or when a row makes it fail.
 
 Before: unknown names, missing includes, which columns are used. A name counts as known if it is a column, a
 variable, a Jinja2 global, or bound in a template that shares its context (``set``, ``for``, macro arguments,
-imports). ``x is defined`` and ``x|default(..)`` may ask for names that do not exist, and so may whatever
-stands under an ``if`` that tests ``x is defined``.
+imports). ``x is defined`` and ``x|default(..)`` may ask for names that do not exist, and so may anything
+under an ``if`` that tests ``x is defined``.
 
-Later: from an exception inside a template to one of ours: whose fault, which file, line, column and row.
+Later: an exception inside a template becomes one of ours, with the cause, file, line, column and row.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ _NodeT = TypeVar("_NodeT", bound=nodes.Node)
 
 
 def name_hint(name: str, known: Iterable[str], what: str = "known names") -> str:
-    """Hint at the name that was probably meant, else list what there is."""
+    """Hint at the name that was probably intended, else list the known ones."""
     names = sorted(known)
     return did_you_mean(name, names) or (
         f"{what}: {', '.join(names[:12])}{', …' if len(names) > 12 else ''}"
@@ -54,7 +54,7 @@ def name_hint(name: str, known: Iterable[str], what: str = "known names") -> str
 
 
 class _Reached(Struct):
-    """One template reached from the start, and whether the row's context reaches it too."""
+    """One template that is reached, and whether the row's context reaches it too."""
 
     name: str
     tree: nodes.Template
@@ -63,7 +63,7 @@ class _Reached(Struct):
 
 
 class Seen(NamedTuple):
-    """What a look through a template and those it names literally found."""
+    """What was found in a template and those that it names literally."""
 
     problems: list[Diagnostic]
     own: frozenset[str]
@@ -71,7 +71,7 @@ class Seen(NamedTuple):
     names: frozenset[str]
     """The names that all of them read."""
     written: frozenset[str]
-    """Those of them whose displayed text may be written."""
+    """Those whose displayed text may be output."""
     reached: tuple[str, ...]
     """The other templates: included, extended or imported."""
 
@@ -101,9 +101,9 @@ class NameCheck:
         self._mistakes = Mistakes(environment, columns, self._columns | self._globals)
 
     def look(self, name: str, tree: nodes.Template, more: frozenset[str] = frozenset()) -> Seen:
-        """Look through template *name*, which was compiled, and every template it names literally.
+        """Examine the compiled template *name*, and every template that it names literally.
 
-        *more* names are known in it alone.
+        Only this template may use *more* names.
         """
         reached, problems = self._reach(name, tree)
         for one in reached:
@@ -118,7 +118,7 @@ class NameCheck:
         return Seen(problems, frozenset(reached[0].survey.names), names, written, others_names)
 
     def _of_rows(self, reached: Iterable[_Reached]) -> frozenset[str]:
-        """Say which fields are read of single rows; ``row`` stands for all of them."""
+        """Return which fields of single rows are read; ``row`` represents all of them."""
         surveys = [one.survey for one in reached]
         if not any("rows" in one.names for one in surveys):
             return frozenset()
@@ -126,7 +126,7 @@ class NameCheck:
         return frozenset({"row"} if "*" in parts else parts & self._fields)
 
     def _reach(self, name: str, tree: nodes.Template) -> tuple[list[_Reached], list[Diagnostic]]:
-        """Follow literal references from the template *tree*; return what is reached, and what is broken."""
+        """Follow literal references from the template *tree*; return reached templates and problems."""
         reached = [_Reached(name, tree, sees_row=True, survey=Survey(tree, parts=self._grouped))]
         broken: list[Diagnostic] = []
         for one in reached:  # grows while it is walked
@@ -154,7 +154,7 @@ class NameCheck:
         tree = self._environment.parse(loader.get_source(self._environment, name)[0], name)
         wrong = self.filter_problems(name, tree)
         if wrong:
-            self._environment.compile(tree, name)  # without what is unknown, for the names in it
+            self._environment.compile(tree, name)  # without the unknown ones, to collect the names in it
         else:
             self._environment.get_template(name)  # finds what only the compiler sees
         return tree, wrong
@@ -212,7 +212,7 @@ class NameCheck:
         return problems + self.look(name, tree, more).problems
 
     def filter_problems(self, name: str, tree: nodes.Template) -> list[Diagnostic]:
-        """Describe filters and tests that are unknown, which are taken out of *tree*, or called wrongly."""
+        """Describe filters and tests that are unknown, which are removed from *tree*, or called wrongly."""
         return [
             replace(
                 self._described(mistake, name), place=self._sources.place(name, mistake.line, mistake.word)
@@ -225,7 +225,7 @@ class NameCheck:
         return Diagnostic(code=mistake.code, message=mistake.message, hint=mistake.hint, place=place)
 
     def _syntax_problem(self, error: TemplateSyntaxError, name: str) -> Diagnostic:
-        """Describe a syntax error of which no tag by itself is the reason."""
+        """Describe a syntax error that no single tag causes."""
         problem = syntax_problem(error, self._sources, name)
         hint = near_filter(error, self._environment)
         if hint is None and problem.place is not None and problem.place.source:
@@ -240,7 +240,7 @@ class NameCheck:
         if name == URL:
             hint = 'write unsubscribe = "https://example.org/u/{{ token }}" under [message]; bodies know it'
         if re.fullmatch("[A-Z]{3}", name):
-            hint = f'a currency is a text, in quotes: |money("{name}")'
+            hint = f'a currency is a string, in quotes: |money("{name}")'
         if name == "rows":
             hint = 'several rows share a message, and are its `rows`, with group_by = "email" under [data]'
         if not part.sees_row and name in self._columns:
@@ -255,7 +255,7 @@ class NameCheck:
     def _not_found(self, name: str, other: str, line: int) -> Diagnostic:
         return Diagnostic(
             code="T103",
-            message=f'no template "{other}" in the template folder',
+            message=f'the template "{other}" was not found in the template folder',
             hint="the name is relative to the template folder and cannot lead out of it",
             place=self._sources.place(name, line, other),
         )
@@ -271,25 +271,25 @@ def syntax_problem(error: TemplateSyntaxError, sources: SourceMap, name: str) ->
 
 
 def near_filter(error: TemplateSyntaxError, environment: Environment) -> str | None:
-    """Hint at the filter or test that was probably meant."""
+    """Hint at the filter or test that was probably intended."""
     kind, _, rest = (error.message or "").removeprefix("No ").partition(" named ")
     known = {"filter": environment.filters, "test": environment.tests}.get(kind)
     return nearest(kind, rest.strip("'."), known) if known else None
 
 
 UNCOMPILABLE = (RecursionError, SyntaxError, ValueError, OverflowError, MemoryError)
-"""What Python raises for a template that is too deep for it, or has a number that it does not read."""
+"""What Python raises for a template that is nested too deeply, or contains a number that it cannot read."""
 
 
 def uncompilable(error: Exception) -> tuple[str, str, str]:
-    """Say of a template or an expression that Python cannot compile: the code, why, and what to do."""
+    """Return code, reason and hint for a template or an expression that Python cannot compile."""
     if isinstance(error, RecursionError | SyntaxError | MemoryError):
         return (
             "T107",
             "it is nested too deeply, or too long in one piece",
-            "take it apart: use `set` or a macro",
+            "split it: use `set` or a macro",
         )
-    return "T108", f"a value in it cannot be used: {_first_line(error)}", "write it as a text, in quotes"
+    return "T108", f"a value in it cannot be used: {_first_line(error)}", "write it as a string, in quotes"
 
 
 def uncompilable_problem(error: Exception, name: str, sources: SourceMap) -> Diagnostic:
@@ -325,7 +325,7 @@ def _unguarded(node: nodes.Node, safe: frozenset[str] = frozenset()) -> Iterator
 
 
 def _made_safe_by(node: nodes.Node) -> set[str]:
-    """Return the names that *node* binds, or asks for knowing that they may not exist."""
+    """Return the names that *node* binds, or guards because they may not exist."""
     match node:
         case nodes.Test(name="defined" | "undefined"):
             return {name.name for name in _self_and(node, nodes.Name)}
@@ -355,17 +355,17 @@ _OF_VALUES = (ArithmeticError, AttributeError, LookupError, TypeError, ValueErro
 
 
 def is_of_values(error: Exception) -> bool:
-    """Whether this is what functions and methods raise for a value that they cannot use."""
+    """Return whether functions and methods raise such an error for a value that they cannot use."""
     return isinstance(error, _OF_VALUES) and not isinstance(error, JinjaError)
 
 
 def failure(
     error: Exception, sources: SourceMap, known: Iterable[str], recipient: Recipient | None = None
 ) -> Exception:
-    """Say what went wrong in a template, and where; for `BadValue` the row is to blame, else the author.
+    """Return what went wrong in a template, and where: a `RowError` for `BadValue`, else the author's error.
 
-    What was raised where no template ran is a bug of ours: it is returned as it is. *known* are the names
-    that a template may use, for a hint at a near miss.
+    An exception from outside a template is a bug of ours, and returned unchanged. *known* are the names that
+    a template may use, for a hint at a near miss.
     """
     position = _position(error.__traceback__)
     if position is None or isinstance(error, MemoryError):
@@ -389,14 +389,14 @@ def failure(
 
 
 def _of_row(error: TemplateError, row: int | None) -> TemplateError:
-    """Give what is wrong with a template that this row has included: others may name better ones."""
+    """Return the error of a template that this row includes: other rows may include a correct one."""
     if error.row is not None or row is None:
         return error
     return TemplateError(error.message, code=error.code, hint=error.hint, place=error.place, row=row)
 
 
 def _attribute(sources: SourceMap, name: str, line: int, word: str) -> Place | None:
-    """Find *word* where it stands after a dot: the same word alone is another name."""
+    """Find *word* after a dot: the same word alone is another name."""
     place = sources.place(name, line, f".{word}")
     if place.column is None or place.width == 1:
         return None
@@ -410,7 +410,7 @@ class _Fault(NamedTuple):
     message: str
     hint: str | None = None
     word: str | None = None
-    """What to underline."""
+    """The text to underline."""
 
 
 def _unknown(error: UnknownName, known: Iterable[str]) -> _Fault:
@@ -420,10 +420,10 @@ def _unknown(error: UnknownName, known: Iterable[str]) -> _Fault:
         return _Fault("T102", f"unknown name `{word}`", hint, word)
     if isinstance(error.owner, dict):
         keys = [key for key in error.owner if isinstance(key, str)]
-        return _Fault("T102", f"there is no `{word}` in it", name_hint(word or "", keys, "keys"), word)
+        return _Fault("T102", f"it has no `{word}`", name_hint(word or "", keys, "keys"), word)
     kind = type(error.owner)
     owner = {str: "text", int: "number", float: "number"}.get(kind, kind.__name__)
-    return _Fault("T102", f"there is no `{word}` in a {owner}" if word else _first_line(error), word=word)
+    return _Fault("T102", f"a {owner} has no `{word}`" if word else _first_line(error), word=word)
 
 
 def _forbidden(error: SecurityError, _known: Iterable[str]) -> _Fault:
@@ -434,7 +434,7 @@ def _forbidden(error: SecurityError, _known: Iterable[str]) -> _Fault:
 def _no_template(error: TemplateNotFound, _known: Iterable[str]) -> _Fault:
     name = str(error.name or _first_line(error))
     hint = "the name is relative to the template folder and cannot lead out of it"
-    return _Fault("T103", f'no template "{name}" in the template folder', hint, name)
+    return _Fault("T103", f'the template "{name}" was not found in the template folder', hint, name)
 
 
 def _endless(_error: RecursionError, _known: Iterable[str]) -> _Fault:
@@ -453,7 +453,7 @@ _FAULTS: tuple[tuple[type[Exception], Callable[[Any, Iterable[str]], _Fault]], .
     (RecursionError, _endless),
     (Exception, _failing),
 )
-"""Whatever a template can raise; the first that fits describes it."""
+"""Everything that a template can raise; the first that fits describes it."""
 
 
 def _fault(error: Exception, known: Iterable[str]) -> _Fault:
@@ -478,13 +478,13 @@ def _bad_value(
 
 
 def _holder(value: Any, line: str, recipient: Recipient) -> Recipient:
-    """Give the row of a message for several that has *value*; the first one, if none is known to have it."""
+    """Return the row of a group message that contains *value*; the first one if that is not known."""
     every = (recipient, *(other for _, other in recipient.others))
     return next((one for one in every if column_of(value, line, one)), recipient)
 
 
 def value_error(error: BadValue, column: str | None, what: str, place: Place, row: int | None) -> RowError:
-    """Make an error of the row; *what* stands for the value where its *column* is not known."""
+    """Return an error of the row; *what* describes the value if its *column* is not known."""
     message = f"{f'`{column}`' if column else what} {error.reason}"
     if error.reason.startswith("is not a ") and (shown := _shown(error.value)):
         message += f": {quoted(shown)}"
@@ -501,7 +501,7 @@ def _shown(value: Any) -> str:
 
 
 def column_of(value: Any, line: str, recipient: Recipient | None) -> str | None:
-    """Find the column that holds *value*; a text, which others may hold as well, only if *line* names it."""
+    """Find the column that contains *value*; a string, which others may equal, only if *line* names it."""
     if recipient is None:
         return None
     pairs = zip(recipient.columns.names, recipient.columns.headings, recipient.values, strict=True)
@@ -521,17 +521,17 @@ def _is_cell(value: Any, cell: Any) -> bool:
 
 
 def _blamed(error: Exception, line: str, recipient: Recipient | None) -> BadValue | None:
-    """Blame the row for what happens only with its values; None: the template would fail for any row."""
+    """Return an error of the row if only its values cause it; None: the template would fail for any row."""
     if isinstance(error, UnknownName) and isinstance(error.name, int) and recipient:
         if not isinstance(error.owner, str | list | tuple):
             return None
         reason = f"has no item number {error.name} (the first one is 0)"
-        hint = "say what stands for it: add |default('…')"
+        hint = "give a default: add |default('…')"
         return BadValue("D117", reason, error.owner, hint)
     if isinstance(error, UnknownName) and error.owner is not missing:
         looked_up = column_of(error.name, line, recipient) and str(error.name) not in line
-        reason = f"is {quoted(error.name)}, which is not in what it is looked up in"
-        hint = 'say what stands for the others: .get({it}, "…")'
+        reason = f"is {quoted(error.name)}, which was not found where it is looked up"
+        hint = 'give a default for the others: .get({it}, "…")'
         return BadValue("D117", reason, error.name, hint) if looked_up else None
     if recipient and is_of_values(error) and _reads_names(line):
         return BadValue("D117", f"fails for this row: {_first_line(error)}", error, _advice(error))
@@ -539,7 +539,7 @@ def _blamed(error: Exception, line: str, recipient: Recipient | None) -> BadValu
 
 
 def _reads_names(line: str) -> bool:
-    """Whether a line of a template has more than constants in its tags."""
+    """Return whether a line of a template has more than constants in its tags."""
     tags = "".join(re.findall(_TAG, line)) or line
     return any(word not in _KEYWORDS for word in re.findall(_NAME, re.sub(_STRING, "", tags)))
 
@@ -561,7 +561,7 @@ def _advice(error: Exception) -> str | None:
 def row_error(
     code: str, message: str, recipient: Recipient, heading: str | None = None, **more: Any
 ) -> RowError:
-    """Build a `RowError` that points at a cell of *recipient*."""
+    """Return a `RowError` that points at a cell of *recipient*."""
     place = Place(cell=f"column {heading}") if heading else None
     return RowError(message, code=code, place=place, row=recipient.row, **more)
 

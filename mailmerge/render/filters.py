@@ -1,9 +1,10 @@
 """Filters that print values in the reader's language: dates, times, money, numbers, ordinals, plurals.
 
-Forms, categories and names are those of Unicode CLDR, through Babel; only how ordinals end is our own.
+Forms, categories and names are those of Unicode CLDR, through Babel; only the endings of ordinals are our
+own.
 
 Text cells are read strictly: ISO dates and plain numbers. Anything else, and an empty cell, is an error of
-the row unless the filter is given a ``default``, because a guess (is 1.234 a thousand or one?) would go out
+the row unless the filter is given a ``default``, because a guess (is 1.234 a thousand or one?) would be sent
 to a person.
 """
 
@@ -31,7 +32,7 @@ if TYPE_CHECKING:
     from jinja2.nodes import EvalContext
 
 _LONGEST_CODE = 2331
-"""Octets in the largest QR code with error correction at level M (ISO/IEC 18004)."""
+"""Octets in the largest QR code with error correction level M (ISO/IEC 18004)."""
 _NAMED = ("short", "medium", "long", "full")
 _CATEGORIES = ("zero", "one", "two", "few", "many", "other")
 """The plural categories of CLDR."""
@@ -51,7 +52,7 @@ _ORDINALS: Mapping[str, Mapping[str, str]] = {
 }
 """By language and ordinal category of CLDR: ordinals in digits (CLDR, rbnf, digits-ordinal)."""
 _OWN_NAMES = "ar ca cs da de el en es fi fr he hu it ja ko nb nl pl pt ro ru sv tr uk zh"
-"""Languages whose names of themselves are understood in hints: Deutsch, français."""
+"""Languages whose own names are understood in hints: Deutsch, français."""
 
 
 _Filter = TypeVar("_Filter", bound="Callable[..., str]")
@@ -59,7 +60,7 @@ _METHODS: dict[str, Callable[..., str]] = {}
 
 
 def _filter(name: str) -> Callable[[_Filter], _Filter]:
-    """Make a method of `Filters` the filter *name* of templates."""
+    """Register a method of `Filters` as the template filter *name*."""
 
     def register(method: _Filter) -> _Filter:
         _METHODS[name] = method
@@ -73,10 +74,10 @@ class Filters:
 
     def __init__(self) -> None:
         self.locale = "en"
-        """Set before each row: a macro in an imported template sees no context, but does see this."""
+        """Set before each row: a macro in an imported template sees this, but not the context."""
 
     def table(self) -> dict[str, Callable[..., Any]]:
-        """Return the filters by the name that templates use."""
+        """Return the filters by their names in templates."""
         made = {name: _with_default(name, partial(method, self)) for name, method in _METHODS.items()}
         return {**made, "fallback": _fallback, "qr": _qr}
 
@@ -117,8 +118,8 @@ class Filters:
         locale = _locale(self.locale)
         forms = _ORDINALS.get(locale.language)
         if forms is None:
-            reason = f"has no ordinal that is known in the locale {locale}"
-            raise BadValue("D114", reason, value, f"known are those of {', '.join(sorted(_ORDINALS))}")
+            reason = f"has no known ordinal in the locale {locale}"
+            raise BadValue("D114", reason, value, f"ordinals are known for {', '.join(sorted(_ORDINALS))}")
         category = locale.ordinal_form(int(number))
         wanted = (f"feminine {category}", "feminine") if feminine else ()
         form = next(forms[name] for name in (*wanted, category, "other") if name in forms)
@@ -141,9 +142,9 @@ class Filters:
 
 
 def _with_default(name: str, method: Callable[..., str]) -> Callable[..., str]:
-    """Wrap a filter so that empty values are its ``default``, or an error of the row.
+    """Wrap a filter so that an empty value gives its ``default``, or an error of the row.
 
-    It takes the context, unused, so that the compiler does not fold constants in the first row's locale.
+    It takes the context, unused, to keep the compiler from folding constants in the first row's locale.
     """
 
     @pass_context
@@ -155,22 +156,22 @@ def _with_default(name: str, method: Callable[..., str]) -> Callable[..., str]:
         hint = f'write |{name}(..., default="")'
         raise BadValue("D114", f"is empty: nothing for `{name}` to print", value, hint)
 
-    vars(filter_)["method"] = method  # for who looks at a call before it happens
+    vars(filter_)["method"] = method  # for checks of a call before it happens
     return filter_
 
 
 def _fallback(value: Any, *others: Any) -> Any:
-    """Give the first of the values that is not empty; the last one, if all are."""
+    """Return the first of the values that is not empty; the last one if all are."""
     if not others:
-        raise TemplateRuntimeError('fallback needs what to print instead: |fallback("friend")')
+        raise TemplateRuntimeError('fallback needs a value to print instead: |fallback("friend")')
     return next((one for one in (value, *others) if not _empty(one)), others[-1])
 
 
 @pass_eval_context
 def _qr(context: EvalContext, value: Any, *, size: int = 160, alt: str | None = None) -> str:
-    """Show a value as a QR code, *size* pixels wide; in a text, which has no pictures, print it.
+    """Return a value as a QR code, *size* pixels wide; in plain text, which has no images, the value.
 
-    *alt* is what a reader without pictures gets; the value, if it is not given.
+    *alt* is what a reader without images gets; the default is the value.
     """
     text = "" if _empty(value) else str(displayed(value)).strip()
     if not text:
@@ -188,7 +189,7 @@ def _qr(context: EvalContext, value: Any, *, size: int = 160, alt: str | None = 
 
 def _empty(value: Any) -> bool:
     if isinstance(value, Undefined):
-        str(value)  # raises with the unknown name
+        str(value)  # raises an error with the unknown name
     return value is None or (isinstance(value, str) and not value.strip())
 
 
@@ -252,7 +253,7 @@ _HOW_LOCALES = "write it as en_GB, de or zh_CN"
 
 @lru_cache(maxsize=256)
 def locale_problem(name: str) -> str | None:
-    """Give the hint for a name that is not a locale's; None: it is one."""
+    """Return the hint for a name that is not a locale; None: it is one."""
     try:
         _locale(name)
     except BadValue:
@@ -262,10 +263,10 @@ def locale_problem(name: str) -> str | None:
 
 
 def meant_locale(name: str) -> str | None:
-    """Guess the locale that is meant by what is none: the name of a language, or an unknown country's.
+    """Guess the locale that was intended: by the name of a language, or with an unknown country.
 
     Returns:
-        None: there is no guess.
+        None: nothing to guess from.
 
     """
     from babel import Locale

@@ -1,7 +1,7 @@
-"""What templates see of several rows that share one message (``data.group_by``).
+"""The variables of templates for several rows that share one message (``data.group_by``).
 
-``rows`` has each row's fields. A plain name is the field of all rows: where they differ, using it is an error
-that names the rows, because the first one's value would look as if it were everybody's.
+``rows`` contains each row's fields. A plain name is the field of all rows: if they differ, using it is an
+error that names the rows, because the first one's value would pass for everybody's.
 """
 
 from __future__ import annotations
@@ -22,13 +22,13 @@ if TYPE_CHECKING:
     from mailmerge.model import Columns, Recipient
 
 ROWS = "rows"
-"""The name under which templates find them."""
+"""The name of the rows in templates."""
 _NAMED = 3
-"""Values that are named where a field differs."""
+"""Number of values that are named if a field differs."""
 
 
 class Differs(Missing):
-    """A field that is not the same in all rows of a message: whatever uses it is told so."""
+    """A field that differs between the rows of a message: using it is an error."""
 
     __slots__ = ()
 
@@ -49,11 +49,11 @@ class DifferingField(BadValue):
 
 
 def group_variables(own: Sequence[dict[str, Any]], recipient: Recipient) -> dict[str, Any]:
-    """Give what the templates of a message for several rows, or for one of them, see besides variables.
+    """Return the names of a group message's templates, or of one for a row of it, other than variables.
 
     Args:
         own: each row's fields by name.
-        recipient: the first of them, with the others.
+        recipient: the first row, with the others.
 
     """
     columns = recipient.columns
@@ -99,10 +99,10 @@ def _told(cells: Iterable[Any], numbers: Iterable[int]) -> str:
 
 
 def refuse_several_addresses(names: Iterable[str], variables: dict[str, Any], recipient: Recipient) -> None:
-    """Make sure that all rows of a message are for the same person.
+    """Ensure that all rows of a message are for the same person.
 
     Raises:
-        RowError: what the address is made of differs between them.
+        RowError: the columns of the address differ between them.
 
     """
     of_row = variables["row"]
@@ -123,5 +123,5 @@ def _several(name: str, recipient: Recipient) -> RowError:
         f"the rows of one message have different addresses: {told}",
         recipient,
         heading,
-        hint=f"correct the list, or keep them apart: write ~ ' ' ~ {name} behind what group_by is",
+        hint=f"correct the list, or separate them: append ~ ' ' ~ {name} to group_by",
     )

@@ -1,7 +1,7 @@
-"""How much a template may make: widths, counts and lengths may come from a cell.
+"""Limits on the output of templates: widths, counts and lengths may come from a cell.
 
-One hostile cell must not fill the memory or take minutes: what would make more than any letter holds is
-refused, and that row is invalid.
+One hostile cell must not fill the memory or take minutes: anything that would produce more than a letter can
+contain is refused, and that row is invalid.
 """
 
 from __future__ import annotations
@@ -26,10 +26,10 @@ _LETTERS_OF_A_WORD = 8
 
 
 def refuse_many(count: Any, size: int = 1) -> None:
-    """Refuse to make so many things of a size: how many may have come from a cell.
+    """Refuse too many items of a size: their number may have come from a cell.
 
     Raises:
-        BadValue: there would be more than any letter has.
+        BadValue: the result would be longer than any letter.
 
     """
     if values.kind_of(count) is Number:
@@ -37,7 +37,7 @@ def refuse_many(count: Any, size: int = 1) -> None:
 
 
 def batch(value: Any, linecount: int, fill_with: Any = None) -> Any:
-    """Group as Jinja2's filter does, but fill up no endless group."""
+    """Group as Jinja2's filter does, but without padding endless groups."""
     if fill_with is not None:
         refuse_many(linecount)
     return FILTERS["batch"](value, linecount, fill_with)
@@ -51,10 +51,10 @@ def slice_(context: EvalContext, value: Any, slices: int, fill_with: Any = None)
 
 
 def count_range(*args: Any) -> range:
-    """Count as Jinja2's sandbox allows; a count that comes from a cell has to be a whole number.
+    """Return a range as Jinja2's sandbox allows; a count that comes from a cell must be a whole number.
 
     Raises:
-        BadValue: it is not, or it is too large.
+        BadValue: it is not a whole number, or is too large.
 
     """
     try:
@@ -70,7 +70,7 @@ def count_range(*args: Any) -> range:
 
 
 def sample_text(n: int = 5, html: bool = True, min: int = 20, max: int = 100) -> str:  # noqa: A002  Jinja2's names
-    """Make as much filler text as Jinja2's ``lipsum`` does.
+    """Return filler text like Jinja2's ``lipsum``.
 
     Raises:
         BadValue: it would be longer than any letter.
@@ -81,14 +81,14 @@ def sample_text(n: int = 5, html: bool = True, min: int = 20, max: int = 100) ->
 
 
 GROWING = frozenset({"center", "expandtabs", "join", "ljust", "replace", "rjust", "zfill"})
-"""Methods of texts whose result may be longer than text and arguments together."""
+"""Methods of `str` whose result may be longer than string and arguments together."""
 
 
 def refuse_growth(name: str, text: str, args: tuple[Any, ...]) -> None:
-    """Refuse what would make a text longer than any letter: a width or a text may come from a cell.
+    """Refuse a call whose result would be longer than any letter: a width or a string may come from a cell.
 
     Raises:
-        BadValue: it would.
+        BadValue: the result would be too long.
 
     """
     if not args:
@@ -112,12 +112,12 @@ def refuse_wide_format(text: str, given: Iterable[Any]) -> None:
     """Refuse a width in ``"{:>8}"`` that would fill the memory.
 
     Raises:
-        BadValue: it would.
+        BadValue: the width is too large.
 
     """
     if _LONG_NUMBER.search(text):
         values.refuse_long(max(int(digits[:9]) for digits in _LONG_NUMBER.findall(text)), text)
-    if re.search(r"\{[^{}]*:[^{}]*\{", text):  # a width that is an argument
+    if re.search(r"\{[^{}]*:[^{}]*\{", text):  # a width given as an argument
         for value in given:
             if values.kind_of(value) is Number:
                 values.refuse_long(abs(values.plain(value)), value)

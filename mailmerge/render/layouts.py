@@ -1,8 +1,8 @@
-"""Layouts: what surrounds an HTML body, filled in once per campaign.
+"""Layouts: the HTML around a body, filled in once per campaign.
 
-A layout is a file of HTML in which ``{{ content }}`` stands for the body. What it asks its campaign for, such
-as the colour, it writes ``<<colour>>`` or ``<% if logo %>``: that is settled before the first row, so that
-style sheets have no tags in them. Everything else in it is a template like any other.
+A layout is an HTML file in which ``{{ content }}`` marks the place of the body. What it requires from the
+campaign, such as the colour, it writes as ``<<colour>>`` or ``<% if logo %>``: that is resolved before the
+first row, so style sheets contain no tags. Everything else in it is a template like any other.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 CONTENT: Final = "content"
 _OWN: Final = frozenset({"lang", "subject"})
-"""Names that a layout need not be told."""
+"""Names that need not be specified for a layout."""
 _LANGUAGE: Final = re.compile(r"[A-Za-z]{2,3}(?:[-_][A-Za-z0-9]+)*")
 _ONE_VALUE: Final = re.compile(r"\{\{(.*)\}\}", re.DOTALL)
 
@@ -36,19 +36,19 @@ _ONE_VALUE: Final = re.compile(r"\{\{(.*)\}\}", re.DOTALL)
 def surround(
     content: str, layout: str, name: str, told: Mapping[str, str], tags: Tags, *, subject: str, locale: str
 ) -> str:
-    """Put a body into a layout.
+    """Insert a body into a layout.
 
     Args:
         content: the body's HTML, its tags taken out.
         layout: the source of the layout.
-        name: what it is called.
-        told: what the campaign says for the names that the layout asks for.
-        tags: where tags go that are taken out.
+        name: its name in messages.
+        told: the campaign's values for the names that the layout requires.
+        tags: receives the tags that are taken out.
         subject: the template of the subject.
         locale: the template of the locale.
 
     Raises:
-        TemplateError: it is not a layout, or is told something that it does not ask for.
+        TemplateError: it is not a layout, or the campaign specifies a name that it does not use.
 
     """
     environment = _environment(tags)
@@ -59,8 +59,8 @@ def surround(
         raise TemplateError(message, code="T111", place=Place(path=name, line=error.lineno)) from None
     for key in (key for key in told if key not in asked):
         names = sorted(asked - _OWN)
-        hint = did_you_mean(key, names) or f"it asks for: {', '.join(names) or 'nothing'}"
-        raise TemplateError(f"the layout {name} does not ask for `{key}`", code="T112", hint=hint)
+        hint = did_you_mean(key, names) or f"it uses: {', '.join(names) or 'nothing'}"
+        raise TemplateError(f"the layout {name} does not use `{key}`", code="T112", hint=hint)
     values = {key: tags.take_out(text, f"message.layout_vars.{key}") for key, text in told.items()}
     values["subject"] = tags.take_out(subject, "message.subject")
     values["lang"] = _language(locale, tags)
@@ -107,19 +107,19 @@ def _markdown(text: str, tags: Tags) -> Markup:
 
 
 def _readable(written: str, background: str, least: float = LEAST_CONTRAST) -> str:
-    """Change a colour until text of it can be read on this background; what is no colour stays as it is."""
+    """Change a colour until text in it is readable on this background; an unknown colour is unchanged."""
     colour = parse(written)
     return written if colour is UNKNOWN else shown_colour(readable_on(colour, parse(background), least))
 
 
 def _text_on(written: str) -> str:
-    """Give the colour of text on this one: white or almost black."""
+    """Return the colour of text on this background: white or almost black."""
     colour = parse(written)
     return shown_colour(WHITE if colour is UNKNOWN else text_on(colour))
 
 
 def _language(locale: str, tags: Tags) -> str:
-    """Write a locale as HTML does: ``en-GB``."""
+    """Return a locale in HTML's notation: ``en-GB``."""
     if _LANGUAGE.fullmatch(locale):
         return locale.replace("_", "-")
     value = _ONE_VALUE.fullmatch(locale.strip())

@@ -1,8 +1,8 @@
-"""Mailbox templates: ``name <address>``, or one expression that may hold a list.
+"""Mailbox templates: ``name <address>``, or one expression that may contain a list.
 
 The split into name and address happens in the template's text, before any value is known: whatever a cell
-holds, it is one name or one address. Only an element that is exactly one expression, ``{{ email }}``, reads
-its value as a list, and then every item must be a mailbox.
+contains, it is one name or one address. Only an element that is exactly one expression, ``{{ email }}``,
+reads its value as a list, and then every item must be a mailbox.
 """
 
 from __future__ import annotations
@@ -72,19 +72,19 @@ class MailboxTemplate:
 
     @property
     def address_names(self) -> frozenset[str]:
-        """Names that the address is made of."""
+        """The names that the address is made of."""
         return self._address.names
 
     @property
     def display_names(self) -> frozenset[str]:
-        """Names that the display name is made of."""
+        """The names that the display name is made of."""
         return self._name.names if self._name else frozenset()
 
     def render(self, variables: dict[str, Any], recipient: Recipient) -> tuple[Mailbox, ...]:
         """Return the mailboxes for one row; none if the address comes out empty.
 
         Raises:
-            RowError: a value is no address, or a name holds a control character.
+            RowError: a value is not a valid address, or a name contains a control character.
 
         """
         if self.constant is not None:
@@ -131,9 +131,9 @@ class MailboxTemplate:
 def one_line(
     text: str, header: str, compiled: Compiled, recipient: Recipient, warnings: list[Diagnostic]
 ) -> str:
-    """Make one blank of each run of blanks, tabs and line ends that a cell brings into a name or a subject.
+    """Fold each run of spaces, tabs and line breaks from a cell, in a name or a subject, into one space.
 
-    What the template itself writes stays, unless no header could hold it.
+    The template's own text is unchanged, unless no header could contain it.
     """
     if text.isprintable() and "  " not in text:
         return text
@@ -147,8 +147,8 @@ def one_line(
     warnings.append(
         Diagnostic(
             code="M222",
-            message=f"`{name}` has {_named_blanks(value)}: one blank in {header}",
-            hint=f"a header is one line; {quoted(value)} can be corrected in the cell",
+            message=f"`{name}` contains {_named_blanks(value)}: one space in {header}",
+            hint=f"a header is one line; correct {quoted(value)} in the cell",
             severity=Severity.WARNING,
             place=Place(cell=f"column {heading}"),
             row=recipient.row,
@@ -165,14 +165,14 @@ def _named_blanks(value: str) -> str:
     found = "".join(_RUN.findall(value.strip()))
     if set(found) - {" ", "\t"}:
         return "a line break"
-    return "a tab" if "\t" in found else "several blanks in a row"
+    return "a tab" if "\t" in found else "several spaces in a row"
 
 
 def clean(text: str, header: str, compiled: Compiled, recipient: Recipient) -> str:
-    """Make rendered text fit for a header: ends trimmed, Unicode line separators to blanks.
+    """Make rendered text fit for a header: ends trimmed, Unicode line separators replaced with spaces.
 
     Raises:
-        RowError: a control character (D112) or half a character (D118) is left.
+        RowError: a control character (D112) or half a character (D118) remains.
 
     """
     text = text.strip()
@@ -202,7 +202,7 @@ def _columns(recipient: Recipient) -> tuple[tuple[Any, ...], ...]:
 
 
 def _culprit(pattern: str, compiled: Compiled, recipient: Recipient) -> tuple[str, str, str] | None:
-    """Find the column whose value holds what *pattern* finds."""
+    """Find the column whose value contains a match of *pattern*."""
     for name, heading, value in zip(*_columns(recipient), strict=True):
         if {name, heading, "row"} & compiled.names and re.search(pattern, displayed(value).strip()):
             return name, heading, displayed(value)
@@ -210,7 +210,7 @@ def _culprit(pattern: str, compiled: Compiled, recipient: Recipient) -> tuple[st
 
 
 def _split(source: str) -> tuple[str | None, str]:
-    """Cut ``name <address>`` at its last angle brackets that stand outside tags."""
+    """Split ``name <address>`` at its last angle brackets outside tags."""
     plain = _TAG.sub(lambda tag: "\0" * len(tag[0]), source)
     if not plain.endswith(">"):
         return None, source

@@ -1,10 +1,10 @@
-"""Markdown bodies: CommonMark with tables, made into a template of HTML once, before the first row.
+"""Markdown bodies: CommonMark with tables, made into an HTML template once, before the first row.
 
 The tags of Jinja are marks while Markdown is read (`mailmerge.render.tags`), so that a cell is never read as
-Markdown: it is printed into finished HTML. What stands between the tags of one ``if`` or ``for`` must then be
+Markdown: it is printed into finished HTML. The content between the tags of one ``if`` or ``for`` must then be
 whole elements. Tags within a line stay where they are. Tags that have a line to themselves, or that begin or
-end a line of a list or table, stand between blocks: Markdown is read without them (so the items of a loop are
-one list, and its rows one table), and they are put where their lines were.
+end a line of a list or table, belong between blocks: Markdown is read without them (so the items of a loop
+are one list, and its rows one table), and they are reinserted where their lines were.
 """
 
 from __future__ import annotations
@@ -37,15 +37,15 @@ _CONTAINERS: Final = _LISTS | {"", "blockquote_open", "list_item_open", "table_o
 
 
 class Markdown(Struct, frozen=True):
-    """What a Markdown template is made into; both still have marks for tags."""
+    """The result of converting a Markdown template; both texts still contain marks for tags."""
 
     html: str
     text: str
-    """The template itself, without the lines that only its tags needed."""
+    """The template itself, without lines that contained only tags."""
 
 
 class _Group(Struct):
-    """The tags that belong together, such as ``if``, ``else`` and ``endif``, and what is between them."""
+    """Tags that belong together, such as ``if``, ``else`` and ``endif``, and the groups between them."""
 
     numbers: list[int]
     inner: list[_Group] = field(default_factory=list)
@@ -58,25 +58,25 @@ class _Group(Struct):
 
 
 def convert(source: str, tags: Tags, name: str = "") -> Markdown:
-    """Make HTML of a Markdown template whose tags were taken out.
+    """Convert a Markdown template whose tags were taken out to HTML.
 
     Args:
         source: the template.
         tags: its tags.
-        name: what it is called; paragraphs then say where they were written.
+        name: its name; paragraphs then record where they were written.
 
     Raises:
-        TemplateError: the tags that belong together stand in different paragraphs.
+        TemplateError: tags that belong together are in different paragraphs.
 
     """
     return _Conversion(source, tags, name).run()
 
 
 def as_html(source: str, name: str, tags: Tags) -> str:
-    """Make a template of HTML of one of Markdown that others include; its tags stay in their lines.
+    """Convert a Markdown template that others include to an HTML one; its tags stay in their lines.
 
     Raises:
-        TemplateError: the tags that belong together stand in different paragraphs.
+        TemplateError: tags that belong together are in different paragraphs.
         TemplateSyntaxError: a tag does not end.
 
     """
@@ -86,7 +86,7 @@ def as_html(source: str, name: str, tags: Tags) -> str:
 
 
 class _Conversion:
-    """One template on its way."""
+    """The conversion of one template."""
 
     def __init__(self, source: str, tags: Tags, name: str) -> None:
         self._tags = tags
@@ -99,9 +99,9 @@ class _Conversion:
         self._where = _places_of(self._lines)
         self._apart = self._standing_apart(source)
         self._kept: set[int] = set()
-        """Tags that do stand apart, but in the middle of what is one piece: code, HTML, a paragraph."""
+        """Tags between blocks, but in the middle of one piece: code, HTML, a paragraph."""
         self._parting: set[int] = set()
-        """Those that end a paragraph."""
+        """Tags that end a paragraph."""
 
     def run(self) -> Markdown:
         self._settle()
@@ -121,14 +121,14 @@ class _Conversion:
         return Markdown(html, self._text())
 
     def _written(self, token: Token) -> str:
-        """Give a mark that says where a block was written."""
+        """Return a mark that records where a block was written."""
         if token.map is None or token.hidden or token.type == "inline":
             return ""
         line = self._origins[min(token.map[0], len(self._origins) - 1)]
         of = self._tags.line_of(self._name, self._source, self._offsets[line])
         return self._tags.anchor(self._name, of, by_line=False)
 
-    # --- which tags stand between blocks ------------------------------------------------------------
+    # --- which tags belong between blocks ------------------------------------------------------------
 
     def _standing_apart(self, source: str) -> set[int]:
         found: set[int] = set()
@@ -147,7 +147,7 @@ class _Conversion:
         return found
 
     def _is_paragraph(self, begin: int, end: int) -> bool:
-        """Whether two tags are the first and the last of a paragraph."""
+        """Return whether two tags are the first and the last of a paragraph."""
         first, last = self._where[begin][0], self._where[end][0]
         starts = self._lines[first].lstrip().startswith(self._mark(begin))
         ends = self._lines[last].rstrip().endswith(self._mark(end))
@@ -178,11 +178,11 @@ class _Conversion:
                 self._parting.update(n for n, piece in zip(group.numbers, inside, strict=True) if piece)
 
     def _reduced(self) -> tuple[str, dict[int, int]]:
-        """Give the source without the tags that stand apart, and the line before which each of them stood."""
+        """Return the source without the tags between blocks, and the line before which each of them was."""
         lines: list[str] = []
         positions: dict[int, int] = {}
         self._origins: list[int] = []
-        """By line of the result: the line that it was."""
+        """By line of the result: the original line."""
         taken = self._apart - self._kept
         for at, text in enumerate(self._lines):
             left = text
@@ -211,13 +211,13 @@ class _Conversion:
             lines.append("")
 
     def _trailing(self, marks: str, taken: set[int]) -> list[int]:
-        """Give those at the end of a line that stand apart: behind the last one that does not."""
+        """Return the tags between blocks at the end of a line: those after the last other tag."""
         numbers = self._tags.numbers(marks)
         while numbers and not taken.issuperset(numbers):
             numbers = numbers[1:]
         return numbers
 
-    # --- where they are put -------------------------------------------------------------------------
+    # --- where they are reinserted -------------------------------------------------------------------------
 
     def _place_all(
         self, tokens: Sequence[Token], positions: dict[int, int], starts: dict[int, list[str]]
@@ -280,7 +280,7 @@ class _Conversion:
         return f"{OPEN}{number}{CLOSE}"
 
     def _refuse_torn(self, tokens: Sequence[Token]) -> None:
-        """Refuse tags that belong together and are in pieces of text that do not."""
+        """Refuse tags that belong together but are in pieces of text that do not."""
         where: dict[int, int] = {}
         for at, token in enumerate(tokens):
             if token.type == "html_block":
@@ -293,7 +293,7 @@ class _Conversion:
                 raise self._torn(group)
 
     def _bare_definitions(self, tokens: Sequence[Token]) -> None:
-        """Let what only defines something be no paragraph, nor what it defines."""
+        """Keep definitions, and what they define, from becoming paragraphs."""
         for at, token in enumerate(tokens):
             marks = MARK.findall(token.content) if token.type == "inline" else []
             words = [self._tags[int(mark)].word for mark in (*marks[:1], *marks[-1:])]
@@ -306,14 +306,14 @@ class _Conversion:
         return TemplateError(
             f"`{first.word}` begins in one paragraph and ends in another, in line {last.line}",
             code="T110",
-            hint="write each of its tags in a line of its own",
+            hint="write each of its tags on a line of its own",
             place=Place(path=first.name, line=first.line),
         )
 
     # --- the text part --------------------------------------------------------------------------------
 
     def _text(self) -> str:
-        """Give the source; lines that only have tags take their ends with them, but for those that part."""
+        """Return the source; lines of tags alone take their line breaks with them, except separators."""
         pieces: list[str] = []
         for text in self._lines:
             numbers = self._tags.numbers(text)
@@ -334,14 +334,14 @@ class _Conversion:
 
 
 class _Gaps:
-    """The places between the tokens of a document, and what is around each of them."""
+    """The gaps between the tokens of a document, and the elements around each of them."""
 
     def __init__(self, tokens: Sequence[Token]) -> None:
         self._tokens = tokens
         self._leaves = [at for at, token in enumerate(tokens) if token.type in _LEAVES and token.map]
         self._starts = list(accumulate(((tokens[at].map or [0])[0] for at in self._leaves), max))
         self._parents: list[int] = []
-        """By gap: the token that opened what it is in; -1: the document."""
+        """By gap: the token that opened its element; -1: the document."""
         open_: list[int] = []
         for at, token in enumerate(tokens):
             if token.nesting < 0:
@@ -354,12 +354,12 @@ class _Gaps:
         self._parents.append(-1)
 
     def choose(self, lines: Sequence[int], bounds: tuple[int, int], *, loop: bool) -> list[int] | None:
-        """Find a gap for each of the tags that stood before *lines*, all of them in the same element."""
+        """Find a gap for each of the tags that were before *lines*, all of them in the same element."""
         found = [self._by_parent(line, bounds) for line in lines]
         common = [parent for parent in found[0] if all(parent in others for others in found)]
         if not common:
             return None
-        outer = min(common)  # what is opened first contains the others
+        outer = min(common)  # the one opened first contains the others
         chosen = [gaps[outer] for gaps in found]
         if loop and not (len(chosen) > 1 and self.one_list(chosen[0], chosen[1])):
             items = [parent for parent in common if self._type(parent) in _LISTS]
@@ -368,7 +368,7 @@ class _Gaps:
         return chosen
 
     def one_list(self, begin: int, end: int) -> tuple[int, int] | None:
-        """Give the tokens that open and close it if a single list is all that is between two gaps."""
+        """Return the opening and closing tokens of a list if it is all that is between two gaps."""
         if end - begin < 2 or self._type(begin) not in _LISTS - {"tbody_open"}:
             return None
         inside = self._parents[begin + 1 : end]
@@ -380,7 +380,7 @@ class _Gaps:
         return len(self._parents) - 1 - self._parents[::-1].index(opening)
 
     def _by_parent(self, line: int, bounds: tuple[int, int]) -> dict[int, int]:
-        """Give the gaps where a tag may be put that stood before *line*, by what they are in."""
+        """Return the gaps for a tag that was before *line*, by their element."""
         low, high = bounds
         behind = bisect_left(self._starts, line)  # the first leaf that is not before the line
         if behind:
@@ -398,7 +398,7 @@ class _Gaps:
 
 
 def _places_of(lines: Sequence[str]) -> dict[int, tuple[int, str]]:
-    """Say of each mark in which line it is, and where in it: ``alone``, ``head``, ``tail`` or ``within``."""
+    """Return for each mark its line, and its place in it: ``alone``, ``head``, ``tail`` or ``within``."""
     found: dict[int, tuple[int, str]] = {}
     for at, text in enumerate(lines):
         head, tail = _HEAD.fullmatch(text), _TAIL.fullmatch(text)
@@ -416,7 +416,7 @@ def _places_of(lines: Sequence[str]) -> dict[int, tuple[int, str]]:
 
 
 def _grouped(numbers: Iterable[int], tags: Tags) -> list[_Group]:
-    """Put the tags together that belong together; one that has no end is a group by itself."""
+    """Group the tags that belong together; a tag without an end is a group by itself."""
     open_: list[_Group] = []
     done: list[_Group] = []
 
@@ -443,7 +443,7 @@ def _grouped(numbers: Iterable[int], tags: Tags) -> list[_Group]:
 
 
 def _dissolve(open_: list[_Group], done: list[_Group]) -> None:
-    """Take the innermost of the open groups as a tag without an end: what came behind it is not in it."""
+    """Treat the innermost open group as a tag without an end: what follows it is not in it."""
     single = open_.pop()
     outer = open_[-1].inner if open_ else done
     inner, single.inner = single.inner, []
@@ -470,7 +470,7 @@ def _parser(tags: Tags) -> MarkdownIt:
         return "".join(piece if MARK.fullmatch(piece) else normalise(piece) for piece in pieces)
 
     def address(state: Any, silent: bool) -> bool:
-        """Read ``<{{ url }}>``: a link that shows where it leads."""
+        """Read ``<{{ url }}>``: a link that shows its target."""
         found = _SHOWN.match(state.src, state.pos, state.posMax)
         if not found or tags[tags.numbers(found[1])[0]].word:
             return False

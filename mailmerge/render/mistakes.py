@@ -1,8 +1,8 @@
-"""What people write into a template and mean otherwise: every such tag at once, each with what was meant.
+"""Mistakes that people make in templates: all such tags together, each with what was intended.
 
-Jinja2 stops at the first tag that it cannot read, and says so in words of its own. Here the tags of such a
-template are read one by one; what is wrong with one is repaired in the ways that are known, and a repair
-counts only if Jinja2 can read it.
+Jinja2 stops at the first tag that it cannot read, with a message in its own terms. Here the tags of such a
+template are read one by one; a wrong tag is repaired in known ways, and a repair counts only if Jinja2 can
+read the result.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ _RAW: Final = re.compile(r"\{%[-+]?\s*raw\s*[-+]?%\}")
 _END_OF_RAW: Final = re.compile(r"\{%[-+]?\s*endraw\s*[-+]?%\}")
 _SIGNS: Final = re.compile(r"\}\}|%\}|\{\{|\{%")
 _MOST_ENDS: Final = 4
-"""How many ends of a tag are tried: the first ones may be in texts in it."""
+"""How many possible ends of a tag are tried: the first ones may be in strings in it."""
 _WORD: Final = re.compile(r"\{%[-+]?\s*(\w+)")
 _STRING: Final = re.compile(r"""("(?:\\.|[^"\\])*"|'(?:\\.|[^'\\])*')""")
 _END_WORDS: Final[Mapping[str, str]] = {
@@ -61,7 +61,7 @@ _CONSTANTS: Final = frozenset(
     word for value in (True, False, None) for word in (repr(value), repr(value).lower())
 )
 _IN_CSS: Final = (
-    "{# begins a comment: in CSS write { #main, with a blank, or put {% raw %} around the style sheet"
+    "{# begins a comment: in CSS write { #main, with a space, or put {% raw %} around the style sheet"
 )
 _OTHER_FILTERS: Final[Mapping[str, str]] = {
     **dict.fromkeys(("currency", "money_format", "format_currency", "price", "euro", "eur", "usd"), "money"),
@@ -78,7 +78,7 @@ _OTHER_FILTERS: Final[Mapping[str, str]] = {
     **dict.fromkeys(("url_encode", "urlencoded", "escape_url"), "urlencode"),
     **dict.fromkeys(("size", "len"), "length"),
 }
-"""What other programs call filters that there are."""
+"""Names in other programs for filters that exist."""
 _OPERATORS: Final = (
     (r"&&", " and "),
     (r"\|\|", " or "),
@@ -93,7 +93,7 @@ _OPERATORS: Final = (
     (r"\bIS\b", "is"),
     (r"\bIN\b", "in"),
 )
-"""What other languages write for Jinja2's operators."""
+"""Operators of other languages, and Jinja2's."""
 _OTHER_TAGS: Final = (
     (r"\{%([-+]?)\s*(?:else\s*if|elseif|elsif|elsei)\b", r"{%\1 elif"),
     (r"\{%([-+]?)\s*end\s+(\w+)", r"{%\1 end\2"),
@@ -108,17 +108,17 @@ _OTHER_TAGS: Final = (
     (r"\|\s*(\w+)\s*:\s*([^|}]+?)\s*(?=\||\}\})", r"|\1(\2)"),
     (r"\{%\s*([^%]+?)\s*%\}\Z", r"{{ \1 }}"),
 )
-"""What other programs write for Jinja2's tags."""
+"""Tags of other programs, and Jinja2's."""
 _BRACKETED: Final = re.compile(r"\{\{\s*[\[«<“„‘]\s*([^\[\]«»<>,|“”„‘’]+?)\s*[\]»>”“’]\s*\}\}")
 
 
 class Mistake(NamedTuple):
-    """A tag that does not say what was meant."""
+    """A tag that does not express what was intended."""
 
     line: int
-    """Where it begins, from 1."""
+    """Line and column where it begins, from 1."""
     word: str
-    """What to underline."""
+    """The text to underline."""
     message: str
     hint: str | None
     code: str = "T101"
@@ -132,7 +132,7 @@ class _Tag(NamedTuple):
 
 
 class Mistakes:
-    """Looks for them in the templates of one environment."""
+    """Finds mistakes in the templates of one environment."""
 
     def __init__(self, environment: Environment, columns: Columns, known: Iterable[str]) -> None:
         self._environment = environment
@@ -148,12 +148,12 @@ class Mistakes:
             for heading, spelt in self._spelt.items()
             if heading.lstrip("-+ ")[:1].isdigit() or heading in _CONSTANTS
         }
-        """Those that are called like a number or a constant of Jinja."""
+        """Headings that read as a number or as a constant of Jinja."""
 
     # --- templates that cannot be read --------------------------------------------------------------
 
     def find(self, source: str) -> tuple[list[Mistake], str]:
-        """Give what is wrong with the tags of *source*, and what it is with all of them repaired."""
+        """Return what is wrong with the tags of *source*, and *source* with all of them repaired."""
         found: list[Mistake] = []
         pieces: list[str] = []
         open_tags: list[tuple[str, _Tag]] = []
@@ -179,7 +179,7 @@ class Mistakes:
         return sorted(found, key=lambda mistake: mistake.line), "".join(pieces)
 
     def _looked_at(self, tag: _Tag, line: int, inside: list[str]) -> tuple[str, Mistake | None]:
-        """Give what a tag is to be, and what is wrong with it."""
+        """Return the repaired tag, and what is wrong with it."""
         first = tag.text.strip().partition("\n")[0]
         if tag.text == "{#":
             return "", Mistake(
@@ -204,7 +204,7 @@ class Mistakes:
         return meant, mistake
 
     def _explained(self, text: str, problem: str, line: int) -> tuple[str, Mistake]:
-        """Say of a tag what is wrong, and what was meant if that is known."""
+        """Return what is wrong with a tag, and what was intended if that is known."""
         first = text.strip().partition("\n")[0]
         meant, heading = self.meant(text)
         if meant and self._spelt.get(heading, heading) != heading:
@@ -219,7 +219,7 @@ class Mistakes:
     def _close(
         self, text: str, line: int, open_tags: list[tuple[str, _Tag]], source: str, found: list[Mistake]
     ) -> tuple[str, Mistake | None]:
-        """Take the block that *text* ends off *open_tags*; give the ends that were missing before it."""
+        """Remove the block that *text* ends from *open_tags*; return the ends that were missing before it."""
         word = _word(text)
         owners = [opened for opened, _ in open_tags]
         closes = (
@@ -234,7 +234,7 @@ class Mistakes:
         if closes not in owners:
             shown = _one_line(text)
             what = "closes nothing" if word not in _MIDDLE else "belongs to no {% if %}"
-            hint = f"take it out, or write {{% {closes} ... %}} before it"
+            hint = f"remove it, or write {{% {closes} ... %}} before it"
             return "", Mistake(line, text.partition("\n")[0], f"template syntax: `{shown}` {what}", hint)
         missing = ""
         while open_tags[-1][0] != closes:
@@ -245,10 +245,10 @@ class Mistakes:
             open_tags.pop()
         return missing, None
 
-    # --- expressions of their own ------------------------------------------------------------------
+    # --- expressions outside tags ------------------------------------------------------------------
 
     def expression(self, text: str) -> str | None:
-        """Hint at what was meant by an expression that is not in a tag."""
+        """Hint at what was intended by an expression that is not in a tag."""
         if braces := re.fullmatch(r"\s*\{\{(.*)\}\}\s*", text, re.DOTALL):
             inner = f"{{{{{braces[1]}}}}}"
             return f"write {_one_line(braces[1])}" if self._problem(inner) is None else None
@@ -270,7 +270,7 @@ class Mistakes:
     # --- tags --------------------------------------------------------------------------------------
 
     def _tags(self, source: str) -> Iterator[_Tag]:
-        """Yield the tags of a template as a person would tell them, comments that end left out."""
+        """Yield the tags of a template as a person would see them, without complete comments."""
         at = 0
         while opening := _OPENING.search(source, at):
             start = opening.start()
@@ -316,7 +316,7 @@ class Mistakes:
         return _Tag(start, max(end, start + 2), source[start : max(end, start + 2)], whole=False)
 
     def _completed(self, text: str) -> str:
-        """Give a tag that does not end, or not with its own signs, with its end; empty: it is not known."""
+        """Return a tag that does not end, or ends with the wrong characters, with its end; empty: unknown."""
         inner = text[2:].rstrip("%}").strip()
         close = " }}" if text.startswith("{{") else " %}"
         for tried in (inner, *re.findall(r"\A\w+", inner)):
@@ -326,19 +326,19 @@ class Mistakes:
         return ""
 
     def _problem(self, text: str) -> str | None:
-        """Say why Jinja2 cannot read a tag; None: it can."""
+        """Return why Jinja2 cannot read a tag; None: it can."""
         try:
             self._environment.parse(_alone(text))
         except TemplateSyntaxError as error:
             return plainly(error)
         except (RecursionError, ValueError, OverflowError, MemoryError):
-            return None  # told when the whole is compiled
+            return None  # reported when the whole is compiled
         return None
 
-    # --- what was meant ------------------------------------------------------------------------------
+    # --- what was intended ------------------------------------------------------------------------------
 
     def meant(self, text: str) -> tuple[str, str]:
-        """Give the tag that was meant by one that cannot be read, and the heading that is in it.
+        """Return the tag that was intended by one that cannot be read, and the heading in it.
 
         Both are empty if it is not known.
         """
@@ -356,16 +356,16 @@ class Mistakes:
         return "", ""
 
     def _reads(self, text: str) -> bool:
-        """Whether Jinja2 reads a tag; a lone word in it must be known, or anything would be a value."""
+        """Return whether Jinja2 reads a tag; a lone word in it must be a known name."""
         if self._problem(text) is not None:
             return False
         lone = re.fullmatch(r"\{\{\s*(\w+)\s*\}\}", text)
         return lone is None or lone[1] in self._known
 
     def _with_columns(self, text: str) -> tuple[str, str]:
-        """Write the columns that a tag calls by their headings as templates do; give one of the headings."""
+        """Replace headings in a tag with the columns' names in templates; return one of the headings too."""
         found = ""
-        pieces = _STRING.split(normalize("NFC", text))  # as headings are
+        pieces = _STRING.split(normalize("NFC", text))  # as headings are written
         for at in range(0, len(pieces), 2):
             for heading, spelt in self._spelt.items():
                 made = _heading_pattern(heading).sub(lambda _: f"\0{spelt}\0", pieces[at])  # noqa: B023
@@ -376,7 +376,7 @@ class Mistakes:
         return ("".join(pieces).replace("\0", ""), found) if found else (text, "")
 
     def _near(self, text: str) -> str | None:
-        """Hint at what was probably meant by words that mean nothing."""
+        """Hint at what was probably intended by unknown words."""
         word = _word(text)
         if text.startswith("{%") and word not in _WORDS_OF_BLOCKS:
             return did_you_mean(word, _WORDS_OF_BLOCKS)
@@ -384,12 +384,12 @@ class Mistakes:
         if words is None or text.startswith("{%"):
             return None
         hint = did_you_mean(words[0], [name for name in self._known if not name.startswith("_")])
-        return hint or f"a name contains no blanks: {', '.join(list(self._spelt.values())[:12])}"
+        return hint or f"a name contains no spaces: {', '.join(list(self._spelt.values())[:12])}"
 
-    # --- tags that can be read, and say something else ---------------------------------------------
+    # --- tags that can be read, but mean something else ---------------------------------------------
 
     def of_names(self, source: str, unknown: set[str]) -> Iterator[tuple[Mistake, set[str]]]:
-        """Yield the tags in which *unknown* names are what is left of a heading, with those names."""
+        """Yield the tags in which *unknown* names are parts of a heading, with those names."""
         for tag in self._tags(source):
             names = self._names(tag.text) & unknown
             if not names:
@@ -406,10 +406,10 @@ class Mistakes:
                 yield Mistake(line, first, message, f"write {_one_line(meant)}"), names
 
     def of_values(self, source: str) -> Iterator[Mistake]:
-        """Yield the tags that print a value where a column is called like it: ``{{ 2024 }}``."""
+        """Yield the tags that print a constant which is also the heading of a column: ``{{ 2024 }}``."""
         for tag in self._tags(source) if self._values else ():
             said = normalize("NFC", tag.text[2:-2].partition("|")[0].strip())
-            heading = said if said in self._values else said.strip("-+ \t\n")  # the signs may be the tag's
+            heading = said if said in self._values else said.strip("-+ \t\n")  # a sign may be the tag's
             if tag.text.startswith("{{") and heading in self._values and not self._names(tag.text):
                 line = source.count("\n", 0, tag.start) + 1
                 meant = tag.text.replace(heading, self._values[heading], 1)
@@ -423,9 +423,9 @@ class Mistakes:
         return {name.name for name in tree.find_all(nodes.Name) if name.ctx == "load"}
 
     def of_filters(self, tree: nodes.Template) -> Iterator[Mistake]:
-        """Yield what is wrong with filters and tests, and replace those that do not exist in *tree*."""
+        """Yield what is wrong with filters and tests, and replace in *tree* those that do not exist."""
         if any(test.name in {"filter", "test"} for test in tree.find_all(nodes.Test)):
-            return  # it asks whether there are such
+            return  # it tests whether they exist
         tables: tuple[tuple[Any, str, Any, str], ...] = (
             (nodes.Filter, "filter", self._environment.filters, "string"),
             (nodes.Test, "test", self._environment.tests, "defined"),
@@ -442,7 +442,7 @@ class Mistakes:
 
 
 def plainly(error: TemplateSyntaxError) -> str:
-    """Say what Jinja2 says of a template without its inner terms."""
+    """Return Jinja2's message about a template without its internal terms."""
     message = (error.message or "syntax error").rstrip(".")
     message = re.sub(r"(unexpected char ['\"].*['\"]) at \d+\Z", r"\1", message, flags=re.DOTALL)
     if message in {"unexpected char '\"'", 'unexpected char "\'"'}:
@@ -450,7 +450,7 @@ def plainly(error: TemplateSyntaxError) -> str:
     elif re.fullmatch(r"unexpected 'end of .*'", message):
         message = "something is missing at its end"
     if got := re.search(r"\Aexpected token '.*', got '(.*)'\Z", message, re.DOTALL):
-        kinds = {"integer": "a number", "float": "a number", "string": "a text in quotes"}
+        kinds = {"integer": "a number", "float": "a number", "string": "a quoted string"}
         message = f"{kinds.get(got[1], f'`{got[1]}`')} is not expected here"
         if got[1] in {"end of template", "end of statement block", "end of print statement"}:
             message = "something is missing before the end of the tag"
@@ -458,7 +458,7 @@ def plainly(error: TemplateSyntaxError) -> str:
 
 
 def nearest(what: str, name: str, known: Iterable[str]) -> str:
-    """List the filters or tests that there are, those that are called most alike first."""
+    """List the existing filters or tests, the most similar names first."""
     names = [other for other in known if other[:1].isalpha()]
     meant = _OTHER_FILTERS.get(name.casefold())
     likely = [meant] if meant and meant in names else list(near(name, names))
@@ -470,7 +470,7 @@ def nearest(what: str, name: str, known: Iterable[str]) -> str:
 
 
 def _wrong_call(node: nodes.Filter, function: Any) -> Mistake | None:
-    """Say what is missing where a filter of ours is called: seen before a row makes it fail."""
+    """Report a wrong call of one of our filters: found before a row makes it fail."""
     method = getattr(function, "method", None)
     if method is None or node.dyn_args is not None or node.dyn_kwargs is not None:
         return None
@@ -480,7 +480,7 @@ def _wrong_call(node: nodes.Filter, function: Any) -> Mistake | None:
     except TypeError as error:
         message, hint = f"`{node.name}` cannot be called like this: {error}", None
         if node.name == "money" and not node.args and "currency" not in named:
-            message, hint = "`money` needs the currency", 'write |money("EUR"), with yours'
+            message, hint = "`money` needs the currency", 'write |money("EUR"), with your currency'
         return Mistake(node.lineno, node.name, message, hint, "T161")
     return None
 
@@ -488,12 +488,12 @@ def _wrong_call(node: nodes.Filter, function: Any) -> Mistake | None:
 def _unclosed(word: str, tag: _Tag, source: str) -> Mistake:
     line = source.count("\n", 0, tag.start) + 1
     message = f"template syntax: `{_one_line(tag.text)}` is never closed"
-    hint = f"write {{% end{word} %}} where it is to end"
+    hint = f"write {{% end{word} %}} where it should end"
     return Mistake(line, tag.text.partition("\n")[0], message, hint)
 
 
 def _alone(text: str) -> str:
-    """Make a template of one tag."""
+    """Return a template with this one tag."""
     word = _word(text)
     if word in _MIDDLE:
         return f"{{% if 1 %}}{text}{{% endif %}}"
@@ -508,7 +508,7 @@ def _alone(text: str) -> str:
 
 
 def _of_other_programs(text: str) -> Iterator[str]:
-    """Yield how Jinja2 writes a tag that is written as in another language."""
+    """Yield Jinja2's forms of a tag that is written as in another language."""
     for pattern, replacement in _OTHER_TAGS:
         made = re.sub(pattern, replacement, text, flags=re.DOTALL)
         if made != text:
@@ -544,7 +544,7 @@ def _one_line(text: str) -> str:
 
 @cache
 def _heading_pattern(heading: str) -> re.Pattern[str]:
-    """Find a heading in a tag, also with other blanks, hyphens or case, and as ``row.Heading``."""
+    """Return a pattern for a heading in a tag, with any spaces, hyphens or case, or as ``row.Heading``."""
     words = r"[\s\u00a0_-]+".join(re.escape(word) for word in re.split(r"[\s\u00a0_]+", heading.strip()))
     left = r"(?<![\w\0])" if heading.strip()[0].isalnum() else r"(?<!\0)"
     right = r"(?![\w\0])" if heading.strip()[-1].isalnum() else r"(?!\0)"

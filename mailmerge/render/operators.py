@@ -1,8 +1,8 @@
-"""Compiles the operators of templates to what `mailmerge.values` says they mean.
+"""Compiles the operators of templates to the meaning that `mailmerge.values` defines.
 
-Python's own ``==``, ``and`` or ``if`` would compare a text with a number and answer False, or take the text
-``no`` for true. Comparisons, conditions, ``~`` and arithmetic are therefore compiled to calls of the
-environment, except where both sides are plain texts: that path is as quick as Jinja2's own.
+Python's own ``==``, ``and`` or ``if`` would compare a string with a number and answer False, or take the
+string ``no`` for true. Comparisons, conditions, ``~`` and arithmetic are therefore compiled to calls of the
+environment, except where both sides are plain strings: that path is as fast as Jinja2's own.
 """
 
 # ruff: noqa: N802  Jinja2 calls visitors by the names of its nodes
@@ -30,7 +30,7 @@ _ORDERED: dict[str, Callable[[Any, Any], bool]] = {
     "gteq": operator.ge,
 }
 _ANSWERS = (nodes.Compare, nodes.Test)
-"""Expressions that are true or false themselves."""
+"""Expressions that are booleans themselves."""
 _MEANT_BY_US: tuple[type[nodes.Expr], ...] = (
     nodes.Compare,
     nodes.And,
@@ -39,11 +39,11 @@ _MEANT_BY_US: tuple[type[nodes.Expr], ...] = (
     nodes.CondExpr,
     nodes.Concat,
 )
-"""Expressions that Jinja2's optimiser would work out as Python does."""
+"""Expressions that Jinja2's optimiser would evaluate as Python does."""
 
 
 class _Optimizer(Optimizer):
-    """Leaves to the running template what Python would answer otherwise."""
+    """Leaves to the running template what Python would evaluate differently."""
 
     def generic_visit(self, node: nodes.Node, *args: Any, **options: Any) -> nodes.Node:
         return node if _has_own(node) else super().generic_visit(node, *args, **options)
@@ -54,7 +54,7 @@ def _has_own(node: nodes.Node) -> bool:
 
 
 def _is_written(node: nodes.Expr) -> bool:
-    """Tell whether a template says itself what a text is: no name stands in it."""
+    """Return whether a string is written in the template itself: it contains no name."""
     if isinstance(node, nodes.Const):
         return isinstance(node.value, str)
     return not isinstance(node, nodes.Name) and next(node.find_all(nodes.Name), None) is None
@@ -66,7 +66,7 @@ class Operators:
     truths: values.Truths
 
     def compare(self, symbol: str, left: Any, right: Any) -> bool:
-        """Answer a comparison that is not between two plain texts."""
+        """Evaluate a comparison that is not between two plain strings."""
         if symbol == "eq":
             return values.equal(left, right)
         if symbol == "ne":
@@ -93,7 +93,7 @@ class OperatorGenerator(CodeGenerator):
             self.optimizer = _Optimizer(self.environment)
 
     def write_commons(self) -> None:
-        """Write what every root and block begins with."""
+        """Write the beginning of every root and block."""
         self.writeline("escaped, truths = environment.escaped, environment.truths")
         super().write_commons()
 
@@ -115,7 +115,7 @@ class OperatorGenerator(CodeGenerator):
         super().visit_If(node, frame)
 
     def visit_For(self, node: nodes.For, frame: Frame) -> None:
-        """Write ``for``, whose items may be under a condition."""
+        """Write ``for``, whose items may have a condition."""
         if node.test:
             self._conditions.add(id(node.test))
         super().visit_For(node, frame)
@@ -132,7 +132,7 @@ class OperatorGenerator(CodeGenerator):
         self.write(")")
 
     def visit_And(self, node: nodes.BinExpr, frame: Frame) -> None:
-        """Write ``a and b`` where its value is wanted: the left side is a condition."""
+        """Write ``a and b`` where its value is used: the left side is a condition."""
         name = self.temporary_identifier()
         self.write("(")
         self.visit(node.right, frame)
@@ -141,7 +141,7 @@ class OperatorGenerator(CodeGenerator):
         self.write(f" else {name})")
 
     def visit_Or(self, node: nodes.BinExpr, frame: Frame) -> None:
-        """Write ``a or b`` where its value is wanted: the left side, if there is something."""
+        """Write ``a or b`` where its value is used: the left side, if it is not empty."""
         name = self.temporary_identifier()
         self.write(f"({name} if environment.present({name} := ")
         self.visit(node.left, frame)
@@ -162,7 +162,7 @@ class OperatorGenerator(CodeGenerator):
             self._asked(node, frame, self.temporary_identifier())
 
     def _asked(self, node: nodes.Node, frame: Frame, name: str) -> None:
-        # What is not a text answers for itself; markup is a text in other clothes.
+        # A value that is not a string has its own truth; markup is a subclass of `str`.
         short = f"truths[{name}] if len({name}) <= {values.LONGEST_WORD}"
         self.write(f"(({short} else not {name}.isspace()) if ({name} := ")
         self.visit(node, frame)
@@ -172,7 +172,7 @@ class OperatorGenerator(CodeGenerator):
 
     @optimizeconst
     def visit_Compare(self, node: nodes.Compare, frame: Frame) -> None:
-        """Write a comparison; ``a < b < c`` asks for ``b`` once."""
+        """Write a comparison; ``a < b < c`` evaluates ``b`` once."""
         left: nodes.Expr | str = node.expr
         self.write("(")
         for number, operand in enumerate(node.ops, 1):
@@ -212,7 +212,7 @@ class OperatorGenerator(CodeGenerator):
 
     @optimizeconst
     def visit_Getitem(self, node: nodes.Getitem, frame: Frame) -> None:
-        """Write ``x[0]``, which is plain for a list that is long enough."""
+        """Write ``x[0]``, which is plain indexing for a list that is long enough."""
         at = node.arg.value if isinstance(node.arg, nodes.Const) else None
         if at.__class__ is not int or at < 0:
             super().visit_Getitem(node, frame)
@@ -224,7 +224,7 @@ class OperatorGenerator(CodeGenerator):
 
     @optimizeconst
     def visit_Mul(self, node: nodes.BinExpr, frame: Frame) -> None:
-        """Write ``*``, which repeats only a text that stands in the template."""
+        """Write ``*``, which repeats only a string that is written in the template."""
         if _is_written(node.left) or _is_written(node.right):
             self.write("environment.repeated(")
             self.visit(node.left, frame)

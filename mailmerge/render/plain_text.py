@@ -1,9 +1,9 @@
-"""A text part made from HTML: what a reader sees, in the same order, with the links as footnotes.
+"""A text part made from HTML: what a reader sees, in the same order, with links as footnotes.
 
-It is made once from the template, whose tags were taken out (`mailmerge.render.tags`), wherever all elements
-are in sight; else from the HTML of each row. Neither inscriptis nor html-to-markdown serves here: both draw
-layout tables with columns of blanks or bars, neither writes footnotes, and tags between the rows of a table
-come out in another place (docs/content.md has the measurements).
+It is made once from the template, whose tags were taken out (`mailmerge.render.tags`), if that contains all
+elements; else from the HTML of each row. Neither inscriptis nor html-to-markdown is suitable: both draw
+layout tables with columns of spaces or bars, neither writes footnotes, and both move tags between the rows of
+a table (docs/content.md has the measurements).
 """
 
 from __future__ import annotations
@@ -60,7 +60,7 @@ _IN_SIGHT: Final = frozenset(
 
 
 def in_sight(html: str, tags: Tags) -> bool:
-    """Whether a template has all of its text in it: nothing is included, and no tag prints elements."""
+    """Return whether a template contains all of its text: nothing is included, and no tag prints elements."""
     for number in tags.numbers(html):
         word = tags[number].word
         if (word and word not in _IN_SIGHT) or (not word and _ENDLESS.search(tags[number].expression)):
@@ -69,7 +69,7 @@ def in_sight(html: str, tags: Tags) -> bool:
 
 
 def text_of(html: str, tags: Tags | None = None) -> str:
-    """Make the text of a document, or of a template whose *tags* were taken out; empty: it shows none."""
+    """Return the text of a document, or of a template whose *tags* were taken out; empty: it shows none."""
     if not html.strip():
         return ""
     writer = _Writer(tags)
@@ -82,23 +82,23 @@ def text_of(html: str, tags: Tags | None = None) -> str:
 
 
 class _Writer:
-    """Writes text as the elements come."""
+    """Writes text in the order of the elements."""
 
     def __init__(self, tags: Tags | None) -> None:
         self._tags = tags
         self._pieces: list[str] = []
         self._ends = 2
-        """Line ends that the text ends with, whatever tags are behind them."""
+        """Number of line breaks at the end of the text, ignoring tags after them."""
         self._wanted = 0
-        """Line ends to be written before more text."""
+        """Number of line breaks to write before more text."""
         self._blank = False
         self._prefix = ""
         self._depth = 0
-        """Conditions and loops around what is written."""
+        """Conditions and loops around the current text."""
         self._literal = 0
         self._links: dict[str, tuple[int, str]] = {}
         self._numbers: dict[Element, int] = {}
-        """Of the items of lists that are counted."""
+        """The next numbers of the items of ordered lists."""
         self._seen = False
 
     def finish(self) -> str:
@@ -138,7 +138,7 @@ class _Writer:
             self.element(child)
             self.text(child.tail or "")
 
-    # --- elements that are more than what is in them -----------------------------------------------
+    # --- elements that are more than their content -----------------------------------------------
 
     def _br(self, _element: Element) -> None:
         self._wanted = min(2, max(self._wanted, 0) + 1)
@@ -161,7 +161,7 @@ class _Writer:
         shown = "".join(self._pieces[begin:]).strip()
         url = (element.get("href") or "").strip()
         if not shown and not url.startswith("#") and element.find(".//img") is not None:
-            self.text(url)  # a picture without words for it: the address is all that there is to say
+            self.text(url)  # an image without an alternative text: the address is all there is
             return
         bare = url.partition(":")[2] if url.startswith(("mailto:", "tel:")) else url
         if (
@@ -171,7 +171,7 @@ class _Writer:
             or self._plain(shown) in {self._plain(url), self._plain(bare)}
         ):
             return
-        if self._depth:  # a footnote would be outside of the loop
+        if self._depth:  # a footnote would be outside the loop
             self.text(f" ({url})")
             return
         number, _ = self._links.setdefault(self._plain(url), (len(self._links) + 1, url))
@@ -186,7 +186,7 @@ class _Writer:
 
     def _ol(self, element: Element) -> None:
         between = "".join([element.text or "", *((child.tail or "") for child in element)])
-        if not MARK.search(between):  # else nobody knows yet how many items there are
+        if not MARK.search(between):  # otherwise the number of items is not known yet
             items = [child for child in element if child.tag == "li"]
             self._numbers.update(zip(items, count(_start(element)), strict=False))
         self._children(element)
@@ -211,7 +211,7 @@ class _Writer:
     # --- writing ------------------------------------------------------------------------------------
 
     def text(self, text: str) -> None:
-        """Write text, its blanks as one; tags are written where they are, and end nothing."""
+        """Write text with white space folded; tags are written in place, and end nothing."""
         for number, piece in _pieces(text):
             if number is not None:
                 self._tag(number)
@@ -250,7 +250,7 @@ class _Writer:
     def _tag(self, number: int) -> None:
         assert self._tags is not None
         word = self._tags[number].word
-        if not self._tags[number].source:  # only says where its place was written
+        if not self._tags[number].source:  # only records where its place was written
             self._pieces.append(f"{OPEN}{number}{CLOSE}")
             return
         if word in {"if", "for"}:
@@ -266,7 +266,7 @@ class _Writer:
             self._write(f"{OPEN}{number}{CLOSE}")
 
     def _tags_of(self, text: str) -> None:
-        """Write the tags of what is not shown, but not what they print: others may depend on them."""
+        """Write the tags of hidden content, on which others may depend, but not those that print."""
         if self._tags is not None:
             for number in self._tags.numbers(text):
                 if self._tags[number].word:
@@ -282,7 +282,7 @@ class _Writer:
 
 
 def _start(element: Element) -> int:
-    """Give the number of the first item of a list."""
+    """Return the number of the first item of a list."""
     written = (element.get("start") or "").strip()
     return int(written) if re.fullmatch(r"-?[0-9]{1,9}", written) else 1
 
@@ -297,7 +297,7 @@ def _pieces(text: str) -> Iterator[tuple[int | None, str]]:
 
 
 def _is_data(row: Element) -> bool:
-    """Whether a row is one of a table of data: it is not for layout, and its cells have nothing but words."""
+    """Return whether a row belongs to a table of data: one not for layout, whose cells contain only words."""
     table = next(row.iterancestors("table"), None)
     if table is None or (table.get("role") or "").lower() in {"presentation", "none"}:
         return False

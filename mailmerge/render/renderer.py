@@ -1,4 +1,4 @@
-"""The renderer: compiles a campaign's templates once, then turns one row after the other into `Rendered`."""
+"""The renderer: compiles a campaign's templates once, then turns one row after another into `Rendered`."""
 
 from __future__ import annotations
 
@@ -36,20 +36,20 @@ if TYPE_CHECKING:
     from mailmerge.render.where import GroupBy, Where
 
 _CODES = re.compile(r"\|\s*qr\b")
-_URI = r"<(?:https|mailto):[!-+\--;=?-~]+>"  # no blank, comma or bracket inside
+_URI = r"<(?:https|mailto):[!-+\--;=?-~]+>"  # no space, comma or bracket inside
 _URI_LIST = rf"{_URI}(?:\s*,\s*{_URI})*\Z"
 
 
 class Renderer:
     """Turns rows into subjects, bodies, mailboxes, headers and attachment names.
 
-    *finalize* prints values in bodies in another way than `printed`, for people to look at; *files* is how
-    templates are looked at, *own* what no template may include.
+    *finalize* replaces `printed` for values in bodies, to mark them for people; *files* reads templates,
+    *own* knows the files that no template may include.
 
     Not safe to share between threads: the filters read the locale of the row that is being rendered.
 
     Raises:
-        TemplateError: with every problem that can be seen before the first row.
+        TemplateError: with every problem that can be found before the first row.
 
     """
 
@@ -58,7 +58,7 @@ class Renderer:
     used_names: frozenset[str]
     """Names and headings that the templates read."""
     written_names: frozenset[str]
-    """Those of them whose displayed text may be written, not only their value."""
+    """Those whose displayed text may be output, not only their value."""
 
     def __init__(
         self,
@@ -121,7 +121,7 @@ class Renderer:
         self.used_names = frozenset(compiler.names.union(*asked))
 
     def _check_locale(self, compiler: Compiler, written: str) -> None:
-        """Note that the locale of all rows is none."""
+        """Record that the locale of all rows is not valid."""
         name = self._locale.constant
         if name is not None and name != "en" and (hint := locale_problem(name)):
             message = f"`message.locale` is not a locale: {quoted(name)}"
@@ -135,7 +135,7 @@ class Renderer:
         heading = columns.headings[columns.names.index(used[0])] if len(used) == 1 else None
         if not name:
             message = f"{what} is empty: no locale for dates and numbers"
-            hint = f"say which one it is then: locale = \"{{{{ {used[0] if used else 'lang'} or 'en' }}}}\""
+            hint = f"give a default: locale = \"{{{{ {used[0] if used else 'lang'} or 'en' }}}}\""
         else:
             message = f"{what} is not a locale: {quoted(name)}"
         return row_error("D114", message, recipient, heading, hint=hint)
@@ -153,10 +153,10 @@ class Renderer:
         )
 
     def group(self, recipient: Recipient) -> str:
-        """Give the key of the message that this row is part of; empty: the row says of none.
+        """Return the key of the message that this row is part of; empty: it is part of none.
 
         Raises:
-            RowError: the row's data cannot be used as the expression does.
+            RowError: the expression cannot use the row's data.
             CampaignFileError: the expression is wrong for every row.
 
         """
@@ -169,7 +169,7 @@ class Renderer:
     def _rules(
         self, compiler: Compiler, templates: MessageTemplates, columns: Columns
     ) -> Iterator[tuple[Compiled, Compiled | None, bool]]:
-        """Yield path and name of each rule for attachments, and whether both are the same for every row."""
+        """Yield path and name of each attachment rule, and whether both are the same for every row."""
         of_row = {*columns.names, *columns.headings, "row", "rows"}
         for index, rule in enumerate(templates.attachments):
             path = compiler.option(f"attach[{index}].path", rule.path, "path")
@@ -178,10 +178,10 @@ class Renderer:
             yield path, name, of_row.isdisjoint(path.names) and not path.reached
 
     def selects(self, recipient: Recipient) -> bool:
-        """Say whether ``where`` selects this row; without ``where`` every row is.
+        """Return whether ``where`` selects this row; without ``where`` every row is selected.
 
         Raises:
-            RowError: the row's data cannot be used as the expression does.
+            RowError: the expression cannot use the row's data.
             CampaignFileError: the expression is wrong for every row.
 
         """
@@ -196,8 +196,8 @@ class Renderer:
         """Run every template over one row.
 
         Raises:
-            RowError: the row's data is to blame.
-            TemplateError: the template is.
+            RowError: the row's data is the cause.
+            TemplateError: the template is the cause.
 
         """
         try:
@@ -206,14 +206,14 @@ class Renderer:
             raise self._failure(error, recipient) from None
 
     def address(self, recipient: Recipient) -> str:
-        """Give the first address of a row that cannot be rendered; empty: it has none."""
+        """Return the first address of a row that cannot be rendered; empty: it has none."""
         try:
             return str(_rendered(self._to, self._variables(recipient), recipient)[0].address)
         except Exception:  # noqa: BLE001  whatever a template can raise
             return ""
 
     def variant(self, recipient: Recipient) -> str:
-        """Name the files of a row's bodies; empty: they are those of all rows.
+        """Return the files of a row's bodies; empty: the same for all rows.
 
         Raises:
             RowError: as `render`.
@@ -227,7 +227,7 @@ class Renderer:
             raise self._failure(error, recipient) from None
 
     def static_chunks(self) -> dict[str, tuple[str, ...]]:
-        """Return the fixed texts that the bodies are made of, under ``text`` and ``html``."""
+        """Return the fixed strings that the bodies are made of, under ``text`` and ``html``."""
         kinds: tuple[tuple[Literal["text", "html"], list[Compiled]], ...] = (
             ("text", [bodies.text for bodies in self._all_bodies if bodies.text]),
             ("html", [bodies.html for bodies in self._all_bodies if bodies.html]),
@@ -245,7 +245,7 @@ class Renderer:
         return self._variants.all if self._variants else (self._bodies,)
 
     def roles(self) -> dict[str, str]:
-        """Say what names and headings are used for where damage shows most: ``in the greeting``."""
+        """Return the uses of names and headings for which damage matters most: ``in the greeting``."""
         from mailmerge.render.roles import GREETING, greeted
 
         every = [(body, body is one.html) for one in self._all_bodies for body in (one.text, one.html)]
@@ -279,7 +279,7 @@ class Renderer:
 
     @property
     def sources(self) -> SourceMap:
-        """The templates as they were written, and where each of them is."""
+        """The templates as they were written, and the place of each."""
         return self._sources
 
     @property
@@ -300,7 +300,7 @@ class Renderer:
         )
 
     def _variables(self, recipient: Recipient) -> dict[str, Any]:
-        """Give what the templates of a message see."""
+        """Return the variables of the templates of a message."""
         if not self._grouped:
             return self._own_variables(recipient)
         from mailmerge.render.groups import group_variables, refuse_several_addresses
@@ -316,14 +316,14 @@ class Renderer:
         return variables
 
     def _own_variables(self, recipient: Recipient) -> dict[str, Any]:
-        """Give what a row has by itself."""
+        """Return the variables of a single row."""
         columns = recipient.columns
-        # Nobody sees blanks at the ends of a cell, and no greeting should have them before its comma.
+        # Spaces at the ends of a cell are invisible, and no greeting should have them before its comma.
         values = [trimmed(value) if value.__class__ is str else value for value in recipient.values]
         variables = {**self._base, **dict(zip(columns.names, values, strict=True))}
         variables["row"] = dict(
             zip(columns.headings, values, strict=True)
-        )  # also of a list with a column Row
+        )  # even if the list has a column Row
         self._filters.locale = self._locale.text(variables)
         if self._unsubscribing is not None:
             variables[URL] = link(self._unsubscribing.uris(variables))
@@ -377,13 +377,13 @@ class Renderer:
     def _named_by_each(
         self, variables: dict[str, Any], recipient: Recipient
     ) -> tuple[RenderedAttachment, ...]:
-        """Name the files of all rows of a message, what several of them name once; one is made for all."""
+        """Return the attachments of all rows of a message, each file once; a generated file is for all."""
         found: dict[RenderedAttachment, RenderedAttachment] = {}
         alone = replace(recipient, others=())
         every = [alone, *(other for _, other in recipient.others)]
         seen = [{**variables, **self._own_variables(one), "rows": variables["rows"]} for one in every]
         for rule, (path, name, fixed) in enumerate(self._attachments):
-            if rule in self._documents:  # one for the message, which has all of them in `rows`
+            if rule in self._documents:  # one for the message, which has all rows in `rows`
                 made = self._documents[rule].render(variables, recipient)
                 found[made] = made
                 continue
@@ -505,7 +505,7 @@ def _attachment(
         text = text.replace(EMPTY, "")
         empty = next((known for known in sorted(path.names) if _is_blank(variables.get(known))), "")
     shown = name.text(variables) if name else None
-    if len(text) > _LONGEST_PATH:  # looking for it would take longer than it is worth
+    if len(text) > _LONGEST_PATH:  # searching for it would take too long
         message = f"the path of an attachment has {len(text):,} characters"
         hint = f"at most {_LONGEST_PATH:,} are possible: correct the cell"
         raise row_error("D166", message, recipient, hint=hint)
@@ -513,7 +513,7 @@ def _attachment(
 
 
 def _fields(recipient: Recipient) -> dict[str, Any]:
-    """Give the fields of one of several rows by name."""
+    """Return the fields of one of several rows by name."""
     values = [trimmed(value) if value.__class__ is str else value for value in recipient.values]
     return dict(zip(recipient.columns.names, values, strict=True))
 
@@ -547,7 +547,7 @@ def _nobody(header: str, templates: Sequence[MailboxTemplate], recipient: Recipi
     heading = recipient.columns.headings[names.index(used[0])] if len(used) == 1 else None
     what = f"`{used[0]}` is empty" if heading else f"no address in {header}"
     hint = f"fill in the cell or exclude the row: --where '{used[0]} != \"\"'" if heading else None
-    found = row_error("D141", f"{what}: nobody to send to", recipient, heading, hint=hint)
+    found = row_error("D141", f"{what}: the message has no recipient", recipient, heading, hint=hint)
     error = NoAddressError(found.message, code=found.code, hint=found.hint, place=found.place, row=found.row)
     error.empty = used[0] if heading else None
     return error
@@ -559,5 +559,5 @@ def _is_uri_list(text: str, template: str) -> bool:
 
 @lru_cache(maxsize=16)
 def _addresses_in(template: str) -> int:
-    """Count the addresses that a List-Unsubscribe template itself writes: a cell cannot add one."""
+    """Return the number of addresses in a List-Unsubscribe template itself: a cell cannot add one."""
     return max(1, re.sub(r"\{[{%].*?[%}]\}", "", template).count("<"))

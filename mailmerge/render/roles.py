@@ -1,10 +1,11 @@
-"""What the columns of a list are used for where damage shows most.
+"""What the columns of a list are used for, where damage matters most.
 
 These are addresses, names in To, greetings and subjects.
 
-A greeting is what a template prints behind a word of greeting that begins a line (``Dear``, ``Sehr geehrte``,
-``尊敬的``), or before one that ends it (``様``), and what it prints in its first line if that is nothing but
-values and ends as a greeting does: ``{{ salutation }},``. Conditions and markup in between do not matter.
+A greeting is what a template prints after a word of greeting that begins a line (``Dear``, ``Sehr
+geehrte``, ``尊敬的``), or before one that ends it (``様``), and what it prints in its first line if
+that consists of values and ends like a greeting: ``{{ salutation }},``. Conditions and markup in
+between do not matter.
 """
 
 from __future__ import annotations
@@ -65,7 +66,7 @@ _TAG = re.compile(r"<[^<>]*>")
 
 
 def greeted(environment: Environment, sources: Iterable[tuple[str, bool]]) -> frozenset[str]:
-    """Give the names that greetings print, and the headings in ``row["heading"]``.
+    """Return the names that greetings print, and the headings in ``row["heading"]``.
 
     Args:
         environment: parses templates.
@@ -76,7 +77,7 @@ def greeted(environment: Environment, sources: Iterable[tuple[str, bool]]) -> fr
     for source, is_html in sources:
         try:
             tree = environment.parse(source)
-        except TemplateSyntaxError:  # told when it was compiled
+        except TemplateSyntaxError:  # reported when it was compiled
             continue
         values: list[nodes.Node] = []
         text = "".join(_flat(tree.body, values))
@@ -92,7 +93,7 @@ def greeted(environment: Environment, sources: Iterable[tuple[str, bool]]) -> fr
 
 
 def _lines(html: str) -> str:
-    """Give what an HTML source shows, a line for each block."""
+    """Return the visible text of an HTML source, a line for each block."""
     shown = " ".join(_UNSHOWN.sub("", html).split())
     lines = _TAG.sub("", _BREAK.sub("\n", shown)).replace("&nbsp;", " ").split("\n")
     return "\n".join(line.strip() for line in lines)
@@ -106,7 +107,7 @@ def _runs(text: str) -> Iterator[str]:
 
 
 def _flat(body: Iterable[nodes.Node], values: list[nodes.Node]) -> Iterator[str]:
-    """Yield a template's text with a numbered mark for each value, whatever its conditions are."""
+    """Yield a template's text with a numbered mark for each value, ignoring its conditions."""
     for node in body:
         if isinstance(node, nodes.TemplateData):
             yield node.data
@@ -121,7 +122,7 @@ def _flat(body: Iterable[nodes.Node], values: list[nodes.Node]) -> Iterator[str]
 
 
 def _names(node: nodes.Node, known: Mapping[str, Iterable[str]]) -> Iterator[str]:
-    """Yield the names that an expression reads, those behind ``set`` included."""
+    """Yield the names that an expression reads, including those behind ``set``."""
     every = [node, *node.find_all((nodes.Name, nodes.Getitem))]
     for one in every:
         if isinstance(one, nodes.Name):

@@ -1,4 +1,4 @@
-"""What a campaign's author wrote, as frozen input of the renderer, and where each piece of it stands."""
+"""What a campaign's author wrote, as frozen input of the renderer, with the place of each piece."""
 
 from __future__ import annotations
 
@@ -20,15 +20,15 @@ if TYPE_CHECKING:
 
 
 URL: Final = "unsubscribe_url"
-"""What bodies call the link that unsubscribes."""
+"""The name of the unsubscribe link in bodies."""
 
 
 DEFAULT_LAYOUT: Final = "letter"
-"""What surrounds Markdown where nothing else is said."""
+"""The default layout of Markdown."""
 
 
 def stock_layout(name: str) -> Path:
-    """Give the file of a stock layout."""
+    """Return the file of a stock layout."""
     return Path(__file__).parents[1] / "layouts" / f"{name}.html"
 
 
@@ -36,12 +36,12 @@ class TemplateSource(Struct, frozen=True):
     """One body template: a file, or text given in the campaign file or on the command line."""
 
     name: str
-    """How messages call it: the file as the user named it, or the option."""
+    """Its name in messages: the file as the user named it, or the option."""
     path: Path | None = None
     source: str | None = None
-    """The text itself, where there is no file."""
+    """The text itself, if it is not in a file."""
     markdown: bool = False
-    """Whether that text is Markdown; of a file, its suffix says it."""
+    """Whether that text is Markdown; for a file, its suffix decides."""
 
 
 PATH_TAG: Final = re.compile(r"(\{\{.*?\}\}|\{%.*?%\})")
@@ -49,22 +49,22 @@ PATH_TAG: Final = re.compile(r"(\{\{.*?\}\}|\{%.*?%\})")
 
 
 def is_pattern(part: TemplateSource | None) -> bool:
-    """Whether rows choose the file of a body."""
+    """Whether rows choose the file of the body."""
     return part is not None and part.path is not None and PATH_TAG.search(str(part.path)) is not None
 
 
 def fixed_folder(path: Path) -> Path:
-    """Give the folder that a pattern's files are all in: the last one before its first tag."""
-    tag = PATH_TAG.search(str(path))  # it may have a slash in it
+    """Return the folder of all files of a pattern: the last one before its first tag."""
+    tag = PATH_TAG.search(str(path))  # it may contain a slash
     return Path(str(path)[: tag.start()] + "x").parent if tag else path.parent
 
 
 class Layout(Struct, frozen=True):
-    """What surrounds an HTML body."""
+    """The layout around an HTML body."""
 
     source: TemplateSource
     variables: Mapping[str, str] = field(default_factory=dict)
-    """What it asks for, such as the colour: HTML text or templates of it."""
+    """Values for the names that it uses, such as the colour: HTML text or templates."""
 
 
 class MessageTemplates(Struct, frozen=True):
@@ -82,7 +82,7 @@ class MessageTemplates(Struct, frozen=True):
     text: TemplateSource | None = None
     html: TemplateSource | None = None
     layout: Layout | None = None
-    """What surrounds the HTML; None: it is a whole document."""
+    """The layout around the HTML; None: it is a whole document."""
     preheader: str | None = None
     inline_css: bool = False
     headers: tuple[tuple[str, str], ...] = ()
@@ -93,45 +93,45 @@ class MessageTemplates(Struct, frozen=True):
     """The event's templates, by key."""
     locale: str = "en"
     group_by: str | None = None
-    """The expression that says which rows share a message; None: each row has its own."""
+    """The expression that decides which rows share a message; None: each row has its own."""
     vars: Mapping[str, Plain] = field(default_factory=dict)
     places: Mapping[str, Place] = field(default_factory=dict)
     """Option names (``message.subject``, ``message.to``, ``attach[0].path``) and where each was set."""
 
 
 class SourceMap:
-    """Source text and place of every template by the name that Jinja2 knows it under."""
+    """Source text and place of every template, by its name in Jinja2."""
 
     def __init__(self, places: Mapping[str, Place]) -> None:
         self.texts: dict[str, str] = {}
         self.layout = ""
-        """Which of them is the layout, with tags of its own; empty: there is none."""
+        """Which of them is the layout, with its own tags; empty: no layout is used."""
         self.made: dict[str, Derived] = {}
-        """Templates that were made from those."""
+        """Templates that were derived from those."""
         self._shown: dict[str, str] = {}
         self._options = places
 
     def add(self, name: str, text: str, shown: str | None = None) -> None:
-        """Remember a template; *shown* is its file as the user named it, None for an option."""
+        """Record a template; *shown* is its file as the user named it, None for an option."""
         self.texts[name] = text
         if shown is not None:
             self._shown[name] = shown
 
     def derive(self, name: str, made: Derived) -> None:
-        """Remember a template that was made from others."""
+        """Record a template that was derived from others."""
         self.made[name] = made
 
     def origin(self, name: str) -> str:
-        """Give the name of the template that one was made from; one that was not made is its own."""
+        """Return the template from which one was derived; one that was not derived is its own origin."""
         stem = re.sub(r" \((?:HTML|text)\)$", "", name)
         return next((own for own, shown in self._shown.items() if shown == stem), stem)
 
     def compiled(self, name: str) -> str:
-        """Give the source of a template as it is compiled."""
+        """Return the source of a template as it is compiled."""
         return self.made[name].text if name in self.made else self.texts.get(name, "")
 
     def option(self, name: str) -> Place | None:
-        """Return where an option was set; None: nobody says it."""
+        """Return where an option was set; None: unknown."""
         return self._options.get(name)
 
     def place(self, name: str | None, line: int = 1, word: str | None = None) -> Place:
@@ -143,7 +143,7 @@ class SourceMap:
         if option and name not in self._shown:
             own = self.texts.get(name, "").split("\n")
             if 1 < line <= len(own) and option.line is not None and option.source == own[0]:
-                # The text is in a file as it is: its lines are lines of that file.
+                # The text is unchanged from a file: its lines are lines of that file.
                 option = replace(option, line=option.line + line - 1, source=own[line - 1], column=1)
             column = _column(option.source or "", word)
             return replace(option, column=column or option.column, width=len(word) if column and word else 1)
@@ -160,7 +160,7 @@ class SourceMap:
 
 
 def _column(line: str, word: str | None) -> int | None:
-    """Find *word* in *line*, from 1: rather inside a tag than in the text around the tags."""
+    """Find *word* in *line*, from 1: preferably inside a tag, not in the text around tags."""
     if not word:
         return None
     pattern = re.escape(word)

@@ -1,8 +1,8 @@
 """The rules of ``<style>`` moved into the elements, for mail programs that drop ``<style>``.
 
-css-inline decides which rule means which element; its document is not used, because a parser of HTML writes
-everything in its own way. Elements are numbered, and only their ``style`` attributes are taken over: all else
-stays as its author wrote it. Rules that no attribute can say (``@media``, ``:hover``) stay in ``<style>``.
+css-inline decides which rule applies to which element; its document is not used, because an HTML parser
+rewrites everything. Elements are numbered, and only their ``style`` attributes are copied: all else remains
+as its author wrote it. Rules that no attribute can express (``@media``, ``:hover``) stay in ``<style>``.
 """
 
 from __future__ import annotations
@@ -31,20 +31,20 @@ _NUMBERED: Final = re.compile(rf'<[a-zA-Z][^\s/>]*(?P<attributes>{_VALUE}*? {_NU
 _FIXED: Final = frozenset(
     {"if", "elif", "else", "endif", "for", "endfor", "set", "with", "endwith", "raw", "endraw"}
 )
-"""Tags that leave all elements in sight."""
+"""Tags that hide no elements from the template."""
 _MARKUP: Final = re.compile(r"\|\s*safe\b|(?<![\w.|])(?<!\|\s)[A-Za-z_]\w*\s*\(")
 _BY_PLACE: Final = re.compile(r":(?:first|last|nth|only|empty|has|not|is|where)\b|[+~]")
 
 
 class Obstacle(NamedTuple):
-    """A tag of a template because of which styles can only be moved row by row."""
+    """A tag of a template that allows styles to be moved only row by row."""
 
     number: int
     reason: str
 
 
 def obstacle(html: str, tags: Tags) -> Obstacle | None:
-    """Find what could make the result differ from row to row; None: a template can be done once for all.
+    """Find what may make the result differ from row to row; None: once per template is enough.
 
     Args:
         html: a template whose tags were taken out.
@@ -68,12 +68,12 @@ def obstacle(html: str, tags: Tags) -> Obstacle | None:
         if not word and _MARKUP.search(tags[number].expression):
             return Obstacle(number, "it may print elements")
         if by_place and number in around:
-            return Obstacle(number, f"a rule asks for the order of elements: {by_place[0]}")
+            return Obstacle(number, f"a rule depends on the order of elements: {by_place[0]}")
     return None
 
 
 def _around_elements(html: str, tags: Tags) -> set[int]:
-    """Give the tags that decide whether elements are there, or how often: with elements up to their ends."""
+    """Return the tags that decide whether, or how often, elements occur: with elements before their ends."""
     found: set[int] = set()
     open_: list[tuple[int, int]] = []
     for mark in MARK.finditer(html):
@@ -108,7 +108,7 @@ def inlined(html: str, skipped: Callable[[int], str] = lambda _count: "") -> str
 
     Args:
         html: the document.
-        skipped: gives what is put in the place of so many lines.
+        skipped: returns the replacement for a number of lines.
 
     """
     if "<style" not in html.lower():
@@ -162,14 +162,14 @@ def _bare(style: str) -> str:
 
 
 def _without_moved(piece: re.Match[str], skipped: Callable[[int], str]) -> str:
-    """Give a ``<style>`` with the rules that no attribute can say; nothing: there are none."""
+    """Return a ``<style>`` with the rules that no attribute can express; empty: none are left."""
     kept = "\n".join(text for prelude, text in _rules(piece["body"]) if not prelude or ":" in prelude)
     style = f"<{piece['raw']}{piece['of']}>\n{kept}\n</{piece['raw']}>" if kept else ""
     return style + skipped(piece[0].count("\n") - style.count("\n"))
 
 
 def _rules(css: str) -> Iterator[tuple[str, str]]:
-    """Yield the rules of a style sheet: what each is for, empty for an @ rule, and its text."""
+    """Yield the rules of a style sheet: the selector, empty for an @ rule, and the text."""
     import tinycss2
 
     for rule in tinycss2.parse_stylesheet(css, skip_comments=True):

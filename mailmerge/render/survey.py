@@ -13,7 +13,7 @@ Reference = nodes.Extends | nodes.Include | nodes.Import | nodes.FromImport
 """A tag that names another template."""
 _SURVEYED = (nodes.Name, nodes.Getitem, nodes.Macro, *get_args(Reference))
 _VALUE_FILTERS = frozenset({"date", "time", "money", "number", "int", "float", "round"})
-"""Filters that write a value in their own way, whatever text is displayed for it."""
+"""Filters that format a value themselves, whatever its displayed text."""
 
 
 class Survey:
@@ -23,19 +23,19 @@ class Survey:
 
     def __init__(self, tree: nodes.Node, *, parts: bool = False) -> None:
         self.names: set[str] = set()
-        """Every name that is read anywhere, and the headings in ``row["heading"]``, then without ``row``."""
+        """Every name that is read anywhere; for ``row["heading"]`` the heading, without ``row``."""
         self.written: set[str] = set()
-        """Those of them whose displayed text may be written, not only their value or what is asked of it."""
+        """Those whose displayed text may be output, not only their value or a condition on it."""
         self.bound: set[str] = set()
-        """What ``set``, ``for``, macros and imports define."""
+        """The names that ``set``, ``for``, macros and imports define."""
         self.references: list[tuple[Reference, str]] = []
-        """Literal names of other templates, with the tags that hold them."""
+        """Literal names of other templates, with the tags that contain them."""
         self.row_keys: list[tuple[str, int]] = []
         """The headings in ``row["heading"]``, with their lines."""
         self.whole_rows: list[int] = []
-        """Lines in which ``row`` stands alone, where a cell may be meant."""
+        """Lines with ``row`` alone, where a cell may be intended."""
         self.parts: set[str] = set()
-        """Attributes and texts, if asked for: fields of ``rows`` are among them, any if ``*`` is."""
+        """Attributes and strings, if requested: fields of ``rows`` are among them, all fields if ``*`` is."""
         rows = 0
         asked = _asked(tree)
         values = _values_only(tree)
@@ -53,7 +53,7 @@ class Survey:
                 self.bound.add(node.name)
             elif isinstance(node, Reference):
                 self._note_reference(node)
-        if rows == len(self.row_keys):  # it is only asked for cells by their headings
+        if rows == len(self.row_keys):  # it is only used to get cells by their headings
             self.names.discard("row")
         if parts:
             self.parts = set(_parts(tree))
@@ -75,7 +75,7 @@ class Survey:
 
 
 def _parts(tree: nodes.Node) -> Iterator[str]:
-    """Yield what may name a field of one of several rows; ``*`` where that is not known before."""
+    """Yield what may name a field of one of several rows; ``*`` if that is not known in advance."""
     for node in tree.find_all((nodes.Getattr, nodes.Getitem, nodes.Const)):
         if isinstance(node, nodes.Getattr):
             yield "*" if node.attr in {"items", "keys", "values"} else node.attr
@@ -89,7 +89,7 @@ def _parts(tree: nodes.Node) -> Iterator[str]:
 
 
 def _asked(tree: nodes.Node) -> set[int]:
-    """Find names of which the template wants a part: ``row["due"]``, ``row.items()``, ``for x in row``."""
+    """Find names of which the template uses a part: ``row["due"]``, ``row.items()``, ``for x in row``."""
     found: list[nodes.Node] = [node.node for node in tree.find_all(nodes.Getitem)]
     found += [node.node for node in tree.find_all(nodes.Getattr)]
     found += [loop.iter for loop in tree.find_all(nodes.For)]
@@ -97,7 +97,7 @@ def _asked(tree: nodes.Node) -> set[int]:
 
 
 def _values_only(tree: nodes.Node) -> set[int]:
-    """Find names of which the template only wants the value: ``due|date``, ``due < today``, ``if due``."""
+    """Find names of which the template uses only the value: ``due|date``, ``due < today``, ``if due``."""
     found: list[nodes.Node] = []
     for node in tree.find_all((nodes.Filter, nodes.Compare, nodes.If, nodes.CondExpr)):
         if isinstance(node, nodes.Compare):

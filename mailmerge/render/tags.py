@@ -1,12 +1,12 @@
-"""The tags of a template taken out of it, so that it can be turned into something else, and put back.
+"""The tags of a template, taken out while it is converted, and put back afterwards.
 
-Markdown, MJML and style sheets are worked on once per template, not once per row. Jinja's tags mean nothing
-to those who do that, so each is replaced by a mark: two characters of a private-use plane around its number.
-What comes out is a template again once the tags are back, and a row costs what it would cost if its author
-had written that. A cell never takes part: it is printed, and escaped, when the row is rendered.
+Markdown, MJML and style sheets are converted once per template, not once per row. Jinja's tags mean nothing
+to the converters, so each is replaced by a mark: two characters of a private-use plane around its number. The
+result is a template again once the tags are back, and a row costs what it would cost if its author had
+written that. A cell never takes part: it is printed, and escaped, when the row is rendered.
 
-Messages point at what the author wrote: every tag that is put back begins a line of its own (inside the tag,
-where nobody sees it), and `Derived` knows which line of which file that was.
+Messages point at what the author wrote: every tag that is put back begins a new line (inside the tag, where
+nobody sees it), and `Derived` records which line of which file that was.
 """
 
 from __future__ import annotations
@@ -36,38 +36,38 @@ class Tag(NamedTuple):
 
     source: str
     name: str
-    """The template."""
+    """The template's name."""
     line: int
     by_line: bool = True
-    """Whether lines follow it as they do in the template."""
+    """Whether lines follow it as in the template."""
 
     @property
     def word(self) -> str:
-        """What it does: ``if``, ``endif``; empty: it prints a value."""
+        """Its keyword: ``if``, ``endif``; empty: it prints a value."""
         found = _WORD.match(self.source)
         return found[1] if found else ""
 
     @property
     def trims(self) -> bool:
-        """Whether it takes blanks and line ends around it away."""
+        """Whether it strips spaces and line breaks around it."""
         return "-" in (self.source[2:3], self.source[-3:-2])
 
     @property
     def expression(self) -> str:
-        """What it prints, or what stands behind its word."""
+        """What it prints, or what follows its keyword."""
         inside = self.source[2:-2].strip("-+ \t\n")
         return inside.removeprefix(self.word).strip()
 
 
 class Derived(NamedTuple):
-    """A template that was made from others."""
+    """A template that was derived from others."""
 
     text: str
     lines: Mapping[int, Tag]
     """By line: what begins there, and where that was written."""
 
     def origin(self, line: int) -> tuple[str, int] | None:
-        """Say where a line was written: the template's name, and the line in that."""
+        """Return where a line was written: the template's name, and the line in it."""
         known = max((at for at in self.lines if at <= line), default=None)
         if known is None:
             return None
@@ -79,21 +79,21 @@ class _Lost(NamedTuple):
     """The comments of one template."""
 
     known: int
-    """How many of all templates there were."""
+    """How many comments all templates had."""
     lines: list[int]
     totals: list[int]
-    """How many line ends the first of them have together."""
+    """How many line breaks the first of them have together."""
 
 
 class _Line(NamedTuple):
     made: int
-    """Which line of the text with marks."""
+    """The line in the text with marks."""
     in_tags: int
     """How many lines the tags before it have."""
 
 
 class _Lines:
-    """Where the lines and the marks of a text are: a place is found without reading what is before it."""
+    """Index of lines and marks: a place is found without reading what is before it."""
 
     def __init__(self, text: str, tags: Sequence[Tag]) -> None:
         self.text = text
@@ -103,7 +103,7 @@ class _Lines:
         self._in_tags = [0, *accumulate(tags[number].source.count("\n") for _, number in marks)]
 
     def line(self, offset: int) -> _Line:
-        """Say in which line a place is."""
+        """Return the line of a place."""
         made = 1 + bisect_left(self._ends, offset)
         return _Line(made, self._in_tags[bisect_right(self._marks, offset)])
 
@@ -115,40 +115,40 @@ class Tags:
         self._environment = environment
         self._tags: list[Tag] = []
         self._left_out: list[tuple[str, int, int]] = []
-        """Comments: the template, the line of what was made that each is missing in, and its line ends."""
+        """Comments by template: the line of the result from which each is missing, and its line breaks."""
         self._lost_before: dict[str, _Lost] = {}
         self._indexed: _Lines | None = None
 
     def __getitem__(self, number: int) -> Tag:
-        """Give the tag of a mark."""
+        """Return the tag of a mark."""
         return self._tags[number]
 
     def __iter__(self) -> Iterator[Tag]:
-        """Give all of them, in the order in which they were taken out."""
+        """Return all tags, in the order in which they were taken out."""
         return iter(self._tags)
 
     def add(self, source: str, name: str, line: int, *, by_line: bool = True) -> str:
-        """Take in a tag, and give its mark."""
+        """Add a tag, and return its mark."""
         self._tags.append(Tag(source, name, line, by_line))
         return f"{OPEN}{len(self._tags) - 1}{CLOSE}"
 
     def anchor(self, name: str, line: int, *, by_line: bool = True) -> str:
-        """Give a mark that leaves nothing behind but where its place was written."""
+        """Return a mark that only records where its place was written."""
         self._tags.append(Tag("", name, line, by_line))
         return f"{OPEN}{len(self._tags) - 1}{CLOSE}"
 
     def skip(self, count: int) -> str:
-        """Give a mark for lines that were left out; it leaves nothing behind."""
+        """Return a mark for lines that were left out; it produces no text."""
         return self.anchor("", count)
 
     def take_out(self, source: str, name: str, *, by_line: bool = True, marked: bool = False) -> str:
-        """Replace the tags of *source* by marks; comments are left out.
+        """Replace the tags of *source* with marks; comments are left out.
 
         Args:
             source: a template.
-            name: what it is called.
+            name: its name in messages.
             by_line: its lines will still be lines when the tags are put back.
-            marked: it has marks already.
+            marked: it contains marks already.
 
         Raises:
             TemplateSyntaxError: a tag or a string in one does not end.
@@ -161,7 +161,7 @@ class Tags:
         at = begin = end = 0
         line, counted, made = 1, 0, 1
         for _, token, value in self._environment.lexer.tokeniter(source, name):
-            at = source.index(value, at)  # a "-" has taken blanks away before it
+            at = source.index(value, at)  # a "-" has stripped the spaces before it
             if token in _OPENING or token == "comment_begin":  # noqa: S105  no password
                 pieces.append(source[end:at])
                 begin = at
@@ -169,7 +169,7 @@ class Tags:
                 made += pieces[-1].count("\n")
             at += len(value)
             if token in _CLOSING:
-                tag = source[begin:at].rstrip()  # a "-" has blanks behind it, too
+                tag = source[begin:at].rstrip()  # a "-" also affects spaces after it
                 at = begin + len(tag)
                 pieces.append(self.add(tag, name, line, by_line=by_line))
                 end = at
@@ -181,18 +181,18 @@ class Tags:
         return "".join(pieces)
 
     def numbers(self, text: str) -> list[int]:
-        """Give the numbers of the marks in *text*."""
+        """Return the numbers of the marks in *text*."""
         return [int(number) for number in MARK.findall(text)]
 
     def line_of(self, name: str, text: str, offset: int) -> int:
-        """Give the line of template *name* where a place of *text*, which `take_out` gave, was written."""
+        """Return the original line, in template *name*, of a place in *text*, which `take_out` returned."""
         if self._indexed is None or self._indexed.text is not text:
             self._indexed = _Lines(text, self._tags)
         line = self._indexed.line(offset)
         return line.made + line.in_tags + self._lost(name, line.made)
 
     def _lost(self, name: str, line: int) -> int:
-        """Say how many lines of comments are missing in front of a line."""
+        """Return how many lines of comments are missing before a line."""
         sums = self._lost_before.get(name)
         if sums is None or sums.known != len(self._left_out):
             own = [(at, lost) for of, at, lost in self._left_out if of == name]
@@ -203,7 +203,7 @@ class Tags:
         return sums.totals[bisect_right(sums.lines, line)]
 
     def put_back(self, text: str) -> Derived:
-        """Make *text* a template again."""
+        """Return *text* with its tags put back, as a template."""
         pieces: list[str] = []
         lines: dict[int, Tag] = {}
         line, end, raw = 1, 0, False
@@ -221,7 +221,7 @@ class Tags:
                     lines[line] = tag._replace(line=tag.line + more)
             elif (
                 tag.name and not tag.by_line and line in lines
-            ):  # between blocks, where a line end is nothing
+            ):  # between blocks, where a line break has no effect
                 pieces.append("\n")
                 line += 1
                 lines[line] = tag
@@ -237,7 +237,7 @@ class Tags:
         return Derived("".join(pieces), lines)
 
     def put_back_in_lines(self, text: str) -> str:
-        """Make *text*, which has fewer line ends than its source, a template with its tags in their lines."""
+        """Put the tags back on their lines of *text*, which has fewer line breaks than its source."""
         pieces: list[str] = []
         line, end = 1, 0
         for mark in MARK.finditer(text):
@@ -253,17 +253,17 @@ class Tags:
         return "".join(pieces)
 
     def plain(self, text: str) -> str:
-        """Give *text* with its tags as they were written."""
+        """Return *text* with its tags as they were written."""
         return MARK.sub(lambda mark: self[int(mark[1])].source, text)
 
 
 def _literal(text: str) -> str:
-    """Write text that looks like a tag, such as an entity that was decoded, so that it is none."""
+    """Escape text that looks like a tag, such as a decoded entity."""
     return _LIKE_TAG.sub('{{ "{" }}', text)
 
 
 def _line_end(before: str, source: str, end: int) -> int:
-    """Say how much of *source* goes with a comment that has lines to itself: the line end behind it."""
+    """Return how much of *source* is removed with a comment that has lines to itself: its line break."""
     alone = not before.rpartition("\n")[2].strip()
     rest = re.match(r"[ \t]*\n", source[end:]) if alone else None
     return len(rest[0]) if rest else 0

@@ -1,4 +1,4 @@
-"""What ``message.unsubscribe`` makes: the two headers of RFC 8058, and the link that bodies show."""
+"""The results of ``message.unsubscribe``: the two headers of RFC 8058, and the link that bodies show."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ ONE_CLICK: Final = ("List-Unsubscribe-Post", "List-Unsubscribe=One-Click")
 _TOKEN: Final = ("token", "unsubscribe_token")
 _NAMES: Final = frozenset(_TOKEN)
 _LONGEST: Final = 900
-"""Characters of what cannot be folded: a line has at most 998 (RFC 5322 section 2.1.1)."""
-_URI = re.compile(r"(?:https|mailto):[!-+\--;=?-~]+")  # no blank, comma or bracket inside
+"""Most characters of what cannot be folded: a line has at most 998 (RFC 5322 section 2.1.1)."""
+_URI = re.compile(r"(?:https|mailto):[!-+\--;=?-~]+")  # no space, comma or bracket inside
 
 
 class Unsubscribing:
-    """The addresses that unsubscribe the recipient of one row, the tokens in them left open."""
+    """The unsubscribe addresses of one row, in which tokens are still open."""
 
     def __init__(self, compiler: Compiler, sources: tuple[str, ...], columns: Columns) -> None:
         names = [f"message.unsubscribe[{index}]" for index in range(len(sources))]
@@ -36,7 +36,7 @@ class Unsubscribing:
         self._fixed: tuple[str, ...] | None = None
         self._is_fixed = all(of_row.isdisjoint(entry.names) and not entry.reached for entry in self._entries)
         self.has_token = any(not _NAMES.isdisjoint(entry.names) for entry in self._entries)
-        """Whether any of them has a token, and so a key is needed."""
+        """Whether any of them contains a token, which requires a key."""
         if _TOKEN[0] not in columns.names:
             return
         for name, entry in zip(names, self._entries, strict=True):
@@ -51,7 +51,7 @@ class Unsubscribing:
                 )
 
     def uris(self, variables: dict[str, Any]) -> tuple[str, ...]:
-        """Give the addresses, without brackets, in the order in which they were written."""
+        """Return the addresses, without brackets, in the order in which they were written."""
         if self._fixed is not None:
             return self._fixed
         known = {**variables, **dict.fromkeys(_TOKEN, STAND_IN)}
@@ -62,27 +62,27 @@ class Unsubscribing:
 
 
 def wrong_uri(uris: tuple[str, ...]) -> str | None:
-    """Give the first of *uris* that is not a plain ``https:`` or ``mailto:`` address, or is endless."""
+    """Return the first of *uris* that is not a plain ``https:`` or ``mailto:`` address, or is too long."""
     return next((uri for uri in uris if len(uri) > _LONGEST or not _URI.fullmatch(uri)), None)
 
 
 def unfit_for_machines(name: str, value: str) -> str | None:
-    """Say why a header that machines read cannot have this value: it is never an encoded word."""
+    """Return why a header that machines read cannot have this value, which is never an encoded word."""
     if not is_structured(name):
         return None
     if not value.isascii():
         return f"{name} is read by machines and must be ASCII: {quoted(value)}"
     if any(len(word) > _LONGEST for word in value.split()):
-        return f"a word of {name} has more than {_LONGEST} characters: no line can have it"
+        return f"a word of {name} has more than {_LONGEST} characters: no line can contain it"
     return None
 
 
 def link(uris: tuple[str, ...]) -> str:
-    """Give the one that bodies show: rather a page than a mail."""
+    """Return the link that bodies show: preferably a page, not a mail address."""
     return next((uri for uri in uris if uri.startswith("https:")), uris[0])
 
 
 def headers(uris: tuple[str, ...]) -> tuple[tuple[str, str], ...]:
-    """Give the header fields; that of one click only where there is a page."""
+    """Return the header fields; that for one click only if there is a page."""
     listed = (HEADER, ", ".join([f"<{uri}>" for uri in uris]))
     return (listed, ONE_CLICK) if any(uri.startswith("https:") for uri in uris) else (listed,)

@@ -1,8 +1,8 @@
-"""Bodies of which a row chooses one: ``text = "body.{{ lang }}.md"``.
+"""Bodies from which a row chooses one: ``text = "body.{{ lang }}.md"``.
 
-Every file that the pattern can mean is found and compiled before the first row, so that each is checked. What
-a row's values make of the pattern is only looked up among the names that were found, never opened: no cell
-leads to another file.
+Every file that the pattern may match is found and compiled before the first row, so each is checked. The name
+from a row's values is only looked up among the names that were found, never opened: no cell leads to another
+file.
 """
 
 from __future__ import annotations
@@ -34,12 +34,12 @@ if TYPE_CHECKING:
     from mailmerge.render.sources import MessageTemplates
 
 _MOST: Final = 200
-"""Variants of a campaign: more are an error, because each is compiled."""
+"""Most variants of a campaign: more are an error, because each is compiled."""
 _SHOWN: Final = 12
 
 
 class Variants:
-    """The bodies of a campaign whose files rows choose."""
+    """The bodies of a campaign in which rows choose the files."""
 
     def __init__(self, compiler: Compiler, templates: MessageTemplates, own: PrivateFiles) -> None:
         self._patterns = tuple(_patterns(compiler, templates, own))
@@ -55,7 +55,7 @@ class Variants:
         self._check_alone(compiler, templates)
 
     def _combinations(self) -> Iterator[tuple[str, ...]]:
-        """Yield what a row can choose: of two patterns, files with the same text for the same tag."""
+        """Yield what a row can choose: for two patterns, files with the same text for the same tag."""
         first, last = self._patterns[0], self._patterns[-1]
         if first is last:
             yield from ((name,) for name in first.found)
@@ -66,7 +66,7 @@ class Variants:
                     yield name, other
 
     def _check_alone(self, compiler: Compiler, templates: MessageTemplates) -> None:
-        """Look at files that have no counterpart: no row can have them yet."""
+        """Check the files without a counterpart: no row can have them yet."""
         for number, pattern in enumerate(self._patterns):
             used = {names[number] for names in self._bodies}
             for name in pattern.found.keys() - used:
@@ -83,18 +83,18 @@ class Variants:
 
     @property
     def all(self) -> tuple[Bodies, ...]:
-        """Those of all variants."""
+        """The bodies of all variants."""
         return tuple(self._bodies.values())
 
     def named(self, variables: dict[str, Any]) -> str:
-        """Give the names of a row's files."""
+        """Return the names of a row's files."""
         return ", ".join([pattern.compiled.text(variables) for pattern in self._patterns])
 
     def choose(self, variables: dict[str, Any], recipient: Recipient) -> Bodies:
-        """Give the bodies of a row.
+        """Return the bodies of a row.
 
         Raises:
-            RowError: there is no such variant.
+            RowError: the variant does not exist.
 
         """
         chosen = tuple([pattern.compiled.text(variables) for pattern in self._patterns])
@@ -127,7 +127,7 @@ def _patterns(compiler: Compiler, templates: MessageTemplates, own: PrivateFiles
 
 
 class _Pattern:
-    """The pattern of one file, and the files that there are."""
+    """The pattern of one file, and the existing files."""
 
     def __init__(
         self,
@@ -140,7 +140,7 @@ class _Pattern:
         assert source.path is not None
         self.parts = parts
         self.found: dict[str, dict[str, str]] = {}
-        """By name relative to the folder: what stands for each tag."""
+        """By name relative to the folder: the text for each tag."""
         self._option = option
         self._folder = fixed_folder(source.path)
         self._pattern = source.path.relative_to(self._folder).as_posix()
@@ -171,12 +171,12 @@ class _Pattern:
                 self.found[name] = dict(zip(self._tags, values.groups(), strict=True))
 
     def source(self, name: str) -> TemplateSource:
-        """Give a variant as a body that does not depend on the row."""
+        """Return a variant as a body that does not depend on the row."""
         path = self._folder / name
         return TemplateSource(name=str(path), path=path)
 
     def note_problems(self, compiler: Compiler) -> None:
-        """Note what is wrong for all rows."""
+        """Record what is wrong for all rows."""
         place = compiler.sources.place(self._option, 1, self._pattern)
         for name in self._outside:
             message = f"{name} is a link that leads out of the folder: it is not a variant"
@@ -193,14 +193,14 @@ class _Pattern:
             compiler.note(Diagnostic("T151", message, hint=hint, place=place))
 
     def note_too_many(self, compiler: Compiler) -> None:
-        """Note that more than a campaign's variants match."""
+        """Record that too many variants match."""
         place = compiler.sources.place(self._option, 1, self._pattern)
         message = f"more than {_MOST} variants match {quoted(self._pattern)}"
-        hint = "put the variants into a folder of their own"
+        hint = "put the variants into their own folder"
         compiler.note(Diagnostic("T151", message, hint=hint, place=place))
 
     def missing(self, name: str, recipient: Recipient) -> RowError:
-        """Say that a row's variant is not there, and what there is."""
+        """Return the error for a missing variant of a row, naming the existing ones."""
         columns = recipient.columns
         used = [column for column in columns.names if column in self.compiled.names]
         heading = columns.headings[columns.names.index(used[0])] if len(used) == 1 else None
@@ -214,11 +214,11 @@ class _Pattern:
         hint = f"did you mean {' or '.join(f'`{one}`' for one in meant)}? " if meant else ""
         more = ", ..." if len(known) > _SHOWN else ""
         hint += f"variants: {', '.join(known[:_SHOWN])}{more}"
-        message = f"there is no variant {quoted(name)} of {self._option}"
+        message = f"{self._option} has no variant {quoted(name)}"
         return row_error("T150", message, recipient, heading, hint=hint)
 
     def _known(self) -> list[str]:
-        """Name the variants as a cell would: by what stands for the tag, if there is only one."""
+        """Return the variants as a cell would name them: by the text for the tag, if there is only one."""
         if len(self._tags) != 1:
             return sorted(self.found)
         return sorted(values[self._tags[0]] for values in self.found.values())
@@ -228,7 +228,7 @@ class _Pattern:
         return "en" if "en" in known else known[0]
 
     def _value(self, name: str) -> str | None:
-        """Give what a row has put for the tag, if there is only one."""
+        """Return the row's text for the tag, if there is only one."""
         before, _, after = PATH_TAG.sub("\0", self._pattern).partition("\0")
         if len(self._tags) != 1 or not (name.startswith(before) and name.endswith(after)):
             return None
@@ -236,7 +236,7 @@ class _Pattern:
 
     @staticmethod
     def _meant(value: str, known: list[str]) -> tuple[str, ...]:
-        """Guess which variant is meant: other capitals, a language with its country or by its name."""
+        """Guess the intended variant: by other capitals, a language with its country or by its name."""
         folded = {name.casefold(): name for name in known}
         short = re.split(r"[-_]", value.strip().casefold())[0]
         tried = (value.strip().casefold(), short)

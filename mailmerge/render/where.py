@@ -1,8 +1,8 @@
-"""One Jinja2 expression over a row: ``data.where`` says whether it is meant, ``group_by`` with which others.
+"""One Jinja2 expression over a row: ``data.where`` selects rows, ``group_by`` groups them.
 
-What counts as true is what counts as true in templates, and two things more are asked here. A text that is
-used as a condition has to be one that says yes or no: ``where = "status"`` would mean everybody, and stops.
-And a row in which another word says the same is refused: ``opted_out != "yes"`` is no answer for ``TRUE``.
+Truth is as in templates, with two more rules. Text that is used as a condition must mean yes or no: ``where =
+"status"`` would select everybody, and is an error. And a row with another word of the same meaning is
+refused: ``opted_out != "yes"`` does not answer for ``TRUE``.
 """
 
 from __future__ import annotations
@@ -49,9 +49,9 @@ class Expression:
     """A compiled expression over a row's values."""
 
     option: ClassVar[str]
-    """What messages call it."""
+    """Its name in messages."""
     flag: ClassVar[str]
-    """What places call it where nobody says where it comes from."""
+    """Its name in places if its origin is not known."""
 
     def __init__(
         self,
@@ -90,19 +90,19 @@ class Expression:
         assign = nodes.Assign(nodes.Name(_RESULT, "store", lineno=1), self._prepared(tree), lineno=1)
         template = nodes.Template([assign], lineno=1)
         self.names = frozenset(Survey(template).names)
-        """Names that it reads."""
+        """The names that it reads."""
         code = environment.compile(template, self.option)
         self._template = Template.from_code(environment, code, environment.make_globals(None))
 
     def _prepared(self, tree: nodes.Expr) -> nodes.Expr:
-        """Give the expression as it is to run."""
+        """Return the expression in the form that runs."""
         return tree
 
     def value(self, variables: dict[str, Any], recipient: Recipient) -> Any:
-        """Give what it comes to for a row.
+        """Return its value for a row.
 
         Raises:
-            RowError: the row's values cannot be used as the expression does.
+            RowError: the expression cannot use the row's values.
             CampaignFileError: the expression is wrong for every row.
 
         """
@@ -123,7 +123,7 @@ class Expression:
             raise self._error("C434", message, None, recipient.row) from None
 
     def _refusal(self, error: BadValue, recipient: Recipient) -> InputError:
-        """Blame the row for a value, but the expression for asking a text that is no answer."""
+        """Return an error of the row for its value, or of the expression for using text as a condition."""
         column = column_of(error.value, self._expression, recipient)
         refused = value_error(
             error, column, f"a value in `{self.option}`", self._place(column), recipient.row
@@ -166,21 +166,21 @@ class Where(Expression):
         return _condition(tree)
 
     def __call__(self, variables: dict[str, Any], recipient: Recipient) -> bool:
-        """Say whether the row is selected; see `value` for what is raised."""
+        """Return whether the row is selected; see `value` for the errors."""
         return bool(self.value(variables, recipient))
 
 
 class GroupBy(Expression):
-    """Which rows share a message: those for which it comes to the same."""
+    """Which rows share a message: those with the same value."""
 
     option = "group_by"
     flag = "--group-by"
 
     def __call__(self, variables: dict[str, Any], recipient: Recipient) -> str:
-        """Give the group's key; empty: the row says of none. See `value` for what else is raised.
+        """Return the group's key; empty: the row is in no group. See `value` for further errors.
 
         Raises:
-            RowError: the row's values cannot be used as the expression does, or it comes to no value.
+            RowError: the expression cannot use the row's values, or has no value.
             CampaignFileError: the expression is wrong for every row.
 
         """
@@ -190,12 +190,12 @@ class GroupBy(Expression):
         if isinstance(found, str):
             return group_key(found)
         if kind_of(found) is None:
-            raise self._error("C434", "`group_by` must come to a value, such as that of a column", None, None)
+            raise self._error("C434", "`group_by` must have a value, such as that of a column", None, None)
         return group_key(canonical(found))
 
 
 def group_key(text: str) -> str:
-    """Give the key of a group: addresses as they identify a person, else the text itself, trimmed."""
+    """Return the key of a group: normalised addresses, else the trimmed text itself."""
     text = trimmed(text)
     if "@" in text:
         with contextlib.suppress(AddressError):
@@ -204,7 +204,7 @@ def group_key(text: str) -> str:
 
 
 def _look_for_other_words(tree: nodes.Expr) -> None:
-    """Look, where a value is compared with a word for yes or no, whether it says the same in another one."""
+    """Check values that are compared with a word for yes or no: they may mean the same in another word."""
     words = [
         node.value
         for node in tree.find_all(nodes.Const)
@@ -229,15 +229,15 @@ def _look_for_other_words(tree: nodes.Expr) -> None:
 
 
 def _unlike_word(value: Any, word: str, known: Sequence[str]) -> Any:
-    """Give a value that is compared with a word, unless it says the same in a word that nothing asks for."""
+    """Return a value that is compared with a word, unless it is another word of the same meaning."""
     if isinstance(value, str) and value not in known and read_truth(value) is read_truth(word):
-        short = len(value.strip()) == 1 and len(word) == 1  # Y and J are letters, too
+        short = len(value.strip()) == 1 and len(word) == 1  # Y and J are also letters
         if not short or value.strip().casefold() == word.casefold():
             raise BadValue(
                 "D117",
-                f"is {quoted(value)}, and {quoted(word)} is the same, written differently",
+                f"is {quoted(value)}, and {quoted(word)} means the same, written differently",
                 value,
-                f"compare it with {quoted(value)}, too; or give the column a type, "
+                f"also compare it with {quoted(value)}; or give the column a type, "
                 'types = { {key} = "boolean" } in [data], and write {it}, or: not {it}',
             )
     return value
@@ -257,6 +257,6 @@ def _checked(value: Any) -> bool:
     if isinstance(value, str) and answer and not read_truth(value):
         reason = f"is text ({quoted(value)}), which is neither true nor false"
         raise BadValue(
-            _NO_ANSWER, reason, value, 'compare it: {it} == "yes"; to ask if it is empty: {it} != ""'
+            _NO_ANSWER, reason, value, 'compare it: {it} == "yes"; to test whether it is empty: {it} != ""'
         )
     return answer

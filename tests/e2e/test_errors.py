@@ -268,7 +268,11 @@ def test_junk_goes_to_nobody(mailmerge, sandbox):
         in check.out
     )
     summary = "2 of 8 rows can be sent (1 repeat another row, 4 invalid, 1 without an address); "
+<<<<<<< HEAD
     assert summary + "spaces trimmed from 2 cells." in check.out
+=======
+    assert summary + "spaces removed from the ends of 2 cells." in check.out
+>>>>>>> edd13f74 (Messages of templates, and the code that renders them, read as plain English)
     assert mailmerge("send", "spring", "--yes", "--skip-invalid").code == 3
     received = {message.rcpt_to[0]: message_from_bytes(message.content) for message in sandbox.messages}
     assert received.keys() == {"ana@example.com", "flo@gmial.com"}

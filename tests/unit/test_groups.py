@@ -108,7 +108,7 @@ def test_templates_see_all_rows(template: str, shown: str, tmp_path: Path) -> No
         ({"text": "x{% if number %}y{% endif %}"}, "D182", "`number` differs"),
         ({"text": "{{ number|upper }}"}, "D182", "`number` differs"),
         ({"text": "{{ rows|sum(attribute='note') }}"}, "D117", "`note` is text, not a number"),
-        ({"text": "{{ rows[0].nummber }}"}, "T102", "there is no `nummber`"),
+        ({"text": "{{ rows[0].nummber }}"}, "T102", "it has no `nummber`"),
         ({"cc": "{{ number }}@example.org"}, "D182", "`number` differs"),
         ({"group_by": "name"}, "", ""),
         ({"group_by": "'all'"}, "D181", 'different addresses: "ana@example.org" in row 2, "bo@example.org"'),

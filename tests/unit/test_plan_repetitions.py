@@ -104,7 +104,7 @@ def test_rows_without_an_address_are_skipped_and_counted(tmp_path: Path) -> None
     made = plan(tmp_path, rows)
     assert (made.statuses[Status.SKIPPED], made.unaddressed, sent(made)) == (2, 2, [2])
     assert warnings(made, "D266") == [
-        '`email` is empty: nobody to send to, but there is bo@x.org in the column "number"'
+        '`email` is empty: the message has no recipient, but there is bo@x.org in the column "number"'
     ]
     (hint,) = [group.first.hint for group in made.problems if group.first.code == "D266"]
     assert hint is not None

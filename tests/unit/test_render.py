@@ -164,7 +164,7 @@ def test_nothing_outside_the_folder_is_included(make, tmp_path, name):
     with pytest.raises(TemplateError) as caught:
         make(base=base, text="{% include '" + name + "' %}")
     assert caught.value.code == "T103"
-    assert caught.value.message == f'no template "{name}" in the template folder'
+    assert caught.value.message == f'the template "{name}" was not found in the template folder'
     dynamic = make(base=base, text="{% include plan %}")
     with pytest.raises(TemplateError) as caught:
         dynamic.render(row("Kim", "k@x.org", name))
@@ -262,7 +262,7 @@ def test_syntax_errors(make, source, code, message):
         ("a\n{{ plan|attr('__class__') }}", "T105", "not allowed in a template: "),
         ("a\n{{ '{0.__class__}'.format(plan) }}", "T105", "not allowed in a template: "),
         ("a\n{{ [].append(1) }}", "T105", "not allowed in a template: "),
-        ("a\n{{ plan.nope }}", "T102", "there is no `nope` in a text"),
+        ("a\n{{ plan.nope }}", "T102", "a text has no `nope`"),
         ("a\n{{ 1 // 0 }}", "T106", "the template fails for this row: integer division or modulo by zero"),
         ("a\n{{ plan.upper }}", "T106", "the template fails for this row: a function would be printed"),
         (
@@ -285,7 +285,7 @@ def test_faults_of_a_template_name_its_line_and_row(make, source, code, message)
 @pytest.mark.parametrize(
     ("source", "column", "message"),
     [
-        ("a\n{{ row[plan] }}", 8, '`plan` is "gold", which is not in what it is looked up in'),
+        ("a\n{{ row[plan] }}", 8, '`plan` is "gold", which was not found where it is looked up'),
         ("a\n{{ plan + 1 }}", 4, "`plan` is text, not a number to calculate with (+)"),
         ("a\n{{ plan > 1 }}", 4, '`plan` is not a number: "gold"'),
         ("a\n{{ plan.year }}", 4, "`plan` is a text and has no `year`"),
@@ -441,7 +441,7 @@ def test_plurals_go_by_the_categories_of_the_locale(text, locale, number, expect
         ("{{ plan|ordinal }}", '`plan` is not a number: "gold"', "digits"),
         ("{{ 1.5|ordinal }}", "is not a whole number", "only 0, 1, 2"),
         ("{{ -1|ordinal }}", "is not a whole number", "only 0, 1, 2"),
-        ("{{ 3|ordinal }}", "has no ordinal that is known in the locale ko", "ca, cs, da"),
+        ("{{ 3|ordinal }}", "has no known ordinal in the locale ko", "ca, cs, da"),
         ("{{ plan|plural(other='x') }}", '`plan` is not a number: "gold"', "digits"),
         ("{{ ''|plural(other='x') }}", "is empty: nothing for `plural` to print", "|plural(..., default="),
     ],
@@ -461,7 +461,7 @@ def test_what_cannot_be_counted_is_an_error_of_the_row(text, source, message, hi
         ("{{ 1|plural('book', 'books') }}", "plural needs named forms"),
         ("{{ 1|plural(one='book') }}", "plural needs named forms"),
         ("{{ 1|plural(one='book', others='books') }}", 'plural does not know "others"'),
-        ("{{ plan|fallback }}", "fallback needs what to print instead"),
+        ("{{ plan|fallback }}", "fallback needs a value to print instead"),
     ],
 )
 def test_filters_that_are_used_wrongly_are_errors_of_the_template(text, source, message):
@@ -591,7 +591,7 @@ SUGGESTION = (
         ),
         (
             " \u200b",
-            "`email` is empty: nobody to send to",
+            "`email` is empty: the message has no recipient",
             "fill in the cell or exclude the row: --where 'email != \"\"'",
         ),
     ],
@@ -628,7 +628,7 @@ def test_d42_a_line_break_in_a_header_of_ones_own_is_explained(make):
         ("Eve\u2028Bcc: v@x.com", "a line break"),
         ("Eve\tBcc: v@x.com", "a tab"),
         ("Eve \t Bcc: v@x.com", "a tab"),
-        ("Eve   Bcc: v@x.com", "several blanks in a row"),
+        ("Eve   Bcc: v@x.com", "several spaces in a row"),
     ],
 )
 def test_d42_a_name_or_subject_is_one_line(make, cell, what):
@@ -638,7 +638,7 @@ def test_d42_a_name_or_subject_is_one_line(make, cell, what):
     assert rendered.subject == "Hello Eve Bcc: v@x.com!"
     assert rendered.to[0].name == "Eve Bcc: v@x.com"
     assert [found.code for found in rendered.warnings] == ["M222", "M222"]
-    assert rendered.warnings[0].message == f"`first_name` has {what}: one blank in To"
+    assert rendered.warnings[0].message == f"`first_name` contains {what}: one space in To"
     assert (rendered.warnings[0].row, rendered.warnings[0].place) == (12, Place(cell="column First Name"))
     assert make().render(row()).warnings == ()
 
@@ -744,7 +744,7 @@ def test_where_refuses_what_is_no_condition(make, where, code, message, hint):
 
 
 AS_CONDITION = '`plan` is text ("gold"), which is neither true nor false'
-TRY = 'compare it: plan == "yes"; to ask if it is empty: plan != ""'
+TRY = 'compare it: plan == "yes"; to test whether it is empty: plan != ""'
 
 
 @pytest.mark.parametrize(

@@ -236,7 +236,7 @@ def test_typed_columns_keep_what_is_written():
             '"05/03/2026" is not a date',
             (
                 'types = { x = "date:%d/%m/%Y" or "date:%m/%d/%Y" } would read it; '
-                "or write dates as 2026-11-28, or name their format: date:%d/%m/%Y"
+                "or write dates as 2026-11-28, or specify their format: date:%d/%m/%Y"
             ),
         ),
         (
@@ -265,7 +265,7 @@ def test_a_locale_that_does_not_exist():
     """A type with an unknown locale is the campaign's mistake, with examples."""
     with pytest.raises(CampaignFileError) as caught:
         cell_type("decimal:klingon", "amount")
-    assert str(caught.value) == '`data.types.amount`: there is no locale "klingon"'
+    assert str(caught.value) == '`data.types.amount`: "klingon" is not a known locale'
     assert "decimal:de_CH" in str(caught.value.hint)
 
 
