@@ -124,7 +124,7 @@ class Understanding(Struct, frozen=True):
         if self.hidden:
             yield f"{plural(self.hidden, 'hidden row')} left out"
         if self.trimmed:
-            yield f"spaces removed from the ends of {plural(self.trimmed, 'cell')}"
+            yield f"spaces trimmed from {plural(self.trimmed, 'cell')}"
 
     def _columns(self) -> Iterator[str]:
         shown = [cut(column.heading, _WIDEST) for column in self.columns]

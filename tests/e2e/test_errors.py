@@ -18,7 +18,11 @@ def lines(*rows: str) -> str:
 @pytest.mark.parametrize(
     ("changes", "code", "words"),
     [
-        ({"people_csv": None}, "D100", ["there is no list spring/people.csv", "check data.source or --list"]),
+        (
+            {"people_csv": None},
+            "D100",
+            ["the list spring/people.csv does not exist", "check data.source or --list"],
+        ),
         (
             {"campaign_toml": CAMPAIGN.replace("people.csv", "poeple.csv")},
             "D100",
@@ -268,11 +272,7 @@ def test_junk_goes_to_nobody(mailmerge, sandbox):
         in check.out
     )
     summary = "2 of 8 rows can be sent (1 repeat another row, 4 invalid, 1 without an address); "
-<<<<<<< HEAD
     assert summary + "spaces trimmed from 2 cells." in check.out
-=======
-    assert summary + "spaces removed from the ends of 2 cells." in check.out
->>>>>>> edd13f74 (Messages of templates, and the code that renders them, read as plain English)
     assert mailmerge("send", "spring", "--yes", "--skip-invalid").code == 3
     received = {message.rcpt_to[0]: message_from_bytes(message.content) for message in sandbox.messages}
     assert received.keys() == {"ana@example.com", "flo@gmial.com"}

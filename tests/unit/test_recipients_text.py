@@ -384,7 +384,7 @@ def test_empty_columns_and_our_own_are_dropped(write):
 @pytest.mark.parametrize(
     ("name", "options", "message"),
     [
-        ("poeple.csv", {}, "there is no list poeple.csv"),
+        ("poeple.csv", {}, "the list poeple.csv does not exist"),
         ("old.xls", {}, "old.xls is not a workbook, despite its name"),
         ("people.csv", {"sheet": "People"}, "people.csv has no sheets"),
         (".", {}, ". is not a file"),
