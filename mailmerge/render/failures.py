@@ -422,8 +422,8 @@ def _unknown(error: UnknownName, known: Iterable[str]) -> _Fault:
         keys = [key for key in error.owner if isinstance(key, str)]
         return _Fault("T102", f"it has no `{word}`", name_hint(word or "", keys, "keys"), word)
     kind = type(error.owner)
-    owner = {str: "text", int: "number", float: "number"}.get(kind, kind.__name__)
-    return _Fault("T102", f"a {owner} has no `{word}`" if word else _first_line(error), word=word)
+    owner = {str: "text", int: "a number", float: "a number"}.get(kind, f"a {kind.__name__}")
+    return _Fault("T102", f"{owner} has no `{word}`" if word else _first_line(error), word=word)
 
 
 def _forbidden(error: SecurityError, _known: Iterable[str]) -> _Fault:

@@ -262,7 +262,7 @@ def test_syntax_errors(make, source, code, message):
         ("a\n{{ plan|attr('__class__') }}", "T105", "not allowed in a template: "),
         ("a\n{{ '{0.__class__}'.format(plan) }}", "T105", "not allowed in a template: "),
         ("a\n{{ [].append(1) }}", "T105", "not allowed in a template: "),
-        ("a\n{{ plan.nope }}", "T102", "a text has no `nope`"),
+        ("a\n{{ plan.nope }}", "T102", "text has no `nope`"),
         ("a\n{{ 1 // 0 }}", "T106", "the template fails for this row: integer division or modulo by zero"),
         ("a\n{{ plan.upper }}", "T106", "the template fails for this row: a function would be printed"),
         (
