@@ -1,1 +1,1 @@
-"""Messages to look at before anything is sent: a page with all of them, files, text for a terminal."""
+"""Messages for review before anything is sent: a page with all of them, files, text for a terminal."""

@@ -1,8 +1,8 @@
-"""The live preview: notices that a campaign's files changed, and serves the new page to this machine.
+"""The live preview: detects changes of a campaign's files, and serves the new page to this machine.
 
-Only loopback addresses are listened on, only requests that name such an address are answered (so no other
-name can be pointed here), and only under a random path. Nothing can be asked to happen: all but GET and HEAD
-is refused, and there is nothing here that could send.
+The server listens on loopback addresses only, answers only requests whose Host is such an address (against
+DNS rebinding), and only under a random path. Requests cannot cause anything: all methods but GET and HEAD are
+refused, and nothing here can send.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
 
 MOST_CONNECTIONS = 24
-"""Simultaneous connections; each open page keeps one."""
+"""Most simultaneous connections; each open page keeps one."""
 _REQUEST_SECONDS = 10.0
 _BEAT_SECONDS = 15.0
 _NONE: Mapping[str, str] = MappingProxyType({})
@@ -45,7 +45,7 @@ class PreviewServer:
 
     Args:
         page: the HTML file.
-        port: where to listen; 0: any free port.
+        port: the port to listen on; 0: any free port.
 
     Raises:
         OSError: the port is taken.
@@ -57,7 +57,7 @@ class PreviewServer:
         self._token = secrets.token_urlsafe(24)
         self._session = secrets.token_urlsafe(24)
         self._ticket: str | None = None
-        """Opens the page once, in a browser that we start."""
+        """One-time path that opens the page in a browser that we start."""
         self._news = _News()
         self._servers = [_Server("127.0.0.1", port, self)]
         self.port = self._servers[0].server_port
@@ -70,14 +70,14 @@ class PreviewServer:
 
     @property
     def url(self) -> str:
-        """Where a browser finds the page."""
+        """The URL of the page."""
         return f"http://127.0.0.1:{self.port}/{self._token}/"
 
     def ticket_page(self) -> bytes:
-        """Make a page that leads a browser to the preview, once.
+        """Return a page that redirects a browser to the preview, once.
 
-        Whoever lists the processes of this machine sees what a browser was started with: that is then the
-        name of a private file with this page, and no address that opens the preview.
+        A list of this machine's processes shows a browser's arguments: they contain the name of a private
+        file with this page, not an address that opens the preview.
         """
         self._ticket = secrets.token_urlsafe(24)
         address = f"http://127.0.0.1:{self.port}/start/{self._ticket}"
@@ -87,7 +87,7 @@ class PreviewServer:
         ).encode()
 
     def admit(self, path: str) -> str | None:
-        """Take the ticket, and give the cookie that stands for it from now on; None: it is another path."""
+        """Redeem the ticket, and return the cookie that replaces it from now on; None: it is another path."""
         ticket, given = self._ticket, path.removeprefix("/start/")
         if ticket is None or given == path or not _same(given, ticket):
             return None
@@ -96,7 +96,7 @@ class PreviewServer:
 
     @property
     def _cookie_name(self) -> str:
-        return f"mailmerge-{self.port}"  # cookies know no ports
+        return f"mailmerge-{self.port}"  # cookies ignore ports
 
     def __enter__(self) -> Self:
         for thread in self._threads:
@@ -110,19 +110,19 @@ class PreviewServer:
             server.server_close()
 
     def changed(self) -> None:
-        """Tell every open page that there is a newer one."""
+        """Notify every open page that a newer one exists."""
         self._news.publish()
 
     def knows_host(self, host: str) -> bool:
-        """Say whether a Host header names this server by a loopback address."""
+        """Return whether a Host header names this server by a loopback address."""
         return host.lower() in {f"{name}:{self.port}" for name in ("127.0.0.1", "localhost", "[::1]")}
 
     def knows_origin(self, origin: str | None) -> bool:
-        """Say whether a request comes from our own page, or from no page at all."""
+        """Return whether a request comes from our own page, or from no page at all."""
         return origin is None or (origin.startswith("http://") and self.knows_host(origin[len("http://") :]))
 
     def resource(self, path: str, cookies: str = "") -> str | None:
-        """Return what is asked for under the secret path, or with the cookie; None: it is neither."""
+        """Return what is requested under the secret path or with the cookie; None: neither is there."""
         if path in {"/", "/events"}:
             pairs = (pair.strip().partition("=") for pair in cookies.split(";"))
             admitted = any(
@@ -134,7 +134,7 @@ class PreviewServer:
         return name if known and path.startswith("/") and "/" in path[1:] else None
 
     def open_page(self) -> BinaryIO:
-        """Open the page as it is now."""
+        """Open the current page."""
         return self._page.open("rb")
 
     def news(self) -> _News:
@@ -165,14 +165,14 @@ class _News:
             self._condition.notify_all()
 
     def wait(self, seen: int, seconds: float) -> int | None:
-        """Wait until there is something newer than *seen*, at most *seconds*; None: there will be no more."""
+        """Wait until the counter exceeds *seen*, at most *seconds*; None: the server is closing."""
         with self._condition:
             self._condition.wait_for(lambda: self.closed or self.version != seen, seconds)
             return None if self.closed else self.version
 
 
 class _Server(ThreadingHTTPServer):
-    """One listening socket; a thread a connection, no more than `MOST_CONNECTIONS`."""
+    """One listening socket, with one thread per connection, at most `MOST_CONNECTIONS`."""
 
     daemon_threads = True
     block_on_close = False
@@ -193,7 +193,7 @@ class _Server(ThreadingHTTPServer):
         self.server_name, self.server_port = str(self.server_address[0]), int(self.server_address[1])
 
     def process_request(self, request: object, client_address: object) -> None:
-        """Answer in a thread of its own; one connection too many is closed immediately."""
+        """Answer in a separate thread; a connection beyond the limit is closed immediately."""
         assert isinstance(request, socket.socket)
         if not self._free.acquire(blocking=False):
             self.shutdown_request(request)
@@ -201,7 +201,7 @@ class _Server(ThreadingHTTPServer):
         super().process_request(request, client_address)
 
     def process_request_thread(self, request: object, client_address: object) -> None:
-        """Free the connection's place when its thread ends."""
+        """Release the connection's slot when its thread ends."""
         assert isinstance(request, socket.socket)
         try:
             super().process_request_thread(request, client_address)
@@ -209,7 +209,7 @@ class _Server(ThreadingHTTPServer):
             self._free.release()
 
     def handle_error(self, request: object, client_address: object) -> None:
-        """Keep quiet about browsers that went away."""
+        """Ignore browsers that disconnected."""
 
 
 class _Handler(BaseHTTPRequestHandler):
@@ -219,7 +219,7 @@ class _Handler(BaseHTTPRequestHandler):
     timeout = _REQUEST_SECONDS
 
     def do_GET(self) -> None:
-        """Answer with the page, or with the stream of news."""
+        """Answer with the page, or with the event stream."""
         preview = self.server.preview
         name = preview.resource(self.path, self.headers.get("Cookie", ""))
         if not preview.knows_host(self.headers.get("Host", "")):
@@ -238,7 +238,7 @@ class _Handler(BaseHTTPRequestHandler):
     do_HEAD = do_GET  # noqa: N815  the base class looks for this name
 
     def send_error(self, code: int, message: str | None = None, explain: str | None = None) -> None:
-        """Refuse every other method, and what is no request, without repeating any of it."""
+        """Refuse every other method, and anything that is not a request, without repeating any of it."""
         del message, explain
         if code == HTTPStatus.NOT_IMPLEMENTED:
             known = self.server.preview.knows_host(self.headers.get("Host", ""))
@@ -295,14 +295,14 @@ class _Handler(BaseHTTPRequestHandler):
 # --- what changed --------------------------------------------------------------------------------------
 
 FileStates = dict[Path, tuple[int, int, int]]
-"""Of every file: when it was changed, its size, and which file it is."""
+"""Of each file: modification time, size and inode."""
 
 MOST_FILES = 2_000
 _NOT_TEMPLATES = frozenset({"out", "node_modules", "__pycache__"})
 
 
 def file_states(files: Iterable[Path], folders: Iterable[Path]) -> FileStates:
-    """Look at *files*, and at what is in *folders*, hidden and written files apart."""
+    """Return the states of *files*, and of the files in *folders*, except hidden files and our own output."""
     paths = list(files)
     for folder in folders:
         paths += islice(_inside(folder), MOST_FILES)

@@ -1,7 +1,7 @@
-"""Messages to look at one by one: as ``.eml`` files, one mbox, or text for a terminal.
+"""Messages for review one by one: as ``.eml`` files, one mbox, or text for a terminal.
 
-The bytes in the files are those that would be sent, but for a Date and a Message-ID that are yet to be made:
-there, those of a message that is sent now stand for them.
+The bytes in the files are those that would be sent, except for a Date and a Message-ID that are not made yet:
+those of a message that is sent now represent them.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ _LARGEST = 1 << 26
 
 
 _DRAFT = b"X-Unsent: 1\r\n"
-"""Outlook opens a file with this field as a message that is yet to be sent."""
+"""Outlook opens a file with this field as an unsent message."""
 _MADE_BY_SENDER = (b"date:", b"message-id:", OWN_HEADER.lower().encode() + b":")
 
 
@@ -46,13 +46,13 @@ def write_eml(messages: Iterable[Message], folder: Path, *, unsent: bool = False
     """Write each message to ``ROW-ADDRESS.eml`` in *folder*, readable by its owner only; return how many.
 
     *unsent* makes them drafts for a mail program: with X-Unsent and Bcc, and without Date and Message-ID,
-    which the program makes that sends them, and X-Mailmerge-ID, which would be of no message of ours.
+    which the sending program makes, and X-Mailmerge-ID, which would refer to no message of ours.
 
-    Nobody shall take an older message for one of these: what an earlier call wrote there is removed, as long
-    as it is as it was written, and a folder with other ``.eml`` files is refused.
+    An older message must not be mistaken for one of these: files of an earlier call are removed if they are
+    unchanged, and a folder with other ``.eml`` files is refused.
 
     Raises:
-        FileError: the folder cannot be written, or there are other messages in it.
+        FileError: the folder cannot be written, or contains other messages.
 
     """
     record = _Record(complete=False)
@@ -76,7 +76,7 @@ def write_eml(messages: Iterable[Message], folder: Path, *, unsent: bool = False
 
 
 def as_draft(message: Message) -> bytes:
-    """Give a message as one that a mail program is to send."""
+    """Return a message as a draft that a mail program will send."""
     head, end, body = with_bcc(message).partition(b"\r\n\r\n")
     fields = re.split(rb"(?<=\r\n)(?![ \t])", head + b"\r\n")
     kept = (field for field in fields if not field.lower().startswith(_MADE_BY_SENDER))
@@ -84,14 +84,14 @@ def as_draft(message: Message) -> bytes:
 
 
 class _Record(msgspec.Struct):
-    """Which messages in a folder are ours, with their SHA-256, as in the folder of results."""
+    """Record of our messages in a folder, with their SHA-256, as in the folder of results."""
 
     files: dict[str, str] = msgspec.field(default_factory=dict)
     complete: bool = True
-    """False: it was killed while it wrote; what is called as ours are called is ours."""
+    """False: the program was killed while writing; files with names like ours are ours."""
 
     def has(self, name: str, folder: Folder) -> bool:
-        """Tell whether this message of *folder* is one that we wrote, as we wrote it."""
+        """Return whether this message of *folder* is ours and unchanged."""
         if name in self.files:
             return self.files[name] == sha256(folder.content(name, _LARGEST)).hexdigest()
         return not self.complete and bool(_OUR_NAME.match(name))
@@ -103,7 +103,7 @@ def _keep(folder: Folder, record: _Record) -> None:
 
 
 def _clear(folder: Folder) -> None:
-    """Remove the messages of an earlier call; what it wrote is in a record beside them."""
+    """Remove the messages of an earlier call, which are listed in a record next to them."""
     names = [name for name in folder.names() if name.lower().endswith(".eml") and _is_file(folder, name)]
     record = _Record()
     if names:
@@ -113,26 +113,26 @@ def _clear(folder: Folder) -> None:
         more = f" and {len(others) - 1} more" if len(others) > 1 else ""
         raise FileError(
             folder.path,
-            f"it has messages that were not written by this command: {quoted(others[0])}{more}",
-            hint="name another folder, or move them away: they would be taken for messages of this campaign",
+            f"it contains messages that were not written by this command: {quoted(others[0])}{more}",
+            hint="specify another folder, or move them away: they would pass for messages of this campaign",
         )
     for name in names:
         folder.remove(name)
 
 
 def _is_file(folder: Folder, name: str) -> bool:
-    """Tell a file from a link, a second name of another file or a pipe, whose place a message takes."""
+    """Return whether it is a plain file, not a link, a hard link or a pipe, which a message replaces."""
     found = folder.look(name)
     return found is not None and stat.S_ISREG(found.st_mode) and found.st_nlink == 1
 
 
 def eml_name(number: int, address: str) -> str:
-    """Make a file name that is safe on every system, and in order."""
+    """Return a file name that is safe on every system, and sorts in order."""
     return f"{number:05d}-{_UNSAFE.sub('_', address)[:_NAME_LENGTH].lstrip('.')}.eml"
 
 
 def write_mbox(messages: Iterable[Message], path: Path) -> int:
-    """Write all messages to one mbox file (the ``mboxo`` kind), replacing it; return how many.
+    """Write all messages to one mbox file (in ``mboxo`` format), replacing it; return how many.
 
     Raises:
         FileError: the file cannot be written.
@@ -153,12 +153,12 @@ def write_mbox(messages: Iterable[Message], path: Path) -> int:
 # --- for a terminal ------------------------------------------------------------------------------------
 
 MADE_WHEN_SENT = "made when sent"
-"""Stands for a header field that is not known before."""
+"""Shown for a header field that is not known yet."""
 _SHOWN = ("From", "Sender", "To", "Cc", "Reply-To", "Subject", "Date", "Message-ID")
 
 
 def message_lines(message: Message, to_come: Container[str] = ()) -> Iterator[str]:
-    """Yield the lines that show *message*; nothing in them can steer a terminal once made printable.
+    """Yield the lines that show *message*, to be made printable before they reach a terminal.
 
     *to_come* names the header fields that are made when it is sent.
     """

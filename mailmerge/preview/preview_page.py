@@ -1,12 +1,12 @@
-"""The preview page: one HTML file that holds a whole campaign and needs no network, server or other file.
+"""The preview page: one HTML file that contains a whole campaign and needs no network, server or other file.
 
-Rows are written as they come, in deflated blocks that the page's script opens when they are looked at; so
-neither writing nor opening the page takes memory for more than a few rows. Its policy (CSP) lets run the
-one script that is in it, by hash, and load nothing at all.
+Rows are written as they come, in deflated blocks that the page's script opens when they are viewed; so
+neither writing nor opening the page takes memory for more than a few rows. Its policy (CSP) allows only its
+own script, by hash, and loads nothing at all.
 
-Ten thousand messages differ in a few words. A row is therefore an entry for the list, and for when it is
-opened everything else with texts that recur from message to message, attachments and images kept once each
-(`StringTable`, `Blobs`). `Outliers` remembers the rows that stand out.
+Ten thousand messages differ in a few words. A row is therefore an entry for the list, and details for when it
+is opened, in which strings that recur from message to message, attachments and images are stored once each
+(`StringTable`, `Blobs`). `Outliers` remembers unusual rows.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from mailmerge.model import Diagnostic, Message, Recipient, Rendered, Result
 
 _MOST_IN_LIST = 160
-"""Characters of a cell that can be searched; the row itself shows all of them."""
+"""Characters of a cell that the search covers; the row itself shows all of them."""
 _PIECE = re.compile(r"[^\n>]*[\n>]?")
 _DISPOSITION = re.compile(rb"\r\nContent-Disposition: (attachment|inline)")
 _BASE64_TEXT = b"Content-Transfer-Encoding: base64\r\n\r\n"
@@ -48,13 +48,13 @@ class PageRow(Struct, frozen=True):
     recipient: Recipient
     diagnostics: tuple[Diagnostic, ...] = ()
     standing: str = ""
-    """Where it stands, in one line."""
+    """Its status, in one line."""
     message: Message | None = None
     to_come: tuple[str, ...] = ()
     """The header fields that are made when it is sent."""
     rendered: Rendered | None = None
     marked: Rendered | None = None
-    """Rendered once more with marks around the values; None where that is not possible."""
+    """The row rendered again with marks around the values; None if that is not possible."""
 
 
 def list_entry(row: PageRow) -> list[Any]:
@@ -76,7 +76,7 @@ def list_entry(row: PageRow) -> list[Any]:
 
 
 def _texts(recipient: Recipient) -> list[str]:
-    """Give the cells as they are shown: of several rows with one message, what each says, once."""
+    """Return the displayed cells: for several rows with one message, the distinct values of each column."""
     if not recipient.others:
         return list(map(displayed, recipient.values))
     every = zip(recipient.values, *(other.values for _, other in recipient.others), strict=True)
@@ -84,7 +84,7 @@ def _texts(recipient: Recipient) -> list[str]:
 
 
 def details(row: PageRow, strings: StringTable, blobs: Blobs) -> dict[str, Any]:
-    """Return everything else; the message's own bytes can be put together from it."""
+    """Return everything else; the message's own bytes can be assembled from it."""
     values: dict[str, Any] = {"types": [name_of(value) for value in row.recipient.values]}
     texts = enumerate(_texts(row.recipient))
     long = {index: text for index, text in texts if len(text) > _MOST_IN_LIST}
@@ -123,7 +123,7 @@ def diagnostic_values(found: Diagnostic) -> dict[str, Any]:
 
 
 def _segments(message: Message, strings: StringTable, blobs: Blobs) -> Iterator[Folded | dict[str, Any]]:
-    """Yield the content: text, base64 of a text, or a reference to a file that many messages may share."""
+    """Yield the content: text, base64 of text, or a reference to a file that many messages may share."""
     before = b""
     for segment in message.segments:
         if _disposition(segment):
@@ -143,14 +143,14 @@ def _attachments(message: Message | None) -> int:
 
 
 def _disposition(segment: bytes) -> bytes | None:
-    """Tell attachments and inline images, which are segments of their own, from all else."""
+    """Return the disposition of attachments and inline images, which are separate segments."""
     if not segment.startswith(b"Content-"):
         return None
     match = _DISPOSITION.search(segment, 0, 4000)
     return match[1] if match else None
 
 
-# --- texts that recur ----------------------------------------------------------------------------------
+# --- strings that recur ----------------------------------------------------------------------------------
 
 Folded = list["str | list[int]"]
 
@@ -159,7 +159,7 @@ _MOST_CANDIDATES = 100_000
 
 
 class StringTable:
-    """Numbers the pieces that were met twice; memory is bounded, what does not fit stays literal."""
+    """Numbers the pieces that occur twice; memory is bounded, and pieces that do not fit stay literal."""
 
     def __init__(self) -> None:
         self.pieces: list[str] = []
@@ -177,7 +177,7 @@ class StringTable:
             if number is None:
                 number = self._number(piece)
             if number is None:
-                # Met for the first time, or too much to keep: it stays literal here and is never rewritten,
+                # Seen for the first time, or too large to keep: it stays literal here and is never rewritten,
                 # so that each row can be written as it comes.
                 following = -1
                 last = folded[-1] if folded else None
@@ -194,7 +194,7 @@ class StringTable:
         return folded
 
     def _number(self, piece: str) -> int | None:
-        """Return the number of a piece that is met again; None: it is met first, or there is no room."""
+        """Return the number of a piece that occurs again; None: it is new, or the table is full."""
         if piece not in self._once:
             if len(self._once) > _MOST_CANDIDATES or self._room_once < len(piece):
                 self._once.clear()
@@ -214,13 +214,13 @@ class StringTable:
 # --- files ---------------------------------------------------------------------------------------------
 
 _MOST_BLOBS = 24 << 20
-"""Octets of encoded files in one page."""
+"""Most octets of encoded files in one page."""
 
 
 class Blobs:
-    """Hands each new file to *write* once and gives references to it.
+    """Passes each new file to *write* once and returns references to it.
 
-    A file that no longer fits is left out: its MIME header and size are all the page shows of it.
+    A file that does not fit any more is left out: the page shows only its MIME header and size.
     """
 
     def __init__(self, write: Callable[[bytes], None], room: int = _MOST_BLOBS) -> None:
@@ -228,7 +228,7 @@ class Blobs:
         self._room = room
         self._numbers: dict[bytes, int] = {}
         self._kept: dict[int, tuple[bytes, int]] = {}
-        """The very objects that messages share, so that they are hashed once."""
+        """The objects that messages share, to hash each of them once."""
 
     def reference(self, part: bytes) -> dict[str, Any]:
         """Return ``{"blob": number}``, or ``{"head": ..., "size": ...}`` for a part left out."""
@@ -248,7 +248,7 @@ class Blobs:
         return {"blob": number}
 
 
-# --- rows worth a look ----------------------------------------------------------------------------------
+# --- unusual rows ----------------------------------------------------------------------------------
 
 _KEPT = 3
 _RARE_SHARE = 0.05
@@ -257,7 +257,7 @@ _MOST_RARE = 50
 
 
 class Outliers:
-    """Watches rows go by and remembers the few that stand out; memory does not grow with the list."""
+    """Remembers the few unusual rows of a list; memory does not grow with the list."""
 
     def __init__(self) -> None:
         self._rows = 0
@@ -266,15 +266,15 @@ class Outliers:
         self._biggest: list[tuple[int, int]] = []
         self._smallest: list[tuple[int, int]] = []
         self._branches: dict[int, list[int]] = {}
-        """Hash of a branch: how many rows took it, then the first of them."""
+        """By hash of a branch: how many rows took it, then the first of them."""
 
     def add(self, row: int, *, length: int, size: int, chunks: Iterable[str]) -> None:
-        """Take in a row: the *length* of its text, the *size* of its message, its fixed *chunks*."""
+        """Add a row: the *length* of its text, the *size* of its message, its fixed *chunks*."""
         self._rows += 1
         ranks = (length, -length, size, -size)
         heaps = (self._longest, self._shortest, self._biggest, self._smallest)
         for heap, rank in zip(heaps, ranks, strict=True):
-            heapq.heappush(heap, (rank, -row))  # of equal ones the first rows stay
+            heapq.heappush(heap, (rank, -row))  # of equal ones the first rows are kept
             if len(heap) > _KEPT:
                 heapq.heappop(heap)
         branch = hash(frozenset(chunks))
@@ -285,7 +285,7 @@ class Outliers:
                 rows.append(row)
 
     def rows(self) -> dict[str, list[int]]:
-        """Return the row numbers by what is unusual about them; what all rows share is not unusual."""
+        """Return row numbers by what is unusual about the rows; what all rows share is not unusual."""
         return {
             "longest": _outliers(self._longest, self._shortest, self._rows),
             "shortest": _outliers(self._shortest, self._longest, self._rows),
@@ -330,10 +330,10 @@ class PageWriter:
     """Writes the page to *stream*: `add` each row, then `finish`.
 
     Args:
-        stream: where the page goes.
+        stream: the file that receives the page.
         title: the campaign's name.
-        marks: what stands before and after each value in marked texts.
-        live: the page is served by `PreviewServer` and may ask it for news.
+        marks: the marks before and after each value in marked texts.
+        live: the page is served by `PreviewServer` and may listen to its events.
 
     """
 
@@ -370,14 +370,14 @@ class PageWriter:
             self._write_entries()
 
     def _fixed_chunks(self, row: PageRow) -> list[str]:
-        """Return the texts that came from the templates: they tell which branches the row took."""
+        """Return the strings from the templates: they show which branches the row took."""
         if row.marked is None:
             return []
         chunks = (*(row.marked.text or ()), *(row.marked.html or ()))
         return [chunk for chunk in chunks if self._marks[0] not in chunk]
 
     def finish(self, facts: Mapping[str, Any]) -> None:
-        """Write what is only known now, and the script."""
+        """Write what is known only at the end, and the script."""
         if self._rows:
             self._write_rows()
         if self._entries:

@@ -1,4 +1,4 @@
-"""A copy of the user's own list with three columns more: what became of each row."""
+"""A copy of the user's own list with three more columns: the outcome of each row."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ COPY_COLUMNS = tuple(name for name in OWN_COLUMNS if name in _WIDTHS)
 
 
 def suffixes(recipients: RecipientList) -> tuple[str, ...]:
-    """Tell what a copy may be called: text and Excel's workbooks stay what they are, all else becomes one."""
+    """Return the suffixes that a copy may have: text and Excel workbooks keep theirs, others become .xlsx."""
     kind, suffix = find_kind(recipients.path, recipients.shown), recipients.path.suffix.lower()
     if kind is TEXT:
         return (suffix,) if suffix in kind.suffixes and suffix != PIPED else (".csv", ".txt")
@@ -43,7 +43,7 @@ def suffixes(recipients: RecipientList) -> tuple[str, ...]:
 
 
 def copy_list(recipients: RecipientList, target: Path, results: Iterable[Result]) -> int:
-    """Copy a list of any kind, and give the number of rows marked.
+    """Copy a list of any kind, and return the number of rows marked.
 
     Args:
         recipients: the list, which came from a file.
@@ -81,7 +81,7 @@ def copy_list(recipients: RecipientList, target: Path, results: Iterable[Result]
 
 
 class _Below:
-    """Has the number of every row below one."""
+    """Contains the number of every row below a given one."""
 
     def __init__(self, row: int) -> None:
         self._row = row
@@ -93,7 +93,7 @@ class _Below:
 def copy_text(
     source: Path, target: Path, results: Iterable[Result], *, encoding: str, dialect: Dialect, header_row: int
 ) -> int:
-    """Copy a text list, its own cells byte for byte as they are, and give the number of rows marked.
+    """Copy a text list, its own cells byte for byte, and return the number of rows marked.
 
     Args:
         source: the list.
@@ -101,7 +101,7 @@ def copy_text(
         results: one for each row, in the list's order.
         encoding: of both.
         dialect: of both.
-        header_row: number of the record that holds the headings, from 1.
+        header_row: number of the record with the headings, from 1.
 
     Raises:
         OSError: one of the files cannot be read or written.
@@ -130,7 +130,7 @@ def copy_text(
 
 
 def _records(file: Iterable[str], dialect: Dialect) -> Iterator[tuple[list[str], str]]:
-    """Yield each record with the very text it was read from."""
+    """Yield each record with the exact text from which it was read."""
     taken: list[str] = []
 
     def lines() -> Iterator[str]:
@@ -144,7 +144,7 @@ def _records(file: Iterable[str], dialect: Dialect) -> Iterator[tuple[list[str],
 
 
 def _extended(raw: str, cells: list[str], ours: list[int], added: Iterable[str], dialect: Dialect) -> str:
-    """Put our cells behind a record; those that an earlier copy put there are dropped."""
+    """Append our cells to a record; those of an earlier copy are dropped."""
     text = raw.rstrip("\r\n")
     end = raw[len(text) :]
     if ours:
@@ -167,32 +167,32 @@ def _written(cells: Iterable[str], dialect: Dialect) -> str:
 
 
 class _Lines:
-    """As much of a file as `csv.writer` needs."""
+    """The part of a file's interface that `csv.writer` needs."""
 
     def __init__(self, lines: list[str]) -> None:
         self._lines = lines
 
     def write(self, text: str) -> None:
-        """Take a line."""
+        """Store a line."""
         self._lines.append(text)
 
 
 def copy_workbook(
     source: Path, target: Path, results: Iterable[Result], *, sheet: str, header_row: int, column: int | None
 ) -> int:
-    """Copy a workbook with all that is in it, and give the number of rows marked.
+    """Copy a workbook with all of its content, and return the number of rows marked.
 
-    Our cells are put into the XML of the sheet that is the list; all else is copied byte for byte, so that
-    formulas keep their results, and charts, rules and comments stay what they are.
+    Our cells are inserted into the XML of the list's sheet; all else is copied byte for byte, so formulas
+    keep their results, and charts, rules and comments are unchanged.
 
     Args:
         source: the list.
-        target: the copy; macros stay only in an ``.xlsm``.
+        target: the copy; macros are kept only in an ``.xlsm``.
         results: one for each row, in the list's order.
         sheet: name of the sheet that is the list.
         header_row: the row with the headings.
-        column: the first of our columns, from 1, where an earlier copy put them; None: behind all that the
-            sheet has from the headings on.
+        column: the first of our columns, from 1, if an earlier copy added them; None: after everything in the
+            sheet from the row of the headings on.
 
     Raises:
         OSError: one of the files cannot be read or written.
@@ -235,7 +235,7 @@ def copy_workbook(
 
 
 def _free_column(book: XlsxWorkbook, sheet: Sheet, header_row: int) -> int:
-    """Find the first column behind everything that stands in the row of the headings or below."""
+    """Find the first column after all content in the row of the headings or below."""
     cells = (len(row.cells) for row in book.rows(sheet) if row.number >= header_row)
     merged = (one.right for one in book.merged(sheet) if one.bottom >= header_row)
     return max((*cells, *merged), default=0) + 1
@@ -251,7 +251,7 @@ _PLAIN = b"application/vnd.openxmlformats-officedocument.spreadsheetml.sheet.mai
 
 
 def _content_types(content: bytes, *, macros: bool) -> bytes:
-    """Say whether the workbook may have macros: programs compare that with its name."""
+    """Return the content types for a workbook with or without macros: programs compare them with its name."""
     was, now = (_PLAIN, _WITH_MACROS) if macros else (_WITH_MACROS, _PLAIN)
     if was not in content:
         return content
@@ -260,7 +260,7 @@ def _content_types(content: bytes, *, macros: bool) -> bytes:
 
 
 def _without(content: bytes, word: bytes) -> bytes:
-    """Leave out the entries of a small XML file one of whose attributes contains a word."""
+    """Remove entries from a small XML file if one of their attributes contains a word."""
     return _ENTRY.sub(lambda found: b"" if word in found[0] else found[0], content)
 
 
@@ -271,7 +271,7 @@ _OTHER_WIDTHS = frozenset({"min", "max", "width", "customWidth", "bestFit", "hid
 
 
 class _Sheet:
-    """A sheet's XML with our columns put into it; whatever is not about them stays byte for byte."""
+    """A sheet's XML with our columns inserted; everything else stays byte for byte."""
 
     def __init__(self, out: IO[bytes], header_row: int, column: int, marks: _Marks) -> None:
         self._out = out
@@ -280,12 +280,12 @@ class _Sheet:
         self._marks = marks
         self._buffer = bytearray()
         self._base = 0  # where the buffer begins in the part
-        self._done = 0  # what comes before is written, or left out
-        self._seen = 0  # what comes before is known
-        self._look = False  # tell `_seen` at the next element
+        self._done = 0  # everything before this is written, or left out
+        self._seen = 0  # everything before this has been examined
+        self._look = False  # set `_seen` at the next element
         self._row = self._cells = 0
         self._texts: tuple[str, ...] = ()  # still to be put into this row
-        self._styles: dict[int, str] = {}  # of our cells, by column, and of the heading beside them
+        self._styles: dict[int, str] = {}  # of our cells, by column, and of the heading next to them
         self._leaving_out = False
         self._widths: list[dict[str, str]] | None = None  # those of the sheet, while they are read
         self._has_widths = False
@@ -306,7 +306,7 @@ class _Sheet:
         self._parser.Parse(b"", True)
         self._keep(self._base + len(self._buffer))
 
-    # --- what becomes of a stretch of the part
+    # --- copying or dropping a stretch of the part
 
     def _keep(self, end: int) -> None:
         if end > self._done:
@@ -314,7 +314,7 @@ class _Sheet:
             self._done = end
 
     def _tag(self) -> tuple[int, bytes]:
-        """Where the tag begins that is reported, and the tag; no tag: the end of an empty element."""
+        """Return where the reported tag begins, and the tag; empty: the end of an empty element."""
         index = self._parser.CurrentByteIndex
         found = _START_TAG.match(self._buffer, index - self._base)
         return index, found[0] if found else b""
@@ -326,7 +326,7 @@ class _Sheet:
         index, tag = self._tag()
         self._done = index + len(tag) if tag.startswith(b"</") else index
 
-    # --- what there is
+    # --- the existing content
 
     def _start(self, tag: str, attributes: dict[str, str]) -> None:
         if self._look:
@@ -387,7 +387,7 @@ class _Sheet:
         self._texts = COPY_COLUMNS if self._row == self._header_row else self._marks.of(self._row)
         if not any(self._texts):
             return
-        # Where a row's cells begin and end may be said for the readers' sake: it is not true any more.
+        # A row may state where its cells begin and end, as an aid for readers: that is wrong now.
         self._rewrite(lambda tag: _SPANS.sub(b"", tag))
 
     def _start_cell(self, prefix: str, attributes: dict[str, str]) -> None:
@@ -424,7 +424,7 @@ class _Sheet:
         self._texts = ()
 
     def _put_widths(self, prefix: str, found: Iterable[dict[str, str]]) -> None:
-        """Write how wide columns are: ours are as wide as we say, and look otherwise as they did."""
+        """Write the widths of columns: ours get our widths, and otherwise keep their look."""
         widths = {self._first + at: _WIDTHS[name] for at, name in enumerate(COPY_COLUMNS)}
         columns: list[tuple[int, int, dict[str, str]]] = []
         ours = {column: {"width": str(width), "customWidth": "1"} for column, width in widths.items()}
@@ -459,7 +459,7 @@ def copy_rows(
     headings: Iterable[str],
     rows: Iterable[tuple[int, Iterable[SheetCell]]],
 ) -> int:
-    """Write the rows of a list that cannot be copied as it is into a new workbook, and give those marked.
+    """Write the rows of a list that cannot be copied as such into a new workbook; return the rows marked.
 
     Args:
         target: the workbook.
@@ -482,7 +482,7 @@ def copy_rows(
 
 
 class _Marks:
-    """What to write beside each row; both sides come in the list's order."""
+    """The cells to add to each row; both sides come in the list's order."""
 
     def __init__(self, results: Iterable[Result]) -> None:
         self._results = (result for result in results if result.row is not None)

@@ -1,4 +1,4 @@
-"""Where the shapes of the charts go: figures in, plain numbers out, so that templates only have to draw.
+"""The geometry of the charts: figures in, plain numbers out, so templates only have to draw.
 
 Widths are percentages and heights are pixels: a chart fills any page without stretching its text.
 """
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from mailmerge.model import Rate
 
 HEIGHT = 190.0
-"""Pixels from the base line of a chart over time to its upper edge."""
+"""Pixels from the baseline of a chart over time to its upper edge."""
 
 SERIES: Mapping[str, str] = {
     "accepted": "accepted",
@@ -32,7 +32,7 @@ SERIES: Mapping[str, str] = {
     "in_doubt": "in doubt",
     "drafted": "drafted",
 }
-"""The kinds of outcome that charts tell apart, from the base line upwards, and what they are called."""
+"""The kinds of outcome that charts distinguish, from the baseline upwards, and their names."""
 
 _SERIES_OF = {
     Status.ACCEPTED: "accepted",
@@ -46,15 +46,15 @@ _SERIES_OF = {
     Status.DRAFTED: "drafted",
 }
 _PAUSE_WIDTH = 3
-"""A pause is as wide as so many bins, but never a large part of the chart."""
+"""The width of a pause in bins, but never a large part of the chart."""
 _LEAST_SHARE = 0.6
-"""Per cent that even the smallest part of a bar is wide: otherwise one in a thousand could not be seen."""
+"""The least width of a part of a bar in per cent: otherwise one in a thousand would be invisible."""
 _LEAST_SPAN = 10.0
 """Seconds over which throughput is averaged at least; a single message would be a spike."""
 
 
 class Segment(Struct, frozen=True):
-    """One block of a bar: of a stack its place and height, of a lying bar its start and length."""
+    """One block of a bar: its place and height in a stack, its start and length in a horizontal bar."""
 
     series: str
     start: float
@@ -68,19 +68,19 @@ class TimeBar(Struct, frozen=True):
     x: float
     width: float
     label: str
-    """When it begins."""
+    """When the bar begins."""
     total: float
     parts: tuple[Segment, ...] = ()
     connections: int = 0
     pause: str = ""
-    """Not a bar but a break of this length."""
+    """Not a bar but a pause of this length; empty: a bar."""
 
 
 class Grid(Struct, frozen=True):
     """The scale of a chart over time."""
 
     lines: tuple[tuple[float, str], ...]
-    """Height in pixels from the top, and what it means."""
+    """Height in pixels from the top, and the value there."""
     ticks: tuple[tuple[float, str], ...]
     """Per cent from the left, and the time there."""
 
@@ -91,19 +91,19 @@ class TimeSeries(Struct, frozen=True):
     columns: tuple[TimeBar, ...]
     grid: Grid
     unit: str
-    """How long a bar is."""
+    """The time that a bar covers."""
     line: float | None = None
     """Height of the line that marks the rate, in pixels from the top."""
     line_label: str = ""
 
     @property
     def bars(self) -> list[TimeBar]:
-        """The columns that are no pauses."""
+        """The columns that are not pauses."""
         return [column for column in self.columns if not column.pause]
 
 
 class HorizontalBar(Struct, frozen=True):
-    """One lying bar with its label."""
+    """One horizontal bar with its label."""
 
     label: str
     parts: tuple[Segment, ...]
@@ -118,16 +118,16 @@ class Family(Struct, frozen=True):
     name: str
     series: str
     answers: tuple[tuple[Answer, float], ...]
-    """Each with the length of its bar in per cent."""
+    """Each answer with the length of its bar in per cent."""
 
     @property
     def total(self) -> int:
-        """How many rows got one of them."""
+        """How many rows received one of them."""
         return sum(answer.count for answer, _ in self.answers)
 
 
 class Slice(Struct, frozen=True):
-    """One part of the bar that says where the time went."""
+    """One part of the bar that shows where the time went."""
 
     series: str
     words: str
@@ -137,12 +137,12 @@ class Slice(Struct, frozen=True):
 
 
 def local(at: float) -> datetime:
-    """Convert seconds since 1970 to a moment in this machine's time zone."""
+    """Convert seconds since 1970 to a datetime in this machine's time zone."""
     return datetime.fromtimestamp(at, UTC).astimezone()
 
 
 def by_series(counts: Mapping[Status, int]) -> dict[str, int]:
-    """Gather states to the series of the charts, in their order."""
+    """Combine states into the series of the charts, in their order."""
     totals = dict.fromkeys(SERIES, 0)
     for status, count in counts.items():
         if status in _SERIES_OF:
@@ -163,7 +163,7 @@ def outcomes(timeline: Timeline) -> TimeSeries:
 
 
 def throughput(timeline: Timeline, rates: Iterable[Rate]) -> TimeSeries:
-    """Show messages per minute beside the rate that is to be kept."""
+    """Show messages per minute next to the rate limit."""
     each = max(1, math.ceil(_LEAST_SPAN / timeline.width))
     groups = list(_groups(timeline.bins, each))
     minutes = [max(len(group) * timeline.width, _LEAST_SPAN) / 60 for group in groups]
@@ -229,7 +229,7 @@ def families(answers: Iterable[Answer]) -> tuple[Family, ...]:
 
 
 def percentiles(times: Times) -> tuple[tuple[str, float, float], ...]:
-    """Return each measure of the answering time: its name, seconds, and its bar's length in per cent."""
+    """Return each measure of the response time: its name, seconds, and its bar's length in per cent."""
     named = (
         ("50 % within", times.p50),
         ("95 % within", times.p95),
@@ -246,7 +246,7 @@ def waiting(waits: Waits, *, paced: bool) -> tuple[Slice, ...]:
     """Split the runs' time into a bar."""
     named = (
         ("answer", "handing over and waiting for the reply", waits.answer),
-        ("pace", "keeping the rate" if paced else "between messages", waits.pace),
+        ("pace", "keeping to the rate" if paced else "between messages", waits.pace),
         ("retry", "waiting to retry", waits.retry),
         ("network", "reconnecting", waits.network),
         ("account", "paused at the server's request", waits.account),
@@ -293,7 +293,7 @@ def _over_time(
 
 
 def _apart(ticks: Iterable[tuple[float, str]]) -> Iterator[tuple[float, str]]:
-    """Leave out ticks that would be written over the one before."""
+    """Leave out ticks that would overlap the previous one."""
     before = -100.0
     for x, label in ticks:
         if x - before >= 18 and x <= 90:
@@ -338,7 +338,7 @@ def _stacked(stack: Mapping[str, int], top: float) -> Iterator[Segment]:
 
 
 def shares(counts: Mapping[str, int]) -> Iterator[Segment]:
-    """Lay counts side by side as parts of a whole; even the smallest can be seen; none of nothing."""
+    """Return counts as adjacent parts of a whole; even the smallest is visible; empty if all are 0."""
     if not counts:
         return
     total = sum(counts.values())
@@ -351,7 +351,7 @@ def shares(counts: Mapping[str, int]) -> Iterator[Segment]:
 
 
 def _groups(bins: Sequence[Bin], each: int) -> Iterator[list[Bin]]:
-    """Gather neighbouring bins, none across a pause; a short rest joins the group before it."""
+    """Combine neighbouring bins, none across a pause; a short rest joins the group before it."""
     for stretch in _stretches(bins):
         starts = list(range(0, len(stretch), each))
         if len(starts) > 1 and len(stretch) - starts[-1] <= each / 2:

@@ -1,7 +1,7 @@
 """``failed.csv`` or ``failed.xlsx``: the rows that failed, to be corrected and used as a list.
 
-The file is of the list's own kind, and its rows are the list's own: what is read back from it is what the
-list gave, to the last digit and with types and formats. Behind them come columns of ours: what went wrong.
+The file has the list's format, and the list's own rows: reading it back gives the same values as the list, to
+the last digit, with types and formats. Our columns follow: what went wrong.
 """
 
 from __future__ import annotations
@@ -26,19 +26,19 @@ _WORKBOOK = "failed.xlsx"
 
 
 def failed_name(*, workbook: bool) -> str:
-    """Name the file: it is of the same kind as the list."""
+    """Return the name of the file, which has the format of the list."""
     return _WORKBOOK if workbook else _TEXT
 
 
 def write_failed_text(
     out: OutputFolder, headings: Iterable[str], rows: Sequence[tuple[Iterable[object], Result, str]]
 ) -> int:
-    """Write ``failed.csv`` and return how many rows it has; without any there is no file.
+    """Write ``failed.csv`` and return how many rows it has; without any, no file is left.
 
     Args:
-        out: where it goes.
-        headings: of the list's own columns.
-        rows: the list's own cells, before types and defaults; what became of each row, and its mark.
+        out: the folder of results.
+        headings: the headings of the list's own columns.
+        rows: the list's own cells, before types and defaults; the result of each row, and its mark.
 
     Raises:
         FileError: it cannot be written.
@@ -50,7 +50,7 @@ def write_failed_text(
             writer = csv.writer(table, lineterminator="\r\n")
             writer.writerow([*headings, *OWN_COLUMNS])
             for cells, result, mark in rows:
-                # The list's own cells are as they are; the key is read as it was before it was guarded.
+                # The list's own cells are unchanged; reading the key removes its guard.
                 writer.writerow([*map(displayed, cells), *map(text_cell, _ours(result)), mark])
     _keep(out, _TEXT if rows else None)
     return len(rows)
@@ -62,13 +62,13 @@ def write_failed_workbook(
     headings: Iterable[str],
     rows: Sequence[tuple[Iterable[SheetCell], Result, str]],
 ) -> int:
-    """Write ``failed.xlsx`` and return how many rows it has; without any there is no file.
+    """Write ``failed.xlsx`` and return how many rows it has; without any, no file is left.
 
     Args:
-        out: where it goes.
-        sheet: the name of the list's sheet, which will be that of its only one.
-        headings: of the list's own columns.
-        rows: the list's own cells as they are in the sheet, and what became of each row, and its mark.
+        out: the folder of results.
+        sheet: the name of the list's sheet, which becomes that of the file's only sheet.
+        headings: the headings of the list's own columns.
+        rows: the list's own cells as in the sheet, the result of each row, and its mark.
 
     Raises:
         FileError: it cannot be written.
@@ -92,7 +92,7 @@ def write_failed_workbook(
 
 
 def _ours(result: Result) -> Iterator[str]:
-    """Yield the cells of `OWN_COLUMNS` but the mark."""
+    """Yield the cells of `OWN_COLUMNS` except the mark."""
     delivery = result.delivery
     yield result.status.value
     yield str((delivery.code if delivery else None) or "")
@@ -102,6 +102,6 @@ def _ours(result: Result) -> Iterator[str]:
 
 
 def _keep(out: OutputFolder, newest: str | None) -> None:
-    """Remove the failed rows of an earlier run: an old file would tell of this one what is not true."""
+    """Remove the failed rows of an earlier run: an old file would be wrong about this one."""
     for name in {_TEXT, _WORKBOOK} - {newest}:
         out.remove(name)

@@ -1,7 +1,7 @@
 """The report page: one HTML file that needs no script to be read, and loads nothing.
 
-Its policy (CSP) lets in the style and the one small script that it holds, by their hashes, and nothing
-else. Whatever comes from the list or from a server is escaped, control characters are made visible.
+Its policy (CSP) allows its own style and its one small script, by their hashes, and nothing else. Everything
+from the list or from a server is escaped, and control characters are made visible.
 """
 
 from __future__ import annotations
@@ -85,10 +85,10 @@ _QUEUE_ID = re.compile(r"\bqueued as ([\w.-]{4,40})|\b(?:id|queue)=([\w.-]{4,40}
 
 
 class Figures(Protocol):
-    """A campaign's history added up, whoever keeps it."""
+    """The aggregated history of a campaign, wherever it is stored."""
 
     def runs(self) -> Runs:
-        """Return the first beginning, the last end and the number of the runs."""
+        """Return the first start, the last end and the number of runs."""
 
     def timeline(self) -> Timeline:
         """Return the outcomes over time."""
@@ -103,11 +103,11 @@ class Figures(Protocol):
         """Return how long the server took to answer."""
 
     def waits(self) -> Waits:
-        """Return what the time of the runs was spent on."""
+        """Return how the time of the runs was spent."""
 
 
 class Facts(Struct, frozen=True):
-    """What the page says besides the ledger's figures."""
+    """What the page shows in addition to the ledger's figures."""
 
     campaign: str
     account: str = ""
@@ -116,27 +116,27 @@ class Facts(Struct, frozen=True):
     list_name: str = ""
     list_digest: str = ""
     versions: tuple[Version, ...] = ()
-    """The versions of the message that rows were accepted with."""
+    """The content versions with which rows were accepted."""
     rates: tuple[Rate, ...] = ()
     resolve: tuple[str, ...] = ()
-    """The commands that show rows in doubt, take them for accepted, and send them again; empty: none can."""
+    """The commands that show rows in doubt, mark them as accepted, and send them again; empty: none apply."""
     again: str = ""
-    """The command that goes on."""
+    """The command that resumes."""
     again_rows: int | None = None
-    """How many rows it means; None: all that are left."""
+    """How many rows it covers; None: all that are left."""
     counted: str = "row"
-    """What the page counts: a ``row``, or a ``message`` for one or several."""
+    """What the page counts: a ``row``, or a ``message`` for one or more rows."""
     next_at: datetime | None = None
     rehearsal: bool = False
     redacted: bool = False
     mailbox_read: datetime | None = None
-    """When the mail that came back was last looked at; None: never."""
+    """When returned mail was last read; None: never."""
     reports: Mapping[str, int] = {}
-    """Rows by what that mail told of them."""
+    """Rows by what that mail reported about them."""
     stopped: str = ""
     """What ended the run, if it did not finish."""
     files: tuple[str, ...] = ()
-    """Names of the files beside the page."""
+    """Names of the files next to the page."""
     program_version: str = ""
 
 
@@ -158,17 +158,17 @@ def write_page(
     people: Mapping[int, str] = MappingProxyType({}),
     redactor: Redactor | None = None,
 ) -> None:
-    """Write the page to *path*, private to its owner, complete or not at all.
+    """Write the page to *path*, readable by its owner only, completely or not at all.
 
     Args:
         path: the file.
-        facts: what the ledger does not know.
+        facts: what the ledger does not contain.
         counts: how many rows are in each state.
         picked: the rows to show.
         figures: the ledger's history.
-        gone: how many of the rows are no longer in the list.
-        people: what the people of rows are called, by row; none of a page that is redacted.
-        redactor: hides addresses in the server's words; the rows are expected to be redacted already.
+        gone: how many of the rows were removed from the list.
+        people: the names of people, by row; empty for a redacted page.
+        redactor: hides addresses in the server's words; rows must be redacted already.
 
     Raises:
         FileError: it cannot be written.
@@ -189,7 +189,7 @@ def _head(facts: Facts, counts: Counts, runs: Runs, gone: int) -> dict[str, Any]
     left = counts[Status.PENDING] + counts[Status.DEFERRED]
     verdict = _VERDICTS.get(runs.reason, "Stopped.") if runs.ended else "Still running, or killed."
     if not runs.count:
-        verdict = "Nothing was sent yet."
+        verdict = "Nothing has been sent yet."
     elif runs.reason == "finished" and left:
         verdict = f"This run finished; some {facts.counted}s are left."
     seconds = (runs.ended - runs.started).total_seconds() if runs.ended and runs.started else 0.0
@@ -216,7 +216,7 @@ def _tile(counts: Counts, name: str, words: str, statuses: tuple[Status, ...]) -
         if counts[status] and _DETAILS[status]
     ]
     if len(details) == 1 and counts[statuses[0]] and name == "rejected":
-        details = []  # it would only say the tile's name again
+        details = []  # it would only repeat the tile's name
     if name == "rejected" and counts[Status.BOUNCED]:
         words = "rejected or bounced"
     return _Tile(name, words, sum(counts[status] for status in statuses), ", ".join(details))
@@ -341,7 +341,7 @@ def _row(result: Result) -> dict[str, Any]:
         return _with_rows(values, result)
     queue = _QUEUE_ID.search(delivery.reply) if result.status is Status.ACCEPTED else None
     values |= {"tries": delivery.attempts, "message_id": delivery.message_id}
-    if not left_out:  # else it is what was tried earlier, and the row's state has nothing to do with it
+    if not left_out:  # else it is from an earlier attempt, unrelated to the row's state
         values |= {
             "code": f"{delivery.code or ''} {delivery.enhanced}".strip(),
             "said": _said(result, delivery),
@@ -358,14 +358,14 @@ def _row(result: Result) -> dict[str, Any]:
 
 
 def _with_rows(values: dict[str, Any], result: Result) -> dict[str, Any]:
-    """Name the rows of a message for several."""
+    """Return text that also names the rows of a message for several."""
     if result.rows:
         values["said"] = "; ".join(filter(None, [values["said"], rows_named(result.rows)]))
     return values
 
 
 def _said(result: Result, delivery: Delivery) -> str:
-    """Give the server's words, and what else is to be known of a row that was contacted."""
+    """Return the server's words, and other facts about a contacted row."""
     words = delivery.reply or _UNSAID.get(result.status) or delivery.reason
     if result.status is Status.DEFERRED and delivery.next_at:
         return f"until {local_time(delivery.next_at, datetime.now(UTC))}: {words}"
@@ -415,7 +415,7 @@ def _environment() -> Environment:
 
 
 def _shown(value: object) -> object:
-    """Make unseen characters visible in everything that a template prints and did not write itself."""
+    """Make invisible characters visible in everything that a template prints and did not write itself."""
     return printable(value) if isinstance(value, str) and not isinstance(value, Markup) else value
 
 

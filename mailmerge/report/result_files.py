@@ -1,6 +1,6 @@
 """Results as tables: ``results.csv``, ``results.jsonl``, and data frames.
 
-A column is declared once, in `COLUMNS`, for every form of the results, the workbook included.
+A column is declared once, in `COLUMNS`, for every form of the results, including the workbook.
 
 Files are written under a temporary name and then moved into place, readable by their owner only.
 """
@@ -32,7 +32,7 @@ TABLE, LINES = "results.csv", "results.jsonl"
 FAILED = frozenset({Status.REJECTED, Status.EXPIRED, Status.BOUNCED, Status.INVALID})
 FOR_EXCEL = "\ufeff"  # this mark at the start makes Excel read the file as UTF-8
 _LONGEST = 32_767
-"""Characters in a cell of a workbook."""
+"""Most characters in a cell of a workbook."""
 _ILLEGAL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\ud800-\udfff\ufffe\uffff]")
 
 Record = dict[str, str | int | None]
@@ -40,13 +40,14 @@ Record = dict[str, str | int | None]
 
 
 class ResultColumn(Struct, frozen=True):
-    """One column of the results, in every form that they are written in.
+    """One column of the results, in every form in which they are written.
 
     Args:
-        name: its heading; also the attribute that it shows, where *attribute* names no other.
-        width: how wide a workbook shows it, in characters.
-        kind: whole numbers that may be missing, and times, are told from text in a data frame.
-        of_delivery: it is an attribute of the row's delivery: empty for rows that were never contacted.
+        name: its heading; also the attribute that it shows, unless *attribute* names another one.
+        width: its width in a workbook, in characters.
+        kind: a data frame distinguishes whole numbers that may be missing, and times, from text.
+        of_delivery: whether it is an attribute of the row's delivery: empty for rows that were never
+            contacted.
 
     """
 
@@ -74,7 +75,7 @@ COLUMNS = (
     ResultColumn("next_at", 22, "time", of_delivery=True),
     ResultColumn("bounce", 24, of_delivery=True),
 )
-"""Those of the row first, then those of its delivery."""
+"""All columns: those of the row first, then those of its delivery."""
 
 NAMES = tuple(column.name for column in COLUMNS)
 _TIMES = tuple(column.name for column in COLUMNS if column.kind == "time")
@@ -95,31 +96,31 @@ def record(result: Result) -> Record:
     return values
 
 
-@lru_cache(maxsize=512)  # the rows of one window share theirs
+@lru_cache(maxsize=512)  # the rows of one window share these
 def _time(moment: datetime | None) -> str | None:
     return moment.isoformat(timespec="seconds") if moment else None
 
 
 def text_cell(value: str | int | None) -> str:
-    """Make a value safe for a spreadsheet: text that would start a formula gets an apostrophe in front."""
+    """Return a value that is safe in a spreadsheet: text that would be a formula gets an apostrophe."""
     return guarded(value) if isinstance(value, str) else "" if value is None else str(value)
 
 
 def cell_text(value: str | int | None) -> str:
-    """Make a value fit for a workbook: what XML cannot hold is shown as escapes, and there is a limit."""
+    """Return a value as a workbook's text: characters that XML forbids are escaped, and its length is cut."""
     text = "" if value is None else str(value)
     shown = _ILLEGAL.sub(lambda found: found[0].encode("unicode_escape").decode("ascii"), text)
     return shown[:_LONGEST]
 
 
 class ReportFiles:
-    """Writes ``results.csv`` and ``results.jsonl`` side by side, row by row."""
+    """Writes ``results.csv`` and ``results.jsonl`` in parallel, row by row."""
 
     def __init__(self, out: OutputFolder) -> None:
         self._out = out
 
     def write(self, results: Iterable[Result], seen: Callable[[Result], None]) -> None:
-        """Write both files in one pass; *seen* is told of every result.
+        """Write both files in one pass; *seen* is called with every result.
 
         Raises:
             FileError: the folder cannot be written.
@@ -143,7 +144,7 @@ class ReportFiles:
 
 
 def to_frame(records: Iterable[Record]) -> pd.DataFrame:
-    """Make a pandas frame with the columns of ``results.csv``: numbers that may be missing, times in UTC."""
+    """Return a pandas data frame with the columns of ``results.csv``: nullable numbers, times in UTC."""
     import pandas as pd
 
     columns: dict[str, list[str | int | None]] = {name: [] for name in NAMES}

@@ -1,7 +1,7 @@
-"""What a run came to, told from every result in one pass: counts, reasons, and the rows worth showing.
+"""The summary of a run, from every result in one pass: counts, reasons, and the rows worth showing.
 
-Both collectors are flat in memory, however many results there are. `Redactor` takes the people out of
-results, for handing these to others: hashes in place of addresses and keys.
+Both collectors use constant memory, however many results there are. `Redactor` removes people from results
+that are shared with others: hashes replace addresses and keys.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ WORDS = {
     Status.SUPPRESSED: "suppressed",
     Status.SKIPPED: "skipped",
 }
-"""What each state is called wherever people read it."""
+"""The name of each state wherever people read it."""
 
 _UNSAID = {Status.IN_DOUBT: "the reply was lost after the message had been handed over"}
 _EXPLAINED = (
@@ -57,7 +57,7 @@ class _Reason(Struct):
     words: str
     count: int = 0
     listed: int = 0
-    """How many rows of the list that is: a message may be for several."""
+    """How many rows of the list the result covers: a message may be for several."""
     rows: list[int] = field(default_factory=list)
     domains: set[str] = field(default_factory=set)
 
@@ -72,25 +72,25 @@ class _Reason(Struct):
 
 
 class Explanation(Struct, frozen=True):
-    """Why some rows are in the state they are in."""
+    """Why some rows are in their state."""
 
     status: Status
     count: int
     words: str
-    """The server's, or ours where it said nothing."""
+    """The server's words, or ours if it said nothing."""
     rows: str = ""
-    """The first rows, as a phrase."""
+    """The numbers of the first rows."""
 
 
 class Summary:
-    """Adds up results one by one; flat in memory however many there are."""
+    """Adds up results one by one, in constant memory."""
 
     def __init__(self) -> None:
         self._counts: dict[Status, int] = {}
         self._reasons: dict[tuple[Status, str], _Reason] = {}
         self._unnamed: dict[Status, int] = {}
         self.gone = 0
-        """Rows that were contacted once and are no longer in the list."""
+        """Rows that were contacted once and have been removed from the list."""
 
     def add(self, result: Result) -> None:
         """Count one result; of several rows with one message, the first."""
@@ -140,7 +140,7 @@ class Summary:
         yield from self.remarks()
 
     def explanations(self) -> Iterator[Explanation]:
-        """Yield each kind of refusal or doubt, those of one state behind each other."""
+        """Yield each kind of refusal or doubt, grouped by state."""
         for status in _EXPLAINED:
             for (owner, _), reason in self._reasons.items():
                 if owner is status:
@@ -150,10 +150,10 @@ class Summary:
                 yield Explanation(status, unnamed, "for other reasons: see results.csv")
 
     def remarks(self) -> Iterator[str]:
-        """Yield what else is to be said."""
+        """Yield further remarks."""
         if self.gone:
-            rows = "row counted above is" if self.gone == 1 else "rows counted above are"
-            yield f"  {self.gone:,} {rows} no longer in the list"
+            rows = "row counted above was" if self.gone == 1 else "rows counted above were"
+            yield f"  {self.gone:,} {rows} removed from the list"
 
 
 def _short(words: str, most: int = 70) -> str:
@@ -171,17 +171,17 @@ def _rows(reason: _Reason) -> str:
 
 
 def _answer(delivery: Delivery) -> str:
-    """Give the server's last words about a row, with their code."""
+    """Return the server's last words about a row, with their code."""
     code = f"{delivery.code or ''} {delivery.enhanced}".strip()
     words = delivery.reply
     return words if delivery.code and words.startswith(str(delivery.code)) else f"{code} {words}".strip()
 
 
-# --- where one row stands -----------------------------------------------------------------------------
+# --- the status of one row -----------------------------------------------------------------------------
 
 LEFT_OUT = frozenset({Status.INVALID, Status.DUPLICATE, Status.SUPPRESSED, Status.SKIPPED})
 """Rows in these states are not sent, whatever was tried before."""
-NOT_KEPT = "changed since, what went out is not kept"
+NOT_KEPT = "changed since; the message that was sent is not kept"
 _WHEN = {
     Status.IN_DOUBT: " since",
     Status.HANDING_OVER: " since",
@@ -192,20 +192,18 @@ _NEXT = {Status.IN_DOUBT: "see `resolve`", Status.HANDING_OVER: "no reply yet"}
 
 
 def not_sent(result: Result) -> str:
-    """Say why a row that is left out is not sent."""
-    why = (
-        "`where` leaves it out" if result.status is Status.SKIPPED else result.detail or WORDS[result.status]
-    )
+    """Return why a row that is left out is not sent."""
+    why = "excluded by `where`" if result.status is Status.SKIPPED else result.detail or WORDS[result.status]
     return f"Not sent: {why}"
 
 
 def standing_line(result: Result, now: datetime, *, went_out: bool | None = None) -> str:
-    """Say in one line where a row stands.
+    """Return the status of a row in one line.
 
     Args:
         result: the row.
-        now: the time: moments of this day are told without the date.
-        went_out: whether the message that is shown with it is the one that went out; None: none is shown.
+        now: the current time: times of this day are shown without the date.
+        went_out: whether the message shown with it is the one that was sent; None: none is shown.
 
     """
     status, delivery = result.status, result.delivery
@@ -217,10 +215,10 @@ def standing_line(result: Result, now: datetime, *, went_out: bool | None = None
     when = f"{_WHEN.get(status, '')} {local_time(moment, now)}" if moment else ""
     if status is Status.ACCEPTED:
         about = result.detail if went_out is None else "this went out" if went_out else NOT_KEPT
-        decided = "" if delivery.code else ", as a person said"
+        decided = "" if delivery.code else ", as a person decided"
         return f"Accepted{when}{decided}" + (f"; {about}" if about else "")
     words = _NEXT.get(status) or _answer(delivery) or delivery.reason
-    if status is Status.PENDING:  # what a person decided about it counts for more than the last reply
+    if status is Status.PENDING:  # a person's decision about it outweighs the last reply
         words = delivery.reason or words
     return f"{WORDS[status].capitalize()}{when}" + (f": {words}" if words else "")
 
@@ -243,7 +241,7 @@ _TROUBLE = frozenset(
 
 
 class RowSample:
-    """Is told of every result, in order, and keeps the few thousand that a page can show."""
+    """Receives every result, in order, and keeps the few thousand that a page can show."""
 
     def __init__(self, most: int = MOST_ROWS) -> None:
         self._most = most
@@ -253,7 +251,7 @@ class RowSample:
         self.total = 0
 
     def add(self, result: Result) -> None:
-        """Look at one result; of several rows with one message, the first is shown."""
+        """Consider one result; of several rows with one message, the first is shown."""
         if result.first is not None:
             return
         self.total += 1
@@ -272,11 +270,11 @@ class RowSample:
 
     @property
     def rows(self) -> Sequence[Result]:
-        """The rows to show, in the list's order; of a long list those with trouble before all others."""
+        """The rows to show, in the list's order; of a long list those that need attention come first."""
         if self.whole:
             return self._first
         chosen = [*self._trouble, *self._others[: self._most - len(self._trouble)]]
-        # Rows that are no longer in the list come last, as they do everywhere.
+        # Rows that were removed from the list come last, as everywhere.
         return sorted(chosen, key=lambda result: (result.row is None, result.row or 0))
 
 
@@ -295,14 +293,15 @@ _LEAST_NAME = 3
 
 
 class Redactor:
-    """Replaces what names a person by a hash with the campaign's secret: the same one every time.
+    """Replaces what identifies a person with a hash keyed by the campaign's secret: the same every time.
 
-    Domains stay, because replies can hardly be understood without them. An address is known however a server
-    may write it: in other letters, percent-encoded, in quoted-printable, its domain in Unicode or not.
+    Domains are kept, because replies can hardly be understood without them. An address is recognised however
+    a server may write it: in other letters, percent-encoded, in quoted-printable, its domain in Unicode or
+    not.
 
     Args:
         secret: the campaign's.
-        names: of the campaign, its list and its folder, to be replaced wherever they are.
+        names: names of the campaign, its list and its folder, to be replaced wherever they occur.
 
     """
 
@@ -341,7 +340,7 @@ class Redactor:
         )
 
     def address(self, address: str) -> str:
-        """Hash the part before the "@", or all of what is no address."""
+        """Hash the part before the "@", or all of what is not an address."""
         local, at, domain = address.rpartition("@")
         if not address:
             return ""
@@ -354,7 +353,7 @@ class Redactor:
         return self._hash(name.casefold()) + kept if name else ""
 
     def words(self, text: str) -> str:
-        """Hash every address in a text, and the names of the campaign."""
+        """Hash every address in *text*, and the names of the campaign."""
         if _SOME_AT.search(text):
             text = _ADDRESS.sub(self._found, text)
         return self._names.sub(lambda found: self.name(found[0]), text) if self._names else text
@@ -376,7 +375,7 @@ class Redactor:
         if not any(mark in text for mark in "%=+") and local.lower() not in text.lower():
             return self.words(text)
         own, spelt = self._of(address), "".join(map(_any_spelling, local))
-        if len(local) < _LEAST_LOCAL:  # such a text may be part of any word: it must be before its domain
+        if len(local) < _LEAST_LOCAL:  # such a string may be part of any word: it must precede its domain
             behind = rf"(?=(?:{_AT}|{_ENCODED_AT}|[=_]){re.escape(domain)})"
             return self.words(re.sub(rf"(?<![^\W_]){spelt}{behind}", own, text, flags=re.IGNORECASE))
         return re.sub(spelt, own, self.words(text), flags=re.IGNORECASE)
@@ -389,14 +388,14 @@ class Redactor:
 
 
 def _any_spelling(char: str) -> str:
-    """Match a character as it is, percent-encoded, in quoted-printable or as xtext (RFC 3461 section 4)."""
+    """Return a pattern for a character: literal, %-encoded, quoted-printable or xtext (RFC 3461)."""
     if not char.isascii():
         return re.escape(char)
     return rf"(?:{re.escape(char)}|[%=+]{ord(char):02X})"
 
 
 def _a_labels(domain: str) -> str:
-    """Give a domain in the form that goes over the wire, in small letters."""
+    """Return a domain in its form on the wire, in lower case."""
     if domain.isascii():
         return domain.lower()
     try:

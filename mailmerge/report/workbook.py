@@ -1,9 +1,8 @@
 # ruff: noqa: SLF001
 """Workbooks: ``results.xlsx``, ``failed.xlsx``. Imported only where one is written.
 
-By itself openpyxl keeps a sheet in a temporary file with a name of its own while it writes, which a crash
-leaves behind with all that is in it. It offers no way to say otherwise, so its writers are told here to use a
-scratch folder of ours (openpyxl 3.1).
+While writing, openpyxl keeps a sheet in a temporary file of its own, which a crash leaves behind with all of
+its content. It has no option for that, so its writers are made to use our scratch folder here (openpyxl 3.1).
 """
 
 from __future__ import annotations
@@ -30,13 +29,13 @@ if TYPE_CHECKING:
 _LIKE_AN_ESCAPE = re.compile(r"_(?=x[0-9A-Fa-f]{4}_)")
 _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f]")
 ROWS_PER_SHEET = 1_048_575
-"""What a sheet can hold below its header."""
+"""Most rows of a sheet below its header row."""
 
 
 def write_workbook(path: Path, results: Iterable[Result]) -> None:
-    """Write all results to *path*, private to its owner, in as many sheets as they need.
+    """Write all results to *path*, readable by its owner only, in as many sheets as they need.
 
-    Every cell is text, and none is a formula.
+    Every cell is text, never a formula.
 
     Raises:
         FileError: it cannot be written.
@@ -64,13 +63,13 @@ def write_workbook(path: Path, results: Iterable[Result]) -> None:
 def write_copies(
     path: Path, sheet: str, headings: Sequence[str], rows: Iterable[Iterable[SheetCell]]
 ) -> None:
-    """Write cells as they are in another workbook, with types and formats.
+    """Write cells as in another workbook, with types and formats.
 
     Args:
         path: the file.
-        sheet: name of its only sheet.
-        headings: of all columns.
-        rows: the cells below them.
+        sheet: the name of its only sheet.
+        headings: the headings of all columns.
+        rows: the cells below the headings.
 
     Raises:
         FileError: it cannot be written.
@@ -90,16 +89,16 @@ def write_copies(
 
 
 def _copied(sheet: Any, source: SheetCell, *, bold: bool = False) -> Any:
-    """Make a cell that is read back as *source*, to the last digit; a text is never a formula."""
+    """Return a cell that is read back as *source*, to the last digit; text is never a formula."""
     cell: Any = WriteOnlyCell(sheet)
     value = source.value
     if source.kind == "s":
-        # XML has no control characters, and reads a carriage return as a line feed; the format has escapes.
+        # XML allows no control characters and reads a carriage return as a line feed; the format has escapes.
         value = _LIKE_AN_ESCAPE.sub("_x005F_", str(value))
         value = _CONTROL.sub(lambda found: f"_x{ord(found[0]):04X}_", value)
     elif source.kind == "n" and value is not None:
         value = str(value) if isinstance(value, int) else repr(value)  # openpyxl keeps 16 digits by itself
-    # Past its setter, which guesses types, makes formulas of texts, and cuts long ones.
+    # Bypasses its setter, which guesses types, turns strings into formulas, and cuts long ones.
     cell._value = value
     cell.data_type = source.kind
     cell.number_format = source.number_format
@@ -127,10 +126,10 @@ class _SheetWriter(WorksheetWriter):
         super().__init__(sheet, str(scratch / f"{sheet.parent.worksheets.index(sheet)}.xml"))
 
     def cleanup(self) -> None:
-        """Leave the file: the folder goes as a whole."""
+        """Do nothing: the folder is removed as a whole."""
 
 
 def _begin_sheet(sheet: Any, scratch: Path) -> None:
-    """Let a sheet of a write-only workbook keep its rows in *scratch*; its columns are settled now."""
+    """Make a sheet of a write-only workbook keep its rows in *scratch*; its columns are fixed now."""
     sheet._writer = _SheetWriter(sheet, scratch)
     sheet._writer.write_top()

@@ -301,7 +301,7 @@ def test_tabs_show_the_same_message_from_every_side(look):
     page.keyboard.press("6")
     assert panel.locator("tr.unused").all_inner_texts() == ["Internal id\tinternal_id\tX4\ttext\tunused"]
     page.keyboard.press("7")
-    assert "Nothing found in this row" in panel.inner_text()
+    assert "No findings in this row" in panel.inner_text()
 
 
 def test_attachments_open_and_are_saved_as_they_are(look):
@@ -371,7 +371,7 @@ LINES = {
     3: r"Rejected \d\d:\d\d: 550 5\.1\.1 no such user",
     4: r"Deferred until \d\d:\d\d: 451 4\.7\.1 try later",
     5: r"In doubt since \d\d:\d\d: see `resolve`",
-    6: r"Accepted \d\d:\d\d; changed since, what went out is not kept",
+    6: r"Accepted \d\d:\d\d; changed since; the message that was sent is not kept",
     7: r"Not sent: repeats row 2",
     8: r"Not sent: gone@example\.org is suppressed",
     9: r"Not sent: `email` is not an address: \"nobody\" \(it has no @\)",

@@ -373,7 +373,7 @@ def test_a_page_after_a_run_says_what_went_out(mailmerge, sandbox):
         ]
 
     kept = "Accepted 09:41; this went out"
-    assert lines() == [kept, "Accepted 09:41; changed since, what went out is not kept"]
+    assert lines() == [kept, "Accepted 09:41; changed since; the message that was sent is not kept"]
     people.write_text(people.read_text("utf-8").replace("Bob", "Bo"), "utf-8")
     assert lines() == [kept, kept]
     assert mailmerge("requeue", "spring", "--accepted", "--rows", "3", "--yes").code == 0
@@ -422,5 +422,5 @@ def test_eml_files_are_those_of_this_call(mailmerge):
     refused = mailmerge("preview", "spring", "--eml", "eml")
 
     assert refused.code == 2, refused
-    assert 'has messages that were not written by this command: "00009-me@x.org.eml"' in refused.err
+    assert 'contains messages that were not written by this command: "00009-me@x.org.eml"' in refused.err
     assert sorted(path.name for path in eml.glob("*.eml")) == ["00002-cy@x.org.eml", "00009-me@x.org.eml"]

@@ -186,16 +186,16 @@ def stands(status: Status, detail: str = "", went_out: bool | None = None, **del
         (stands(Status.SUPPRESSED, "b@x.org is suppressed"), "Not sent: b@x.org is suppressed"),
         (stands(Status.INVALID, "no address"), "Not sent: no address"),
         (stands(Status.INVALID, "no address", code=451, reply="wait"), "Not sent: no address"),
-        (stands(Status.SKIPPED, "where"), "Not sent: `where` leaves it out"),
+        (stands(Status.SKIPPED, "where"), "Not sent: excluded by `where`"),
         (stands(Status.ACCEPTED, went_out=True, code=250), f"Accepted {AT}; this went out"),
         (
             stands(Status.ACCEPTED, went_out=False, code=250),
-            f"Accepted {AT}; changed since, what went out is not kept",
+            f"Accepted {AT}; changed since; the message that was sent is not kept",
         ),
         (stands(Status.ACCEPTED, "edited", code=250), f"Accepted {AT}; edited"),
         (
             stands(Status.ACCEPTED, went_out=True, reason="resolved as accepted"),
-            f"Accepted {AT}, as a person said; this went out",
+            f"Accepted {AT}, as a person decided; this went out",
         ),
         (
             stands(

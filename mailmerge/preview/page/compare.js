@@ -1,4 +1,4 @@
-// What differs between two texts, word by word: Myers' greedy algorithm over what common ends leave.
+// What differs between two texts, word by word: Myers' greedy algorithm, after common ends are removed.
 
 const MOST_EDITS = 1200;
 const MOST_TOKENS = 60000;
@@ -26,7 +26,7 @@ function differences(text, other) {
   return ranges;
 }
 
-// Positions in `a` that also stand in `b`, in order; null where the two have too little in common.
+// Positions in `a` of what is also in `b`, in order; null if the two have too little in common.
 function common(a, b) {
   const trace = [];
   const reach = new Map([[1, 0]]);

@@ -1,4 +1,4 @@
-// What the file holds: blocks of deflated JSON, opened when they are needed.
+// The content of the file: blocks of deflated JSON, opened when they are needed.
 
 const page = { facts: null, entries: [], pieces: [], rowBlocks: [], blobBlocks: [], byRow: new Map() };
 const openedBlocks = new Map();
@@ -79,7 +79,7 @@ async function segment(part) {
   return `${part.head.slice(0, -2)}X-Left-Out: ${part.size}\r\n\r\n`;
 }
 
-// Takes the marks out of a text; gives the text and where the values stand in it.
+// Removes the marks from text; returns the text and the positions of the values in it.
 function unmark(text) {
   const [start, end] = page.facts.marks;
   const values = [];

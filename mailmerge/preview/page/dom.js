@@ -66,7 +66,7 @@ function copyButton(text, label = "Copy", name = label) {
   return button;
 }
 
-// The commands come finished and quoted; only a row's number is put between their parts.
+// The commands arrive complete and quoted; only a row's number is inserted between their parts.
 function command(name, row) {
   const line = (page.facts.commands || {})[name];
   if (!line) return null;

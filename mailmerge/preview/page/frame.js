@@ -1,5 +1,5 @@
-// The message itself, in a frame that can run nothing and reach nobody. Three walls: what acts or loads is
-// taken out, the frame is sandboxed, and its policy lets nothing in but inline pictures. The first one also
+// The message itself, in a frame that runs no code and has no network. Three barriers: what acts or loads is
+// removed, the frame is sandboxed, and its policy allows nothing but inline images. The first one also
 // keeps browsers from connecting ahead to a link or frame that the others would refuse only afterwards.
 
 const FRAME_POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'; base-uri 'none'; form-action 'none'";
@@ -31,7 +31,7 @@ function messageDocument(html, parts, { images, dark }) {
   return { ...found, source: `<!doctype html>${inert.documentElement.outerHTML}`, preheader: preheader(inert) };
 }
 
-// What a message asks of the colours around it is answered by the chosen mode, whatever the system has: not every
+// Colour scheme queries of a message are answered by the chosen mode, whatever the system's: not every
 // browser asks the frame.
 function inScheme(style, dark) {
   const wanted = dark === "dark" ? "dark" : "light";
@@ -39,7 +39,7 @@ function inScheme(style, dark) {
     !scheme || scheme.toLowerCase() === wanted ? "(min-width: 0px)" : "(max-width: 0px)");
 }
 
-// A link becomes a jump to itself, which shows where it would have led. The frame's own address must be
+// A link becomes a jump to itself, which shows its target. The frame's own address must be
 // written out: relative ones belong to the page around it.
 function quietLink(node, found) {
   if (!node.matches("a, area")) return;
@@ -80,7 +80,7 @@ function source_(node, name, value) {
   else node.setAttribute(name, value);
 }
 
-// Addresses in styles: pictures of the message come in, all others go.
+// Addresses in styles: images of the message are inserted, all others removed.
 function inline(style, parts, images) {
   const quiet = style.replace(/@import\b[^;]*;?/gi, "");
   return quiet.replace(/url\(\s*(["']?)([^"')]*)\1\s*\)/gi, (_, quote, source) => {

@@ -1,8 +1,8 @@
-// The list of rows: a listbox of which only the rows in sight exist.
+// The list of rows: a listbox of which only the visible rows exist.
 
 const ROW_HEIGHT = 58;
 const SPARE_ROWS = 6;
-// Shapes of what was found, and of the states; a pending row has no badge.
+// Shapes of findings and states; a pending row has no badge.
 const SHAPES = {
   error: "error", warning: "warning", invalid: "error", duplicate: "duplicate", suppressed: "suppressed", skipped: "suppressed",
   accepted: "ok", rejected: "error", expired: "error", bounced: "error", drafted: "ok", deferred: "deferred", in_doubt: "doubt", handing_over: "deferred",
@@ -62,7 +62,7 @@ function option(item, at) {
 
 const capital = (word) => word[0].toUpperCase() + word.slice(1);
 
-// A name of the message's own, or what the list's columns of names say; else the address.
+// The message's own name, or that in the list's columns of names; else the address.
 const who = (item) => item.name || named(item) || item.address || item.cells.find((cell) => cell) || "(empty row)";
 
 function named(item) {
@@ -73,7 +73,7 @@ function named(item) {
   return "";
 }
 
-// Shape, word and colour together; in the list the word is there for those who do not see.
+// Shape, word and colour together; in the list the word is for screen readers.
 function badges(item, short = false) {
   const kinds = [];
   if (item.status !== "pending") kinds.push(item.status);

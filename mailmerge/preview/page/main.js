@@ -15,7 +15,7 @@ async function drawRow(announce = false) {
   } catch (error) {
     failure = error;
   }
-  if (turn !== drawing) return; // a newer row was asked for meanwhile
+  if (turn !== drawing) return; // a newer row was requested meanwhile
   const at = shown.indexOf(item);
   $("row-title").textContent = found?.rows || `Row ${item.row}`;
   $("badges").replaceChildren(...badges(item), el("span", { class: "hint" }, at < 0 ? (state.query ? "not among the results" : "") : `${number(at + 1)} of ${number(shown.length)}`));
@@ -37,7 +37,7 @@ async function drawRow(announce = false) {
   if (announce) say(spoken(item));
 }
 
-// What fails is said in its place: one message that no browser can take must not keep the others from being seen.
+// A failure is reported in its place: one message that no browser can show must not hide the others.
 function fenced(what, make) {
   try {
     return make();
@@ -56,7 +56,7 @@ function spoken(item) {
   return `Row ${item.row} of ${number(page.facts.rows)}, ${problems.join(", ") || "no problems"}`;
 }
 
-// Where the row stands: the same line above every tab.
+// The status of the row: the same line above every tab.
 function standing(item, found) {
   return el("p", { class: `standing standing-${SHAPES[item.status] || "pending"}` }, SHAPES[item.status] ? icon(SHAPES[item.status]) : null, el("span", {}, found.standing));
 }
@@ -218,7 +218,7 @@ function closeDrawer() {
 function drawTheme() {
   if (state.theme === "system") delete document.documentElement.dataset.theme;
   else document.documentElement.dataset.theme = state.theme;
-  const words = { system: "as the system", light: "light", dark: "dark" }[state.theme];
+  const words = { system: "like the system", light: "light", dark: "dark" }[state.theme];
   $("theme").setAttribute("aria-label", `Colours of this page: ${words}`);
   $("theme").title = `Colours of this page: ${words}`;
 }
@@ -249,7 +249,7 @@ function listen() {
   });
   $("test").addEventListener("click", async () => {
     const line = command("test", state.row);
-    if (!line) return notice("This campaign's command cannot be quoted for every shell of this system: give `test` the options that you gave `preview`.", "passing");
+    if (!line) return notice("This campaign's command cannot be quoted for every shell of this system: run `test` with the options that you gave `preview`.", "passing");
     say(await copy(line) ? `Copied: ${line}` : "Could not be copied");
     notice(`Copied: ${line}`, "passing");
   });
@@ -286,7 +286,7 @@ function drawFacts() {
   $("facts").textContent = words.join(" · ");
   $("facts").title = [facts.source, facts.dialect, `made ${new Date(facts.made).toLocaleString()}`].filter(Boolean).join("\n");
   const told = [];
-  if (facts.sampled) told.push(`A sample: ${number(facts.shown)} of ${number(facts.rows)} ${facts.counted}s, among them every one with a problem${facts.left_out ? ` but ${number(facts.left_out)}` : ""}. ${command("others") ? `Others: ${command("others")}` : ""}`);
+  if (facts.sampled) told.push(`A sample: ${number(facts.shown)} of ${number(facts.rows)} ${facts.counted}s, including all with problems${facts.left_out ? ` but ${number(facts.left_out)}` : ""}. ${command("others") ? `Others: ${command("others")}` : ""}`);
   else if (facts.left_out) told.push(`${plural(facts.left_out, `more ${facts.counted}`)} with problems did not fit${command("check") ? `: ${command("check")}` : ""}`);
   if (facts.files) told.push(`Files: ${facts.files}.`);
   if (told.length) notice(told.join(" "));
@@ -314,7 +314,7 @@ function refresh() {
 
 const SCROLLED = ["detail", "list", "panel"];
 
-// A live page reloads itself; row, tab and search are in the address, how far it was scrolled is kept here.
+// A live page reloads itself; row, tab and search are in the address, scroll positions are kept here.
 function followChanges() {
   if (!location.protocol.startsWith("http")) return;
   const key = "mailmerge-preview";

@@ -1,4 +1,4 @@
-// Reads a message from its own bytes (RFC 5322, 2045 to 2047, 2231); strings here hold one byte a character.
+// Reads a message from its own bytes (RFC 5322, 2045 to 2047, 2231); strings here contain one byte per character.
 
 function parseEntity(raw, depth = 0) {
   const cut = raw.indexOf("\r\n\r\n");

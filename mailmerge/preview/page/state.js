@@ -1,4 +1,4 @@
-// What is being looked at. It stands in the address, so that a link shows a colleague the same.
+// What is being viewed. It is part of the address, so that a link shows a colleague the same.
 
 const DEFAULTS = {
   row: null, tab: "message", query: "", compare: null, width: "full", dark: "light",
@@ -38,7 +38,7 @@ function writeAddress() {
   history.replaceState(null, "", `#${given}`);
 }
 
-// Changes how the row is shown; the row stays.
+// Changes how the row is shown; the row remains the same.
 function set(changes) {
   Object.assign(state, changes);
   writeAddress();

@@ -1,4 +1,4 @@
-// The views of a row. Each takes the row, its details, and those of the row it is compared with.
+// The views of a row. Each takes the row, its details, and those of the row that it is compared with.
 
 const TABS = [
   ["message", "Message", messageView, "1"],
@@ -39,7 +39,7 @@ function toolbar() {
   return el("div", { class: "toolbar" },
     segmented("Width of the message in pixels", "width", WIDTHS.map((width) => [width, width === "full" ? "Full" : width]), state.width, (width) => set({ width })),
     segmented("Colours of the message", "dark", DARK.map(([value, words]) =>
-      [value, words, value === "forced" ? "As apps that invert colours show it: approximate" : undefined]), state.dark, (dark) => set({ dark })),
+      [value, words, value === "forced" ? "As in apps that invert colours (approximate)" : undefined]), state.dark, (dark) => set({ dark })),
     toggle("Images", "images", state.images, (images) => set({ images }), "image"));
 }
 
@@ -50,14 +50,14 @@ function messageView(item, found) {
   if (!found.htmlPart) {
     device.classList.add(`paper-${state.dark}`);
     device.append(el("pre", { class: "paper" }, found.textPart ? partText(found.textPart) : ""));
-    return el("div", {}, el("div", { class: "stage" }, device), el("p", { class: "hint" }, "A message of text alone."));
+    return el("div", {}, el("div", { class: "stage" }, device), el("p", { class: "hint" }, "This message has only a text part."));
   }
   const made = messageDocument(partText(found.htmlPart), found.parts, { images: state.images, dark: state.dark });
   device.append(messageFrame(item, made));
   const remote = made.remote.size ? `${plural(made.remote.size, "image")} from the web not loaded here. ` : "";
   const unseen = made.unseen.size ? `${plural(made.unseen.size, "image")} cannot be shown: no part of the message has ${made.unseen.size > 1 ? "these names" : "this name"}. ` : "";
   const removed = made.removed ? `${plural(made.removed, "script or embedded page", "")} left out, as mail programs do. ` : "";
-  const asIs = state.dark === "dark" && !made.forDark ? "This message has no dark colours of its own: some programs show it as it is, others as in Forced dark. " : "";
+  const asIs = state.dark === "dark" && !made.forDark ? "This message has no dark colours of its own: some programs show it unchanged, others as in Forced dark. " : "";
   return el("div", {},
     el("div", { class: "stage", tabindex: "0", role: "group", "aria-label": `The message of row ${item.row}` }, device),
     remote || unseen || removed || asIs ? el("p", { class: "hint" }, remote, unseen, removed, asIs) : null,
@@ -76,7 +76,7 @@ const LINK_CODES = /^(H20[789]|H21[019]|H234|H30[1-4]|N21[0-2])$/;
 const SHOWN_LINKS = 300;
 const IN_TEXT = /\b(?:https?:\/\/|www\.|mailto:|tel:)[^\s<>"']+/gi;
 
-// The links of a message as they are written, dead: where each leads, with the values in it.
+// The links of a message as written, inactive: the target of each, with the values in it.
 function linksOf(found) {
   const links = htmlLinks(found);
   const known = new Set(links.map((link) => link.target));
@@ -112,7 +112,7 @@ function linksView(item, found, other) {
   if (!found.message) return noMessage(found);
   const links = linksOf(found);
   const about = [...(found.checks || []), ...page.facts.problems.filter((problem) => !problem.rows.length)].filter((problem) => LINK_CODES.test(problem.code));
-  if (!links.length) return el("div", { class: "checks" }, nothing("No links", "This message leads nowhere."), about.map(finding));
+  if (!links.length) return el("div", { class: "checks" }, nothing("No links", "This message contains no links."), about.map(finding));
   const others = other?.message ? linksOf(other) : null;
   const told = new Set();
   const nodes = links.slice(0, SHOWN_LINKS).map((link, index) => {
@@ -128,13 +128,13 @@ function linksView(item, found, other) {
   });
   const rest = about.filter((problem) => !told.has(problem));
   return el("div", {},
-    el("p", { class: "hint" }, `${plural(links.length, "link")}; nothing here can be followed. Merged values are marked.`),
+    el("p", { class: "hint" }, `${plural(links.length, "link")}; they cannot be followed here. Merged values are marked.`),
     el("ul", { class: "link-list" }, nodes),
     links.length > SHOWN_LINKS ? el("p", { class: "hint" }, `The first ${number(SHOWN_LINKS)} of ${number(links.length)}.`) : null,
     rest.length ? el("div", { class: "checks" }, rest.map(finding)) : null);
 }
 
-// A finding quotes the link, whole or its beginning.
+// A finding quotes the link, in full or its beginning.
 function isAbout(problem, { target, text }) {
   const quoted = [...problem.message.matchAll(/"([^"]+)"/g)].map(([, words]) => words.replace(/(…|\.\.\.)$/, ""));
   return quoted.some((words) => words === target || words === text || (words.length > 20 && target.startsWith(words)));
@@ -151,7 +151,7 @@ function syntax(text) {
   }));
 }
 
-// Values become `mark` elements that say which column they came from.
+// Values become `mark` elements that name their column.
 function valueRanges(source, item) {
   return source.values.map(({ start, end }) => {
     const text = source.text.slice(start, end);
@@ -192,7 +192,7 @@ function marksToggle(found) {
   const known = found.htmlSource || found.textSource;
   return el("div", { class: "toolbar" },
     known ? toggle("Mark merged values", "highlight", state.highlight, (highlight) => set({ highlight }), null)
-      : el("p", { class: "hint" }, "Merged values cannot be marked in this row: its templates work on their own output."));
+      : el("p", { class: "hint" }, "Merged values cannot be marked in this row: its templates process their own output."));
 }
 
 function textView(item, found, other) {
@@ -236,7 +236,7 @@ function lines(text, ranges) {
 
 const MADE_WHEN_SENT = "made when sent";
 
-// The header with a word in place of what is not known yet.
+// The header with a remark in place of what is not known yet.
 function asSent(found) {
   return (found.to_come || []).reduce((head, name) =>
     head.replace(new RegExp(`^${name}:.*(\\r\\n[ \\t].*)*`, "m"), `${name}: ${MADE_WHEN_SENT}`), found.message.head);
@@ -253,14 +253,14 @@ function headersView(item, found, other) {
   });
   return el("div", {},
     el("table", { class: "table" }, el("caption", {}, "Decoded"), el("tbody", {}, decoded)),
-    el("table", { class: "table" }, el("caption", {}, "Envelope: what the server is told"), el("tbody", {},
+    el("table", { class: "table" }, el("caption", {}, "Envelope: what the server receives"), el("tbody", {},
       el("tr", {}, el("th", { scope: "row" }, "MAIL FROM"), el("td", {}, found.from)),
       found.rcpt.map((address) => el("tr", {}, el("th", { scope: "row" }, "RCPT TO"), el("td", {}, address))))),
     el("div", { class: "section-head" }, el("h3", {}, "As sent"), copyButton(asSent(found))),
     el("pre", { class: "code" }, asSent(found).replace(/\r\n/g, "\n")),
     el("p", { class: "hint" }, found.to_come
       ? `${found.to_come.join(", ").replace(/, ([^,]*)$/, " and $1")} ${found.to_come.length > 1 ? "are" : "is"} made when the message is first sent; everything else is exactly what is sent.`
-      : "Date and Message-ID are those that it had when it was sent first."));
+      : "Date and Message-ID are those of the first attempt."));
 }
 
 function structureView(item, found) {
@@ -297,11 +297,11 @@ function partButtons(part, item, found) {
   if (kind === "picture") buttons.unshift(openButton(name, place, () => picture(part, name)));
   else if (kind === "text") buttons.unshift(openButton(name, place, () => el("pre", { class: "code code-wrap" }, partText(part).slice(0, SHOWN_SOURCE))));
   else if (kind === "pdf") buttons.unshift(el("button", { type: "button", class: "button small", "aria-label": `Open ${name} in a new tab`, onclick: () => openPdf(part) }, "Open"));
-  else if (part.type === "application/pdf") buttons.unshift(el("span", { class: "hint" }, "not opened here: it has scripts, or is no PDF"));
+  else if (part.type === "application/pdf") buttons.unshift(el("span", { class: "hint" }, "not opened here: it contains scripts, or is not a PDF"));
   return buttons;
 }
 
-// How a file can be looked at without running anything of it.
+// How a file can be viewed without running any code in it.
 function opensAs(part) {
   if (part.leftOut) return null;
   if (/^image\/(png|jpeg|gif|webp)$/.test(part.type)) return "picture";
@@ -309,7 +309,7 @@ function opensAs(part) {
   return part.type === "application/pdf" && isQuietPdf(part) ? "pdf" : null;
 }
 
-// Names in a PDF may be written with #xx. What is compressed is not looked at: the browser's viewer has its own walls.
+// Names in a PDF may be written with #xx. Compressed parts are not examined: the browser's viewer is sandboxed itself.
 function isQuietPdf(part) {
   const text = binary(partBytes(part));
   return text.slice(0, 1024).includes("%PDF-") && !/\/(JavaScript|JS|Launch)\b/.test(text.replace(/#([0-9a-f]{2})/gi, (_, hex) => String.fromCharCode(parseInt(hex, 16))));
@@ -331,7 +331,7 @@ function openButton(name, place, make) {
   return button;
 }
 
-// Shown by the browser's own viewer, in a tab that knows nothing of this one; its type keeps it from being read as a page.
+// Shown by the browser's own viewer, in a tab without access to this one; its type keeps it from being parsed as a page.
 function openPdf(part) {
   window.open(URL.createObjectURL(new Blob([partBytes(part)], { type: "application/pdf" })), "_blank", "noopener");
 }
@@ -344,7 +344,7 @@ async function openFile(part, item, found) {
 
 function saveButton(bytes, type, name, label, spoken = label) {
   return el("button", { type: "button", class: "button small", "aria-label": spoken, onclick: () => {
-    // Never opened, always saved: as bytes without a meaning to the browser.
+    // Never opened, always saved: as bytes of a type that the browser does not interpret.
     const address = URL.createObjectURL(new Blob([bytes], { type: "application/octet-stream" }));
     el("a", { href: address, download: name }).click();
     setTimeout(() => URL.revokeObjectURL(address), 10000);
@@ -374,7 +374,7 @@ function checksView(item, found) {
   const own = found.checks || [];
   const general = page.facts.problems.filter((problem) => !problem.rows.length);
   return el("div", { class: "checks" },
-    own.length ? own.map(finding) : el("div", { class: "empty all-well" }, icon("ok"), el("h3", {}, "Nothing found in this row")),
+    own.length ? own.map(finding) : el("div", { class: "empty all-well" }, icon("ok"), el("h3", {}, "No findings in this row")),
     general.length ? [el("h3", { class: "general" }, "About the whole campaign"), general.map(finding)] : null);
 }
 
