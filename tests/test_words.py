@@ -25,6 +25,12 @@ DONE = (
     "SECURITY.md",
     "mailmerge/cli",
     "mailmerge/config",
+    "mailmerge/layouts",
+    "mailmerge/message",
+    "mailmerge/preview",
+    "mailmerge/recipients",
+    "mailmerge/render",
+    "mailmerge/report",
     "mailmerge/values",
     "samples",
     "scripts",
@@ -36,7 +42,10 @@ TESTS_TOO = False
 
 # Texts that are not our words (what a server says, what a pattern recognises, what somebody wrote) are left
 # out of the search. (file, text, reason)
-EXCEPTIONS: tuple[tuple[str, str, str], ...] = ()
+EXCEPTIONS: tuple[tuple[str, str, str], ...] = (
+    ("mailmerge/preview/page/main.js", "standing standing-", "names of classes"),
+    ("mailmerge/preview/page/page.css", ".standing", "the name of a class"),
+)
 
 _AFTER_TEXT = (
     "alternative|attachment|block|body|cell|column|editor|entry|field|file|format|form|frame|input|line|list|message"

@@ -152,7 +152,7 @@ def test_tiles_add_up_also_with_rows_that_are_gone(tmp_path):
     text = text_of(write(tmp_path / "report.html", results))
 
     assert (
-        "2 + 3 + 3 + 2 + 1 + 3 = 14 rows: 13 in the list and 1 that was contacted but has been removed from it"
+        "2 + 3 + 3 + 2 + 1 + 3 = 14 rows: 13 in the list and 1 that was contacted but has been removed"
         in text
     )
 
