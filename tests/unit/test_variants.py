@@ -122,21 +122,21 @@ BOTH = {"body.de.txt": "Hallo", "body.en.txt": "Hello"}
 @pytest.mark.parametrize(
     ("lang", "message", "hint"),
     [
-        ("fr", 'there is no variant "body.fr.txt" of message.text', "variants: de, en"),
-        ("DE", 'there is no variant "body.DE.txt" of message.text', "did you mean `de`? variants: de, en"),
+        ("fr", 'message.text has no variant "body.fr.txt"', "variants: de, en"),
+        ("DE", 'message.text has no variant "body.DE.txt"', "did you mean `de`? variants: de, en"),
         (
             "de_AT",
-            'there is no variant "body.de_AT.txt" of message.text',
+            'message.text has no variant "body.de_AT.txt"',
             "did you mean `de`? variants: de, en",
         ),
         (
             "German",
-            'there is no variant "body.German.txt" of message.text',
+            'message.text has no variant "body.German.txt"',
             "did you mean `de`? variants: de, en",
         ),
         (
             "Deutsch",
-            'there is no variant "body.Deutsch.txt" of message.text',
+            'message.text has no variant "body.Deutsch.txt"',
             "did you mean `de`? variants: de, en",
         ),
         ("", "`lang` is empty: no variant of message.text", "or write body.{{ lang or 'en' }}.txt"),
@@ -255,7 +255,7 @@ def test_both_parts_are_the_same_variant(make, tmp_path):
         "b.en.html": "<p>Hello",
     }
     renderer = make(files, "a.{{ lang }}.txt", "b.{{ lang }}.html")
-    assert refused(renderer, "it").message == 'there is no variant "b.it.html" of message.html'
+    assert refused(renderer, "it").message == 'message.html has no variant "b.it.html"'
     with pytest.raises(TemplateError, match="unknown name `nn`"):  # no row can have it, and it is checked
         make({"a.it.txt": "Ciao {{ nn }}"}, "a.{{ lang }}.txt", "b.{{ lang }}.html")
     (tmp_path / "a.it.txt").unlink()
