@@ -1,7 +1,7 @@
-"""From `Rendered` to `Message`: frozen where it is planned, thawed where it is shown or sent.
+"""From `Rendered` to `Message`: frozen when it is planned, thawed when it is shown or sent.
 
-A MIME skeleton is made once, and per row only what differs. Everything a cell can reach is encoded here by
-our own encoders; the standard library's header parser and generator never see it. This package reads
+A MIME skeleton is made once, and each row adds only what differs. Everything that a cell can reach is encoded
+here by our own encoders; the standard library's header parser and generator never see it. This package reads
 attachments and images, and knows no template, clock or socket.
 """
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-# os.path, not Path: this runs on every row, and its meaning of links is exact
+# os.path, not Path: this runs on every row, and its handling of links is exact
 # ruff: noqa: PTH119, PTH122
 import hashlib
 import os
@@ -62,27 +62,27 @@ _MORE_TYPES = {
 
 _OPAQUE = "application/octet-stream"
 MESSAGE = "message/rfc822"
-"""The type of a message in a file (``.eml``)."""
+"""The media type of a message in a file (``.eml``)."""
 _LONGEST_LINE = 998
 _FIELD = re.compile(rb"[!-9;-~]+[ \t]*:")
 _NO_TEXT = re.compile(rb"[\0\x1b]")
-"""A text that contains one of these is not what it seems: UTF-16, ISO-2022-JP, or none at all."""
+"""Text that contains one of these is not what it seems: UTF-16, ISO-2022-JP, or not text."""
 
 FileState = tuple[int, int, int, int, int]
-"""What tells, without reading it, that a file is not the one it was."""
+"""What shows, without reading a file, that it has changed."""
 
 
 class _KnownFile(Struct, frozen=True):
-    """What was found in a file when it was read last."""
+    """What was found in a file when it was last read."""
 
     state: FileState
     sha256: str
     asked: str
-    """The media type that its name tells."""
+    """The media type that its name suggests."""
     media_type: str
-    """The one that it is sent with."""
+    """The media type with which it is sent."""
     octets: int
-    """How long it is as it is sent."""
+    """Its length in octets as sent."""
 
 
 class FilePart(Struct, frozen=True):
@@ -90,11 +90,11 @@ class FilePart(Struct, frozen=True):
 
     file: FrozenFile
     octets: int
-    """How long its part of the message is: MIME header and encoded content."""
+    """The length of its MIME part in octets: header and encoded content."""
 
 
 class FileStore:
-    """Looks at the files that messages are frozen with: each is read once, and again when it has changed."""
+    """Examines the files of messages that are frozen: each is read once, and again when it has changed."""
 
     _MOST = 10_000
 
@@ -104,12 +104,12 @@ class FileStore:
         own: PrivateFiles | None = None,
         boundaries: Sequence[bytes] = (),
     ) -> None:
-        """Begin with none.
+        """Create an empty store.
 
         Args:
-            files: how they are looked at.
-            own: which of them are ours and get into no message.
-            boundaries: of the messages: what contains one of them is encoded.
+            files: how files are examined.
+            own: which files are ours and must not get into a message.
+            boundaries: the boundaries of the messages: content that contains one is encoded.
 
         """
         self.files = files
@@ -117,16 +117,16 @@ class FileStore:
         self._boundaries = boundaries
         self._known: dict[str, _KnownFile] = {}
         self._images: dict[str, FileState] = {}
-        """Those that were found to be images, and what they were like then."""
+        """Files that were found to be images, and their state then."""
 
     def attachment(self, path: str, label: str, *, own: bool = False, guarded: bool = False) -> FilePart:
-        """Take a file as an attachment.
+        """Return a file as an attachment.
 
         Args:
-            path: already resolved.
-            label: what it is to be called; `clean_name` makes a name of it.
-            own: no other row may get it.
-            guarded: it is read for whom it names.
+            path: the path, already resolved.
+            label: the name for readers, which `clean_name` cleans.
+            own: whether no other row may get it.
+            guarded: whether it is read for the people whom it names.
 
         """
         name = clean_name(label)
@@ -134,16 +134,16 @@ class FileStore:
         return self._part(path, name, own=own, guarded=guarded, wanted=wanted)
 
     def image(self, path: str, content_id: str, label: str = "") -> FilePart:
-        """Take a file as an inline image.
+        """Return a file as an inline image.
 
         Args:
-            path: already resolved.
-            content_id: what the HTML calls it.
-            label: what it is to be called, if not as the file.
+            path: the path, already resolved.
+            content_id: its reference in the HTML.
+            label: its name, if not that of the file.
 
         Raises:
-            FileProblem: it is none, by its suffix or by how it begins: a cell must not have others shown, and
-                an author wants no empty frame.
+            FileProblem: it is not an image, by its suffix or first octets: a cell must not show other files,
+                and an author does not want an empty frame.
 
         """
         name = clean_name(label or os.path.basename(path))
@@ -164,7 +164,7 @@ class FileStore:
         return part
 
     def _part(self, path: str, name: str, **facts: Any) -> FilePart:
-        """Take a file, with more *facts* of `FrozenFile`."""
+        """Return a file as a part, with more *facts* of `FrozenFile`."""
         try:
             known = self._look(path, guess_type(name, path))
         except OSError as error:
@@ -179,7 +179,7 @@ class FileStore:
         return FilePart(file, len(part_head(file)) + known.octets)
 
     def _look(self, path: str, asked: str) -> _KnownFile:
-        """Say what is in a file whose name tells the media type *asked*."""
+        """Return what is in a file whose name suggests the media type *asked*."""
         facts = self.files.stat(path)
         state = file_state(facts)
         known = self._known.get(path)
@@ -198,7 +198,7 @@ class FileStore:
 
 
 class _EncodedFile(Struct, frozen=True):
-    """A file as it is in a message, and what it was like when it was read."""
+    """A file as encoded in a message, and its state when it was read."""
 
     state: FileState
     body: bytes
@@ -206,22 +206,22 @@ class _EncodedFile(Struct, frozen=True):
 
 
 class FileContents(Protocol):
-    """Where the files of frozen messages are read from."""
+    """The source of the files of frozen messages."""
 
     def state(self, file: FrozenFile) -> FileState:
-        """Say, without reading it, what tells a changed file.
+        """Return, without reading the file, a state that differs once it has changed.
 
         Raises:
-            FileProblem: it is another one, or no plain file.
-            OSError: it cannot be looked at.
+            FileProblem: it is another file, or not a regular one.
+            OSError: it cannot be examined.
 
         """
 
     def read(self, file: FrozenFile) -> bytes:
-        """Read it; what it is like is for the caller to verify.
+        """Return its content, which the caller must verify.
 
         Raises:
-            FileProblem: it cannot be what was frozen.
+            FileProblem: it cannot be the frozen file.
             OSError: it cannot be read.
 
         """
@@ -243,14 +243,14 @@ class FilesOnDisk:
 
 
 class EncodedFiles:
-    """Reads files, makes sure that they are those that were frozen, and encodes them."""
+    """Reads files, verifies that they are those that were frozen, and encodes them."""
 
     def __init__(self, keep: int, contents: FileContents | None = None) -> None:
-        """Begin with none.
+        """Create an empty cache.
 
         Args:
-            keep: limits the memory for what was read lately, in octets; so shared files are encoded once.
-            contents: where they are read from; default: the disk.
+            keep: memory limit for recently read files, in octets; so shared files are encoded once.
+            contents: the source of the files; default: the disk.
 
         """
         self._keep = keep
@@ -259,7 +259,7 @@ class EncodedFiles:
         self._parts: dict[FrozenFile, _EncodedFile] = {}
         self._secrets: tuple[bytes, ...] = ()
         self._refused: tuple[FrozenFile, FileState] | None = None
-        """What was read last and was another: if all messages have it, it is not read for each of them."""
+        """The file that was found changed last: if all messages have it, it is not read for each of them."""
 
     def search_for(self, secrets: tuple[bytes, ...]) -> None:
         """Refuse files that contain one of *secrets* from now on."""
@@ -268,17 +268,17 @@ class EncodedFiles:
         self._secrets = written_in_files(secrets)
 
     def part(self, file: FrozenFile) -> bytes:
-        """Return the part that a file is.
+        """Return the MIME part of a file.
 
         Raises:
-            FileProblem: it is not there any more, it is another one, it cannot be read, or shows a secret.
+            FileProblem: it was removed or changed, cannot be read, or contains a secret.
 
         """
         try:
             state = self._contents.state(file)
             known = self._parts.get(file)
             if known is not None and known.state == state:
-                self._parts[file] = self._parts.pop(file)  # to the end: the first one is dropped first
+                self._parts[file] = self._parts.pop(file)  # moved to the end: the first one is dropped first
                 return known.body
             if self._refused == (file, state):
                 raise _changed(file)
@@ -305,15 +305,15 @@ class EncodedFiles:
 
 
 def written_in_files(secrets: tuple[bytes, ...]) -> tuple[bytes, ...]:
-    """Give the forms in which files may contain *secrets*."""
+    """Return the forms in which files may contain *secrets*."""
     return (*secrets, *(secret.decode().encode("utf-16-le") for secret in secrets))
 
 
 def open_frozen(file: FrozenFile) -> BinaryIO:
-    """Open a file of a frozen message, which may be another one by now.
+    """Open a file of a frozen message, which may have changed since.
 
     Raises:
-        FileProblem: it is not there any more, no plain file, or cannot be read.
+        FileProblem: it was removed, is not a regular file, or cannot be read.
 
     """
     try:
@@ -327,15 +327,15 @@ def open_frozen(file: FrozenFile) -> BinaryIO:
 
 
 def pieces_of(file: FrozenFile, stream: BinaryIO, size: int) -> Iterator[bytes]:
-    """Read a file of a frozen message piece by piece, and make sure that it is what was frozen.
+    """Yield a file of a frozen message piece by piece, verifying that it is what was frozen.
 
     Args:
-        file: what it was.
-        stream: it; closed at the end.
-        size: octets of each piece but the last.
+        file: the file as it was frozen.
+        stream: the open file; closed at the end.
+        size: octets of each piece except the last.
 
     Raises:
-        FileProblem: it is another one, or cannot be read; whoever has the pieces must not use them.
+        FileProblem: it has changed, or cannot be read; the caller must not use the pieces.
 
     """
     digest, left = hashlib.sha256(), file.size
@@ -344,7 +344,7 @@ def pieces_of(file: FrozenFile, stream: BinaryIO, size: int) -> Iterator[bytes]:
             while piece := stream.read(size):
                 digest.update(piece)
                 left -= len(piece)
-                if left < 0:  # it may be endless by now
+                if left < 0:  # it may be endless now
                     break
                 yield piece
     except OSError as error:
@@ -373,7 +373,7 @@ def _problem(file: FrozenFile, what: str) -> FileProblem:
 
 
 def file_state(facts: os.stat_result) -> FileState:
-    """Say what tells a changed file, its size last."""
+    """Return the state that shows changes of a file, its size last."""
     return (facts.st_dev, facts.st_ino, facts.st_mtime_ns, facts.st_ctime_ns, facts.st_size)
 
 
@@ -397,15 +397,15 @@ def read_regular(path: str | bytes) -> bytes:
 
 
 def content_media_type(asked: str, data: bytes, boundaries: Sequence[bytes] = ()) -> str:
-    """Return the type that a file is sent with, which tells no reader to decode it as what it is not.
+    """Return the type with which a file is sent, so that no reader decodes it as something else.
 
-    A text says its charset, ``us-ascii`` or ``utf-8``; one in an encoding that nobody has told is sent as
-    opaque bytes, as is a message that could not be sent as it is.
+    Text states its charset, ``us-ascii`` or ``utf-8``; text in an unknown encoding is sent as opaque bytes,
+    as is a message that cannot be sent unchanged.
 
     Args:
-        asked: the type that its name tells.
-        data: what is in it.
-        boundaries: of the message around it.
+        asked: the type that its name suggests.
+        data: its content.
+        boundaries: the boundaries of the message around it.
 
     """
     if asked == MESSAGE:
@@ -424,7 +424,7 @@ def content_media_type(asked: str, data: bytes, boundaries: Sequence[bytes] = ()
 
 
 def _is_seven_bit_message(data: bytes, boundaries: Sequence[bytes]) -> bool:
-    """Tell whether a file is a message that needs no encoding, which a part of this type may not have."""
+    """Return whether a file is a message that needs no encoding, which a part of this type must not have."""
     if not data.isascii() or b"\0" in data or _FIELD.match(data) is None:
         return False
     lines = data.replace(b"\r\n", b"\n").split(b"\n")
@@ -435,12 +435,12 @@ def _is_seven_bit_message(data: bytes, boundaries: Sequence[bytes]) -> bool:
 
 
 def with_crlf(data: bytes) -> bytes:
-    """Return a message as it is sent: every line ends with CR and LF, whatever program saved it."""
+    """Return a message as it is sent: every line ends with CRLF, whatever program saved it."""
     return data.replace(b"\r\n", b"\n").replace(b"\n", b"\r\n")
 
 
 def is_shortened(label: str, name: str) -> bool:
-    """Tell whether *name*, which `clean_name` made of *label*, lacks characters of it that are not blank."""
+    """Return whether *name*, which `clean_name` made from *label*, lacks visible characters of it."""
     return len(re.sub(r"\s", "", name)) < len(re.sub(r"\s", "", _composed(label)))
 
 
@@ -451,9 +451,9 @@ def _composed(label: str) -> str:
 
 
 def clean_name(name: str) -> str:
-    """Return a file name to show: no folders, nothing invisible, nothing that turns text around.
+    """Return a file name to show: no folders, no invisible characters, no bidirectional controls.
 
-    A slash may be part of what the name says (invoice 2025/117): it becomes a hyphen, so nothing is lost.
+    A slash may be part of the name's meaning (invoice 2025/117): it becomes a hyphen, and nothing is lost.
     """
     name = re.sub(_BIDI, "", re.sub(_BAD_IN_NAME, " ", _composed(name))).strip() or "attachment"
     if name.startswith("."):  # the stem came from an empty cell, or the file would be hidden
@@ -467,7 +467,7 @@ def clean_name(name: str) -> str:
 
 
 def is_image(begin: bytes) -> bool:
-    """Tell by its first octets whether a file is an image of a kind that mail programs show."""
+    """Return whether a file, by its first octets, is an image of a kind that mail programs show."""
     if begin.startswith(_IMAGES):
         return True
     if begin[:4] == b"RIFF":
@@ -479,7 +479,7 @@ def is_image(begin: bytes) -> bool:
 
 
 def guess_type(*names: str) -> str:
-    """Guess the media type from the first file name that tells; of composite ones messages alone are told."""
+    """Guess the media type from the first file name that shows it; of composite types only messages."""
     for name in names:
         suffix = os.path.splitext(name.lower())[1]
         kind = _MORE_TYPES.get(suffix)
@@ -495,7 +495,7 @@ def guess_type(*names: str) -> str:
 
 @lru_cache(maxsize=1)
 def _types() -> mimetypes.MimeTypes:
-    """Return Python's own table: what this machine happens to know must not change bytes."""
+    """Return Python's own table: this machine's table must not change bytes."""
     import mimetypes
 
-    return mimetypes.MimeTypes()  # on first use, because it reads the machine's tables all the same: 5 ms
+    return mimetypes.MimeTypes()  # on first use, because it reads the machine's tables anyway: 5 ms

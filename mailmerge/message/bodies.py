@@ -1,7 +1,7 @@
 """Text bodies: quoted-printable from cached chunks, or base64 where that is smaller.
 
 A template yields its output in chunks, and most of them, the fixed texts, are the same in every message.
-Encoding is therefore done per chunk and remembered: `_ChunkCache` maps each chunk to its encoded bytes, and
+Encoding is therefore done per chunk and cached: `_ChunkCache` maps each chunk to its encoded bytes, and
 a message body is one ``b"".join(map(cache.__getitem__, chunks))``. Quoted-printable normally forbids that,
 because where a line must be broken depends on everything before it on that line. So every encoded chunk
 begins and ends in column 0: one that does not end with a line break closes with a soft break (``=`` at the
@@ -34,13 +34,13 @@ class Rewriter(Protocol):
     """Changes chunks before they are encoded, such as images to ``cid:`` references."""
 
     def rewrite(self, chunk: str) -> str:
-        """Return the chunk as it is to be encoded; called once until `forget`."""
+        """Return the chunk in the form to be encoded; called once per chunk until `forget`."""
 
     def rewritten(self, chunks: Iterable[str]) -> Iterable[str]:
         """Return the latest results of `rewrite` for chunks that it has seen."""
 
     def forget(self) -> None:
-        """Drop what was remembered for chunks that are not fixed: they will be asked for again."""
+        """Drop the results for chunks that are not fixed: they will be requested again."""
 
 
 class TextEncoder:
@@ -56,7 +56,7 @@ class TextEncoder:
         """Return the name of the transfer encoding and the body, which ends with a line break.
 
         Raises:
-            UnicodeEncodeError: the text holds a lone surrogate.
+            UnicodeEncodeError: the text contains a lone surrogate.
 
         """
         cache = self._cache
@@ -73,7 +73,7 @@ class TextEncoder:
 
 
 class _ChunkCache(dict[str, bytes]):
-    """Chunks and their encoded bytes; fixed ones stay, the others are forgotten when there are too many."""
+    """Chunks and their encoded bytes; fixed ones stay, the others are dropped when there are too many."""
 
     _MOST = 20_000
     _MOST_BYTES = 32 << 20
@@ -85,7 +85,7 @@ class _ChunkCache(dict[str, bytes]):
         self._pinned: dict[str, bytes] = {}
         self._bytes = 0
         self.dense: set[str] = set()
-        """Chunks that base64 would make much smaller; only a message that has one asks whether it is."""
+        """Chunks that base64 would make much smaller; only messages with one decide between the encodings."""
 
     def pin(self, chunks: Iterable[str]) -> None:
         """Encode fixed chunks now and keep them."""
@@ -101,7 +101,7 @@ class _ChunkCache(dict[str, bytes]):
             self.dense.intersection_update(self._pinned)
             if self._forgotten:
                 self._forgotten()
-        if _PLAIN.fullmatch(chunk):  # what most cells are
+        if _PLAIN.fullmatch(chunk):  # the usual cell
             encoded = self[chunk] = chunk.encode("ascii") + _SOFT
             return encoded
         chunk = "".join((chunk,))  # noqa: FLY002  Markup becomes str: its own methods are slow
@@ -128,25 +128,25 @@ def quoted_printable(text: str) -> bytes:
         and text[0] not in ".F"
     ):
         return text.encode("ascii") + _SOFT
-    # b2a_qp breaks long lines with a bare LF unless it has met a CRLF before: give it one, cut it off again
+    # b2a_qp breaks long lines with a bare LF unless it has seen a CRLF before: prepend one, and drop it again
     data = b2a_qp(b"\r\n" + _crlf(text), istext=True)[2:]
     last = len(data) - data.rfind(b"\n") - 1
     if last >= _LINE:  # no room for the closing "="
         cut = -3 if data[-3:-2] == b"=" else -1
         data = data[:cut] + _SOFT + data[cut:]
-    data = _OVERLONG.sub(rb"\1=\r\n\2", data)  # a blank encoded at the very end of a full line
+    data = _OVERLONG.sub(rb"\1=\r\n\2", data)  # a space encoded at the very end of a full line
     data = _LEADING.sub(_hide, data)
     return data if data.endswith(b"\r\n") else data + _SOFT
 
 
 def _hide(match: re.Match[bytes]) -> bytes:
-    """Encode what may not begin a line; the soft break keeps the rest of the line as long as it was."""
+    """Encode what must not begin a line; the soft break keeps the length of the rest of the line."""
     found = match[0]
     return b"=46rom=\r\n " if found == b"From " else b"=2E=\r\n" * len(found)
 
 
 def _base64_is_smaller(body: bytes) -> bool:
-    """Decide from the quoted-printable itself: its marks show exactly how many bytes it stands for.
+    """Decide from the quoted-printable itself: its marks show exactly how many bytes it encodes.
 
     So the choice depends on this message alone, and the same row always makes the same bytes. Text that
     is nearly all ASCII stays quoted-printable, which people can read.
@@ -171,14 +171,14 @@ def base64_lines(data: bytes) -> bytes:
 
 
 def base64_size(octets: int) -> int:
-    """Return how long `base64_lines` makes so many octets."""
+    """Return the length of `base64_lines` for a number of octets."""
     encoded = (octets + 2) // 3 * 4
     return encoded + 2 * -(-encoded // _LINE)
 
 
 @lru_cache(maxsize=64)
 def _cutter(lines: int) -> struct.Struct:
-    """Cut lines in C: half the time of slicing."""
+    """Return a function that cuts lines in C: half the time of slicing."""
     return struct.Struct(f"{_LINE}s" * lines)
 
 

@@ -1,13 +1,13 @@
-"""Freezing and thawing: what a row's message says, and the message itself.
+"""Freezing and thawing: the content of a row's message, and the message itself.
 
-What is frozen depends on the row and on the campaign's version, and on nothing else: neither the campaign's
-secret, its name, its folder, the time nor what was built before has a part in it. Everything that is the same
-in all messages is made once, each row adds what differs.
+Frozen content depends on the row and on the campaign's version only: not on the campaign's secret, its name,
+its folder, the time or earlier messages. Everything that is the same in all messages is made once; each row
+adds what differs.
 """
 
 from __future__ import annotations
 
-# ruff: noqa: PTH119  a text, on every row
+# ruff: noqa: PTH119  a string, on every row
 import hashlib
 import os
 from itertools import chain
@@ -46,7 +46,7 @@ _SIGNATURE = "DKIM-Signature"
 
 
 class MessageBuilder:
-    """Builds the messages of one campaign version, all but what is added when they are thawed.
+    """Builds the messages of one campaign version, except what is added when they are thawed.
 
     Raises:
         AttachmentError: a file that every message needs is missing or refused.
@@ -71,14 +71,14 @@ class MessageBuilder:
         """Encode what all messages share.
 
         Args:
-            version: the campaign's; decides boundaries and Content-IDs.
+            version: the campaign's content version; decides boundaries and Content-IDs.
             base: the folder of inline images.
             rules: the ``[[attach]]`` tables, in order.
-            constants: of those, what is the same for every row: it is looked for and read once.
+            constants: by rule, the attachment that is the same for every row: found and read once.
             static: the fixed chunks of ``text`` and ``html``.
-            files: how attachments and images are looked at.
-            own: files of ours, which no message gets.
-            codes: gives the file of a QR code.
+            files: how attachments and images are examined.
+            own: our own files, which no message may contain.
+            codes: returns the file of a QR code.
 
         """
         static = static or {}
@@ -102,7 +102,7 @@ class MessageBuilder:
             "".join([*hashes, "/", *self._images.digests()]).encode()
         ).hexdigest()
         self._from: tuple[object, bytes, str, int] = (None, b"", "", 0)
-        """The latest one, its field, its address, and how long Date and Message-ID will be."""
+        """The latest sender, its field, its address, and the length of Date and Message-ID."""
         self._own_fields: dict[str, tuple[str, bytes]] = {}
         """Each header's latest value: most never change."""
 
@@ -114,17 +114,17 @@ class MessageBuilder:
         made: Mapping[int, tuple[str, str]] | None = None,
         calendar: str | None = None,
     ) -> FrozenMessage:
-        """Build one message but for its Date, its Message-ID and the bytes of its files.
+        """Build one message without its Date, its Message-ID and the bytes of its files.
 
         Args:
-            rendered: what the templates made of a row.
-            key: what the message stands for.
+            rendered: the output of the templates for a row.
+            key: the key of the row.
             made: files that were made for this row, path and name, by the number of their rule.
-            calendar: the invitation that it is, see `mailmerge.message.invitation`.
+            calendar: the invitation, see `mailmerge.message.invitation`.
 
         Raises:
-            RowError: an attachment or image is missing or refused, a text cannot be encoded, or the result
-                failed our own check, a bug: the other rows need not suffer for it.
+            RowError: an attachment or image is missing or refused, text cannot be encoded, or the result
+                failed our own check, a bug that must not affect other rows.
 
         """
         parts: list[FilePart] = []
@@ -142,9 +142,9 @@ class MessageBuilder:
             verify.verify_headers(head, names)
         except verify.UnfitMessageError as error:
             raise RowError(
-                f"the message failed our own last check ({error})",
+                f"the message failed our final check ({error})",
                 code="X901",
-                hint="please report it, with the row's cells as far as you can",
+                hint="please report it, with the row's cells as far as you can share them",
                 row=rendered.recipient.row,
                 address=str(rendered.to[0].address),
             ) from error
@@ -210,7 +210,7 @@ class MessageBuilder:
         calendar: str | None,
     ) -> list[bytes | int]:
         """Return the MIME headers and the content, in pieces; a file is its number in *parts*, added here."""
-        # Files of the body come first; whether there are any others is known before it is encoded.
+        # Files of the body come first; whether others follow is known before it is encoded.
         attachments = self._attachments(rendered, made) if rendered.attachments else []
         text = self._texts(rendered, parts, calendar)
         if calendar is not None:
@@ -230,7 +230,7 @@ class MessageBuilder:
                 html = skeleton.related(html, _numbered(images, parts))
         forms = [form for form in (text, html) if form is not None]
         if not forms:
-            raise RuntimeError("a message needs a text or an HTML body")
+            raise RuntimeError("a message needs a body, text or HTML")
         if calendar is not None:
             forms.append(invitation.alternative(calendar))
         return forms[0] if len(forms) == 1 else skeleton.alternative(*forms)
@@ -251,7 +251,7 @@ class MessageBuilder:
             )
         finally:
             files.looking_for(before)
-        if rendered.recipient.others:  # the file of several rows is one file
+        if rendered.recipient.others:  # several rows may share one file
             return list({(part.file.path, part.file.name): part for part in found}.values())
         return found
 
@@ -266,14 +266,14 @@ class MessageBuilder:
     def _found(self, rule: AttachmentRule, name: RenderedAttachment, *, alone: bool) -> list[FilePart]:
         path = name.path
         if alone and name.empty is not None:
-            # A cell that is the whole path and empty is how a list says that a row has no file.
+            # An empty cell that is the whole path means that the row has no file.
             if not path and rule.missing == "skip":
                 return []
             raise _empty_value(name.empty)
         try:
             files = self._store.search.find(rule.base, path, rule.missing, alone=alone, fixed=name.fixed)
         except FileProblem:
-            if name.empty is not None:  # what is left of the path is a folder, or nothing
+            if name.empty is not None:  # the rest of the path is a folder, or nothing
                 raise _empty_value(name.empty) from None
             raise
         if len(files) == 1 and name.name:
@@ -289,27 +289,27 @@ class MessageBuilder:
 
 
 class Thawer:
-    """Adds Date, Message-ID and the bytes of its files to a frozen message, so that it can be sent.
+    """Adds Date, Message-ID and the bytes of its files to a frozen message, which can then be sent.
 
-    The rest is as it was frozen, so the same Date and Message-ID make the same bytes, in the preview as on
-    the wire. Files are read again, and what is read must be what was frozen: SHA-256 decides, so whatever has
-    taken a file's place meanwhile is never sent.
+    The rest is unchanged, so the same Date and Message-ID make the same bytes, in the preview and on the
+    wire. Files are read again, and must be what was frozen: SHA-256 decides, so a file that was replaced
+    meanwhile is never sent.
     """
 
     def __init__(self, keep: int = 64 << 20, contents: FileContents | None = None) -> None:
-        """Begin without any file.
+        """Create it with an empty cache.
 
         Args:
-            keep: limits the memory for encoded files, in octets.
-            contents: where files are read from; default: the disk.
+            keep: memory limit for encoded files, in octets.
+            contents: the source of the files; default: the disk.
 
         """
         self._parts = EncodedFiles(keep, contents)
         self._secrets: tuple[bytes, ...] = ()
         self._searched: set[bytes] = set()
-        """Short pieces without any of them: what is between the parts is the same in all messages."""
+        """Short pieces known to contain no secrets: what is between the parts is the same in all messages."""
         self._date: tuple[datetime | None, timedelta | None, bytes] = (None, None, b"")
-        """The latest one: many messages leave within one second."""
+        """The latest Date field: many messages are sent within one second."""
 
     def thaw(
         self,
@@ -321,18 +321,18 @@ class Thawer:
         key: UnsubscribeKey | None = None,
         signatures: DkimSignatures | None = None,
     ) -> Message:
-        """Make the message.
+        """Return the message.
 
         Args:
-            frozen: what it says.
+            frozen: its content.
             message_id: with its angle brackets, see `mailmerge.message.message_id`.
             date: aware.
             mail_from: the reverse-path, if it is not the From address.
-            key: makes its unsubscribe token, if it has one; None: it unsubscribes nobody.
-            signatures: sign it.
+            key: the key for its unsubscribe token, if it has one; None: the token unsubscribes nobody.
+            signatures: the DKIM signatures to add.
 
         Raises:
-            RowError: a file is gone or has changed.
+            RowError: a file was removed or has changed.
             SecretLeak: it contains a secret that is in use.
             RuntimeError: the result failed our own check, a bug.
 
@@ -365,10 +365,10 @@ class Thawer:
         )
 
     def refuse_secrets(self, frozen: FrozenMessage, secrets: tuple[bytes, ...]) -> None:
-        """Refuse a message that shows a password or token: a net below all that keeps them out.
+        """Refuse a message that contains a password or token: a safety net below all other measures.
 
         Raises:
-            SecretLeak: its header or text has one of *secrets*.
+            SecretLeak: its header or text contains one of *secrets*.
 
         """
         if secrets != self._secrets:
@@ -391,7 +391,7 @@ class Thawer:
             raise _leak(frozen, f"the {where} of the message")
 
     def _filled(self, frozen: FrozenMessage, body: tuple[bytes | int, ...]) -> list[bytes]:
-        """Return the body with the files where their numbers are."""
+        """Return the body with the files in place of their numbers."""
         try:
             parts = list(map(self._parts.part, frozen.files))
         except FileProblem as problem:
@@ -450,7 +450,7 @@ class _Skeleton:
         return pieces
 
     def related(self, html: list[bytes | int], images: Iterable[int]) -> list[bytes | int]:
-        """Return HTML with the images it shows."""
+        """Return HTML with the images that it shows."""
         return self._multipart("related", html, images)
 
     def mixed(self, body: list[bytes | int], attachments: Iterable[int | bytes]) -> list[bytes | int]:
@@ -470,7 +470,7 @@ class _Skeleton:
 def _leak(frozen: FrozenMessage, where: str) -> SecretLeak:
     return SecretLeak(
         f"row {frozen.row}: {where} contains a password or token that is in use; it was not sent",
-        hint="look at the row's cells and files, and change the secret if anybody else may have seen it",
+        hint="check the row's cells and files, and change the secret if anybody else may have seen it",
     )
 
 
@@ -479,21 +479,21 @@ def _empty_value(name: str) -> FileProblem:
     return FileProblem(
         "A312",
         f"the attachment's path is not complete: {what} empty",
-        "fill in the cell, or leave the row out with --where; if the path is right so: `shared = true`",
+        "fill in the cell, or exclude the row with --where; if the path is correct: `shared = true`",
     )
 
 
 def _numbered(new: Sequence[FilePart], parts: list[FilePart]) -> range:
-    """Add files to those that the message has, and return their numbers."""
+    """Add files to those of the message, and return their numbers."""
     parts += new
     return range(len(parts) - len(new), len(parts))
 
 
 def _digest(envelope: Envelope, head: bytes, body: Iterable[bytes | int], files: Sequence[FrozenFile]) -> str:
-    """Return the frozen digest: it changes with what anybody gets to see, and with who gets it.
+    """Return the frozen digest: it changes with anything that a reader may see, and with the recipients.
 
-    A file counts by what it is called and what is in it, wherever it lies. An unsubscribe token is not yet in
-    it: the stand-in, which is the same for everybody, counts in its place.
+    A file counts by its name and content, wherever it is. An unsubscribe token is not part of it yet: the
+    placeholder, which is the same for everybody, counts in its place.
     """
     recipients = " ".join([f"{address.local}@{address.domain}" for address in envelope.rcpt_to])
     sha = hashlib.sha256(b"%s\0%s" % (recipients.encode("ascii"), head))
@@ -517,7 +517,7 @@ def _envelope(rendered: Rendered) -> Envelope:
 
 
 def _surrogate(recipient: Recipient, error: UnicodeEncodeError) -> RowError:
-    """Name the column that holds half of a character."""
+    """Return the error that names the column with half of a character."""
     half = error.object[error.start]
     for heading, value in recipient.fields.items():
         if half in displayed(value):
@@ -530,7 +530,7 @@ def _surrogate(recipient: Recipient, error: UnicodeEncodeError) -> RowError:
 
 
 def with_bcc(message: Message) -> bytes:
-    """Give the bytes that were sent; the Bcc field, which nobody else has, is put in front of them."""
+    """Return the bytes that were sent, preceded by the Bcc field, which nobody else receives."""
     from email.parser import BytesHeaderParser
     from email.utils import getaddresses
 

@@ -1,7 +1,7 @@
-"""DKIM signatures (RFC 6376, 8301, 8463): relaxed/relaxed, RSA and Ed25519, made when a message goes out.
+"""DKIM signatures (RFC 6376, 8301, 8463): relaxed/relaxed, RSA and Ed25519, made when a message is sent.
 
-All header fields are signed that the message has at that time, From once more than it is there, so that
-nobody can add another one. The time in the signature is that of Date: the same Date makes the same bytes.
+All header fields that the message has at that time are signed, From once more than it occurs, so that nobody
+can add another one. The time in the signature is that of Date: the same Date makes the same bytes.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ Algorithm = Literal["rsa-sha256", "ed25519-sha256"]
 _LINE: Final = 76
 _NEXT_FIELD: Final = re.compile(rb"\r\n(?![ \t])")
 _NOT_SIGNED: Final = frozenset((b"bcc", b"return-path", b"received", b"comments", b"keywords"))
-"""What servers remove, add or change (RFC 6376 section 5.4.1)."""
+"""Fields that servers remove, add or change (RFC 6376 section 5.4.1)."""
 _LARGE: Final = 1 << 14
 _MOST_KEPT: Final = 64 << 20
 
@@ -33,14 +33,14 @@ class DkimSigner(Struct, frozen=True):
 
     selector: str
     domain: str | None
-    """Who signs, in ASCII; None: the domain of From."""
+    """The signing domain, in ASCII; None: the domain of From."""
     algorithm: Algorithm
     sign: Callable[[bytes], bytes]
-    """Signs octets: RSA their SHA-256, Ed25519 what it is given, which is a SHA-256 (RFC 8463 section 3)."""
+    """Signs octets: RSA signs their SHA-256, Ed25519 its input, which is a SHA-256 (RFC 8463 section 3)."""
     size: int
-    """Octets of a signature."""
+    """Length of a signature in octets."""
     guard: object = None
-    """What keeps the key out of messages as long as this lives."""
+    """Guard that keeps the key out of messages for the life of this object."""
 
     def __repr__(self) -> str:
         return f"DkimSigner({self.selector!r}, {self.domain!r}, {self.algorithm!r})"
@@ -52,17 +52,17 @@ class DkimSignatures:
     def __init__(self, signers: Sequence[DkimSigner]) -> None:
         self._signers = tuple(signers)
         self._canonical: dict[int, tuple[bytes, bytes]] = {}
-        """Of large pieces, by identity: files that several messages have are the same object in each."""
+        """Hashes of large pieces, by identity: files of several messages are the same object in each."""
         self._kept = 0
 
     def fields(self, header: bytes, body: Iterable[bytes], sender: str, date: datetime) -> bytes:
-        """Return the header fields to be put in front of the message.
+        """Return the header fields to insert before the message.
 
         Args:
             header: all its header fields, each once, with the CRLF of the last one.
-            body: its pieces; no run of blanks goes from one into the next.
+            body: its pieces; no run of spaces continues from one into the next.
             sender: the address of From.
-            date: what Date says.
+            date: the time in Date.
 
         """
         body_hash = b2a_base64(self._body_hash(body), newline=False)
@@ -75,7 +75,7 @@ class DkimSignatures:
         for signer in self._signers:
             domain = signer.domain or sender.rpartition("@")[2]
             start = _start(signer.algorithm, domain, signer.selector, moment, names, body_hash)
-            # Its own field counts without its value and its line end (RFC 6376 section 3.7).
+            # The field itself counts without its value and its line end (RFC 6376 section 3.7).
             data = relaxed + _relaxed(start)[:-2]
             signature = signer.sign(
                 data if signer.algorithm == "rsa-sha256" else hashlib.sha256(data).digest()
@@ -84,7 +84,7 @@ class DkimSignatures:
         return b"".join(made)
 
     def octets(self, names: Iterable[str], domain: str) -> int:
-        """Return how many octets `fields` adds at most to messages from *domain* that have these headers."""
+        """Return how many octets `fields` adds at most to messages from *domain* with these headers."""
         named = _names(tuple(name.encode("ascii") for name in names))
         total = 0
         for signer in self._signers:
@@ -95,7 +95,7 @@ class DkimSignatures:
         return total
 
     def _body_hash(self, body: Iterable[bytes]) -> bytes:
-        """Hash the body as ``relaxed`` canonicalises it: runs of blanks are one, lines end without any."""
+        """Hash the body in ``relaxed`` form: runs of spaces become one, trailing ones are removed."""
         pieces: list[bytes] = []
         small: list[bytes] = []
         for piece in body:
@@ -141,14 +141,14 @@ def _name(field: bytes) -> bytes:
 
 @lru_cache(maxsize=512)
 def _relaxed(field: bytes) -> bytes:
-    """Canonicalise a header field: name in small letters, unfolded, runs of blanks one, none at the ends."""
+    """Canonicalise a header field: lower-case name, unfolded, runs of spaces become one, none at the ends."""
     name, _, value = field.partition(b":")
     return name.lower() + b":" + b" ".join(value.split()) + b"\r\n"
 
 
 @lru_cache(maxsize=64)
 def _names(names: tuple[bytes, ...]) -> bytes:
-    """Write the names of the signed fields, folded; From stands there once more than in the message."""
+    """Write the names of the signed fields, folded; From is listed once more than in the message."""
     lines, line = [], b" h=" + names[0]
     for name in (*names[1:], b"From"):
         if len(line) + 1 + len(name) >= _LINE:

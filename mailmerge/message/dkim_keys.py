@@ -27,7 +27,7 @@ _OPTIONS: Final = {"rsa-sha256": "RSA -pkeyopt rsa_keygen_bits:2048", "ed25519-s
 
 
 def read_signatures(keys: tuple[DkimKey, ...]) -> DkimSignatures | None:
-    """Read the keys of an account; None: it has none.
+    """Return the DKIM signatures for the keys of an account; None: it has none.
 
     Raises:
         CampaignFileError: a key cannot be read, is not a private key, or others can read it (C515); it is
@@ -38,7 +38,7 @@ def read_signatures(keys: tuple[DkimKey, ...]) -> DkimSignatures | None:
 
 
 def public_record(key: DkimKey) -> str:
-    """Give the text of the TXT record that publishes the key's public half (RFC 6376 section 3.6.1).
+    """Return the text of the TXT record that publishes the key's public half (RFC 6376 section 3.6.1).
 
     Raises:
         CampaignFileError: as `read_signatures`.
@@ -85,7 +85,7 @@ def _algorithm(private: Any) -> Any:
 
 
 def _private(key: DkimKey) -> Any:
-    """Read the private key, and see whether it is fit to sign."""
+    """Return the private key, after checking that it can sign."""
     require("dkim", "DKIM signatures")
     from cryptography.exceptions import UnsupportedAlgorithm
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
@@ -97,7 +97,7 @@ def _private(key: DkimKey) -> Any:
         private = load_pem_private_key(text.encode(), None)
     except TypeError:
         new = _beside(path)
-        hint = f"take the password off: openssl pkey -in {word(str(path))} -out {word(str(new))}{_named(new)}"
+        hint = f"remove the password: openssl pkey -in {word(str(path))} -out {word(str(new))}{_named(new)}"
         raise _unfit(path, "is encrypted", hint) from None
     except (ValueError, UnsupportedAlgorithm):
         what = f"is not a private key in PEM format{_what(text)}"
@@ -128,7 +128,7 @@ def _text(path: Path) -> str:
 
 
 def _beside(path: Path) -> Path:
-    """Give a new file next to one that must not be written over: it may be needed elsewhere."""
+    """Return a new file next to one that must not be overwritten: it may be needed elsewhere."""
     return path.with_name(f"{path.stem}-new.pem")
 
 
@@ -138,11 +138,11 @@ def _make(new: Path, algorithm: Algorithm = "rsa-sha256", *, key_file: Path | No
 
 
 def _named(new: Path) -> str:
-    return f", and name it: key_file = {quoted(new.name)}"
+    return f", and specify it: key_file = {quoted(new.name)}"
 
 
 def _what(text: str) -> str:
-    """Say what a file is instead, where its first line says so."""
+    """Return what a file is instead, if its first line shows it."""
     if "PUBLIC KEY" in text:
         return ": it is the public key"
     if "CERTIFICATE" in text:

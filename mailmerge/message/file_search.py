@@ -1,13 +1,13 @@
-"""From the path that a rule, a tag or a cell gives to the regular files inside a base folder that it means.
+"""From a path in a rule, a tag or a cell to the regular files that it denotes inside a base folder.
 
-A path may come from a cell, so it is not trusted: relative only, regular files only, and what it resolves
-to, links included, must lie under the base folder. Composed and decomposed spellings of a name (Unicode NFC
-and NFD: macOS, zip files and file servers turn one into the other) are one name.
+A path may come from a cell, so it is not trusted: relative only, regular files only, and what it resolves to,
+including links, must be inside the base folder. Composed and decomposed spellings of a name (Unicode NFC and
+NFD: macOS, zip files and file servers turn one into the other) are one name.
 """
 
 from __future__ import annotations
 
-# os.path, not Path: this runs on every row, and its meaning of links is exact
+# os.path, not Path: this runs on every row, and its handling of links is exact
 # ruff: noqa: PTH112, PTH117, PTH118, PTH119
 import os
 import re
@@ -32,24 +32,24 @@ _NOT_RELATIVE = r"[/\\~]|[A-Za-z]:"
 _MAGIC = re.compile(r"[*?[]")
 _ESCAPED = re.compile(r"\[([*?[])\]")
 _ONE = r"\1"
-"""How ``glob.escape`` writes the three characters: what a cell puts into a path is always so."""
+"""How ``glob.escape`` writes the three characters: text from a cell is always escaped this way in a path."""
 _TOKENS = re.compile(r"(\[[*?[]\]|\[[^\]]+\]|\*+|\?)")
 _MOST_STARS = 4
 LONGEST_PATH = 4096
-"""Characters; looking for what is longer would take longer than it is worth."""
+"""Most characters of a path; searching for longer ones would take too long."""
 _SEVERAL = re.compile(r"\s*[;,|\n]\s*|\s+(?:and|und|et|y)\s+")
 _INVISIBLE = re.compile(r"[\s\u200b-\u200f\u2060\ufeff]+")
 _MOST_COMPARED = 100
-"""Letters of a name that is not there, and names of its folder, that are compared one by one."""
+"""Most letters of a missing name, and most names of its folder, that are compared for hints."""
 _MOST_HINTS = 50
-"""How often that is done: it takes its time, and whoever has read so many hints knows."""
+"""How often that is done: it takes time, and after so many hints a user knows."""
 _MOST_FOLDERS = 64
 _WITHOUT = 'put the file there, or correct its name; only if rows may go without it: `missing = "skip"`'
 _EMPTY = 'fill in the cell; only if rows may go without a file: `missing = "skip"`'
 
 
 class FileProblem(Exception):
-    """A file cannot be attached; the builder says whether the row or the campaign is to blame."""
+    """A file cannot be attached; the builder decides whether it is an error of the row or of the campaign."""
 
     def __init__(self, code: str, message: str, hint: str | None = None) -> None:
         super().__init__(message)
@@ -58,15 +58,15 @@ class FileProblem(Exception):
         self.hint = hint
         self.place: Place | None = None
         self.row: int | None = None
-        """Which of several rows of a message is to blame; None: the first one."""
+        """Which of several rows of a message caused it; None: the first one."""
 
 
 class WantedPath(Struct, frozen=True):
-    """A relative path or glob as a rule or a cell gives it: found harmless as a text, not yet looked for."""
+    """A relative path or glob from a rule or a cell: checked as a string, not yet searched for."""
 
     text: str
     shown: str
-    """As its author wrote it, without the escapes that cells get."""
+    """As its author wrote it, without the escapes of cells."""
     literal: bool
     """Whether it names one file."""
 
@@ -83,7 +83,7 @@ class WantedPath(Struct, frozen=True):
             raise FileProblem("D166", f"a path of {len(text):,} characters: {quoted(text)}", hint)
         shown = text if literal else _ESCAPED.sub(_ONE, text)
         if re.search(_BAD_IN_PATH, text):
-            hint = "one name for each cell: a second file needs its own column and [[attach]]"
+            hint = "one name per cell: a second file needs its own column and [[attach]]"
             raise FileProblem(
                 "A302",
                 f"the attachment's path contains a control character: {quoted(shown)}",
@@ -94,7 +94,7 @@ class WantedPath(Struct, frozen=True):
         return cls(text, shown, literal=literal or not _MAGIC.search(_ESCAPED.sub("", text)))
 
     def is_cut(self, name: str) -> bool:
-        """Tell whether a ``*`` beside a digit matched more digits: ``1*.pdf`` also finds 10.pdf."""
+        """Return whether a ``*`` next to a digit matched more digits: ``1*.pdf`` also finds 10.pdf."""
         pattern = os.path.basename(self.text)
         pieces = [piece for piece in _TOKENS.split(pattern) if piece]
         if pattern.count("*") > _MOST_STARS:
@@ -110,7 +110,7 @@ class WantedPath(Struct, frozen=True):
 
 
 def _form(piece: str) -> str:
-    """Give the regular expression of a piece of a glob that is no star."""
+    """Return the regular expression of a piece of a glob other than a star."""
     escaped = _ESCAPED.fullmatch(piece)
     if escaped:
         return re.escape(escaped[1])
@@ -122,11 +122,11 @@ def _joined(one: str, other: str) -> bool:
 
 
 class FileSearch:
-    """Looks for the files of one campaign's messages.
+    """Finds the files of one campaign's messages.
 
     Args:
-        files: how they are looked at.
-        own: files of ours, which no message gets.
+        files: how files are examined.
+        own: our own files, which no message may contain.
 
     """
 
@@ -146,19 +146,19 @@ class FileSearch:
         alone: bool = False,
         fixed: bool = False,
     ) -> list[str]:
-        """Return the files that *path*, a relative path or glob, means, links resolved, in order of names.
+        """Return the files that *path*, a relative path or glob, denotes, links resolved, in order of names.
 
         Args:
-            base: the folder that *path* is relative to, and may not leave.
+            base: the folder to which *path* is relative, and which it may not leave.
             path: from a rule or a cell.
-            missing: what to do where there is none.
+            missing: what to do if no file is found.
             literal: *path* is never a glob.
-            fixed: *path* is the author's, whatever the row: it may be a template that is also attached.
-            alone: the file is for one row, so that a glob must not match what is called by another number.
+            fixed: *path* comes from the author, not a row: it may be a template that is also attached.
+            alone: the file is for one row: a glob must not match a name with another number.
 
         Raises:
-            FileProblem: there is none and *missing* is ``error``, or one is outside *base*, no regular file,
-                or, for *alone*, perhaps another row's.
+            FileProblem: no file is found and *missing* is ``error``, or one is outside *base*, not a regular
+                file, or, for *alone*, perhaps another row's.
 
         """
         found: list[str] = []
@@ -176,9 +176,9 @@ class FileSearch:
         return list(dict.fromkeys(found))
 
     def _expand(self, wanted: WantedPath, root: str) -> Iterator[str]:
-        """Yield the paths under *root* that it means: itself, or in order what a glob finds, but folders.
+        """Yield the paths under *root* that it denotes: itself, or what a glob finds in order, but folders.
 
-        A file that is really called like that comes before the glob that its name looks like.
+        A file with exactly that name comes before the glob that its name looks like.
         """
         path = os.path.join(root, wanted.shown)
         if self.files.exists(path):
@@ -205,15 +205,16 @@ class FileSearch:
         return sorted(os.path.join(found, name) for name in names)
 
     def _regular(self, wanted: WantedPath, root: str, file: str, *, fixed: bool) -> str | None:
-        """Resolve the links of *file* and return the regular file that is left; None: there is no file.
+        """Resolve the links of *file* and return the resulting regular file; None: the file does not exist.
 
         Raises:
-            FileProblem: it lies outside *root*, which has no links itself, is not a regular file, or is ours.
+            FileProblem: it is outside *root*, which contains no links itself, is not a regular file, or is
+                ours.
 
         """
         real = os.path.realpath(file)
         if not (real + os.sep).startswith(root.rstrip(os.sep) + os.sep):
-            self.files.exists(file)  # for whoever notes what was looked at
+            self.files.exists(file)  # for the record of examined files
             raise FileProblem(
                 "A302",
                 f"{quoted(wanted.shown)} leads out of the folder for attachments",
@@ -233,17 +234,17 @@ class FileSearch:
             raise FileProblem(
                 "A316",
                 f"{quoted(wanted.shown)} is {what}: it is never sent",
-                "what readers are meant to get belongs in a file of its own",
+                "put text that recipients are meant to read into a file of its own",
             )
         return real
 
-    # --- names that are spelled in another way --------------------------------------------------------
+    # --- names that are spelled differently --------------------------------------------------------
 
     def _respelled(self, path: str, root: str) -> str | None:
-        """Give what is the same but for composed and decomposed characters; None: there is none.
+        """Return the name that differs only in composed and decomposed characters; None: not found.
 
         Raises:
-            FileProblem: there are several, and none is spelled just so.
+            FileProblem: there are several, and none is spelled exactly this way.
 
         """
         if path.isascii() and not path.endswith("/"):
@@ -259,7 +260,7 @@ class FileSearch:
             if len(same) > 1:
                 raise FileProblem(
                     "A301",
-                    f"there are {len(same)} files {quoted(part)}, which differ only in how accents are kept",
+                    f"there are {len(same)} files {quoted(part)}, which differ only in the form of accents",
                     "remove all but one of them",
                 )
             if not same:
@@ -268,7 +269,7 @@ class FileSearch:
         return found
 
     def _like(self, folder: str, name: str) -> list[str]:
-        """Give the names in *folder* that are *name* but for case, blanks and the storage of accents."""
+        """Return the names in *folder* that equal *name* but for case, spaces and the form of accents."""
         return self._folded(folder).get(_fold(name), [])
 
     def _folded(self, folder: str) -> dict[str, list[str]]:
@@ -284,7 +285,7 @@ class FileSearch:
         return known
 
     def _hint(self, wanted: WantedPath, root: str) -> str:
-        """Say what was probably meant; to go without a file comes last."""
+        """Return a hint at what was probably intended; going without a file comes last."""
         for text in dict.fromkeys((wanted.shown, wanted.shown.replace("\\", "/"))):
             meant = self._meant(text, root) if wanted.literal else None
             if meant and not self._is_ours(root, meant):
@@ -304,7 +305,7 @@ class FileSearch:
             return True
 
     def _meant(self, text: str, root: str) -> str | None:
-        """Give the path that differs in case, blanks or a letter or two from *text*."""
+        """Return the path that differs from *text* in case, spaces or one or two letters."""
         parts: list[str] = []
         for part in filter(None, text.split("/")):
             folder = os.path.join(root, *parts)
@@ -323,15 +324,15 @@ class FileSearch:
 
 
 def _fold(name: str) -> str:
-    """Take off what people do not see or do not think of as part of a name."""
+    """Remove what people do not see or do not regard as part of a name."""
     return _INVISIBLE.sub("", normalize("NFKC", name)).casefold()
 
 
 def _cut(wanted: WantedPath, file: str) -> FileProblem:
     return FileProblem(
         "A313",
-        f"{quoted(wanted.shown)} matches {quoted(os.path.basename(file))}, whose number goes on: "
+        f"{quoted(wanted.shown)} matches {quoted(os.path.basename(file))}, whose number continues: "
         "it may be for another row",
-        "write what ends the number, as in `{{ number }}.pdf` or `{{ number }}-*.pdf`; "
+        "write what follows the number, as in `{{ number }}.pdf` or `{{ number }}-*.pdf`; "
         "if every row may get it: `shared = true`",
     )

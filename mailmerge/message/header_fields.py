@@ -1,8 +1,8 @@
 """Header fields as bytes: encoded words, folding, address lists, file names in parameters.
 
-The rules, all kept by construction: lines of at most 78 octets where the text can be broken at all, encoded
-words (RFC 2047) of at most 75 cut between characters, addresses never encoded and never broken, and text
-that looks like an encoded word is encoded, so that it shows literally. Nothing here parses a header.
+These rules are kept by construction: lines of at most 78 octets where the text can be broken at all, encoded
+words (RFC 2047) of at most 75 octets split between characters, addresses never encoded and never broken, and
+text that looks like an encoded word is encoded, so that it shows literally. Nothing here parses a header.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 LINE = 78  # RFC 5322 section 2.1.1: what a line should not exceed
 _LONGEST_WORD = 990
 _PIECE = 60
-"""Octets of a file name in one line."""
+"""Most octets of a file name in one line."""
 _WORD_BYTES = 45  # 60 base64 characters: an encoded word of 72, a line of 73
 _SPECIALS = re.compile(r'[()<>\[\]:;@\\,."]')
 _SINGLE_BLANK = re.compile(r"(?<! ) (?! )")
@@ -38,7 +38,7 @@ def unstructured(name: str, value: str) -> bytes:
     """Return the field *name* with free text, its line end included.
 
     Fields that machines read (``List-*``, ``References`` ...) are never encoded, since RFC 2047 has no place
-    in them: their values are ASCII by now. There, and in ``X-`` fields, a long word stays in one piece.
+    in them: their values are already ASCII. There, and in ``X-`` fields, a long word stays in one piece.
 
     Raises:
         UnicodeEncodeError: the value of such a field is not ASCII.
@@ -65,16 +65,16 @@ def unstructured(name: str, value: str) -> bytes:
 
 
 def _words(text: str) -> list[str]:
-    """Cut *text* where a line may be broken without a parser losing or adding a blank: at single blanks.
+    """Split *text* where a line may be broken without a parser losing or adding a space: at single spaces.
 
-    RFC 5322 section 2.2.3 would keep a run of blanks that is broken, but there are parsers that make one
-    blank of what begins a line, and servers that take off what ends one.
+    RFC 5322 section 2.2.3 would keep a broken run of spaces, but some parsers fold leading spaces of a line
+    into one, and some servers remove trailing ones.
     """
     return _SINGLE_BLANK.split(text) if "  " in text else text.split(" ")
 
 
 def _folded(words: Sequence[str], column: int) -> str:
-    """Break between words so that each line stays within `LINE` octets, the first begins at *column*."""
+    """Break between words so that each line stays within `LINE` octets; the first begins at *column*."""
     out = [words[0]]
     column += len(words[0])
     for word in words[1:]:
@@ -91,8 +91,8 @@ def _folded(words: Sequence[str], column: int) -> str:
 def encoded_words(text: str, column: int) -> bytes:
     """Return *text* as encoded words in UTF-8 and base64, folded; the first begins at *column*.
 
-    White space between adjacent encoded words vanishes when they are decoded (RFC 2047 section 6.2), so
-    every blank of the text is inside one.
+    White space between adjacent encoded words vanishes when they are decoded (RFC 2047 section 6.2), so every
+    space of the text is inside one.
     """
     data = text.encode("utf-8")
     room = (75 - column - 12) // 4 * 3  # 12 octets for =?utf-8?b??=
@@ -163,13 +163,13 @@ def date_header(date: datetime) -> bytes:
 
 
 def message_id(secret: bytes, key: str, frozen_digest: str, generation: int, domain: str) -> str:
-    """Return a Message-ID that gives nothing away: the same for each attempt to send the same message.
+    """Return a Message-ID that reveals nothing: the same for each attempt to send the same message.
 
     Args:
-        secret: the campaign's.
-        key: the row's.
-        frozen_digest: what the message says (`FrozenMessage.digest`).
-        generation: how often the row was given another chance.
+        secret: the campaign's secret.
+        key: the row's key.
+        frozen_digest: the digest of the message (`FrozenMessage.digest`).
+        generation: how often the row was requeued or corrected.
         domain: the domain of From.
 
     """
@@ -195,7 +195,7 @@ _MINUTE = timedelta(minutes=1)
 
 
 def disposition(kind: str, name: str) -> bytes:
-    """Return Content-Disposition with a file name, per RFC 2231 where it is more than plain ASCII."""
+    """Return Content-Disposition with a file name, per RFC 2231 if it is not plain ASCII."""
     head = f"Content-Disposition: {kind}"
     if _is_plain(name) and len(name) <= LINE - 14:
         return f"{_joined(head, 'filename=' + chr(34) + name + chr(34))}\r\n".encode("ascii")
@@ -204,7 +204,7 @@ def disposition(kind: str, name: str) -> bytes:
     if len(value) + len(" filename*=") <= LINE - 1:
         return f"{head};\r\n filename*={value}\r\n".encode("ascii")
     pieces = ["utf-8''"]
-    for character in characters:  # some readers decode each piece by itself: none ends within a character
+    for character in characters:  # some readers decode each piece separately: none ends within a character
         if len(pieces[-1]) + len(character) > _PIECE:
             pieces.append("")
         pieces[-1] += character
@@ -215,8 +215,8 @@ def disposition(kind: str, name: str) -> bytes:
 def content_type(kind: str, name: str) -> bytes:
     """Return Content-Type with a ``name``, which older clients read instead of the disposition's.
 
-    Where the name is not ASCII it is an encoded word in quotes: no standard, but what the large clients
-    send and read.
+    A name that is not ASCII is an encoded word in quotes: not standard, but what the large clients send and
+    read.
     """
     head = f"Content-Type: {kind}"
     if _is_plain(name) and len(name) <= LINE - 10:

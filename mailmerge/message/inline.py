@@ -1,9 +1,9 @@
-"""Inline images: local pictures of the HTML become parts of the message, named by ``cid:``.
+"""Inline images: local images of the HTML become parts of the message, referenced by ``cid:``.
 
-Looked for in ``src``, ``srcset``, ``background``, ``poster``, the VML tags that Outlook reads, and ``url()``
-in style attributes and ``<style>``. Fixed chunks are rewritten once; where a tag is put together from several
-chunks (``<img src="{{ photo }}">``) they are joined first. What has a scheme is left alone, but for ``file:``
-and full paths that lead into the template folder, and nothing is ever fetched.
+They are searched for in ``src``, ``srcset``, ``background``, ``poster``, the VML tags that Outlook reads, and
+``url()`` in style attributes and ``<style>``. Fixed chunks are rewritten once; where a tag consists of
+several chunks (``<img src="{{ photo }}">``) they are joined first. Sources with a scheme are left alone,
+except ``file:`` and absolute paths into the template folder, and nothing is ever fetched.
 """
 
 from __future__ import annotations
@@ -25,13 +25,13 @@ if TYPE_CHECKING:
     from mailmerge.message.attachments import FilePart, FileStore
 
 _TAGS = r"(?:img|image|v:[a-z]+|input|body|table|tbody|tr|td|th|div|source|video)"
-# A ">" in quotes ends no tag. The quantifiers are possessive, so that no text takes long to look through.
+# A ">" in quotes does not end a tag. The quantifiers are possessive, so no text takes long to search.
 _INSIDE = r"""(?:=\s*"[^"]*"|=\s*'[^']*'|[^>])*+"""
 _REMARK = r"<!--(?!\s*\[if)(?:.*?-->|.*+\Z)"
 _STYLE = r"<style(?:\s[^>]*)?>.*?</style"
 _TAG = re.compile(rf"{_REMARK}|<{_TAGS}[\s/]{_INSIDE}>", re.IGNORECASE | re.DOTALL)
 _ANY_TAG = re.compile(rf"{_REMARK}|{_STYLE}|<[a-z][a-z0-9:._-]*[\s/]{_INSIDE}>", re.IGNORECASE | re.DOTALL)
-"""Where a style may name a picture: in any tag."""
+"""Where a style may refer to an image: in any tag."""
 _OPEN = re.compile(
     rf"""<{_TAGS}[\s/](?:=\s*"[^"]*"|=\s*'[^']*'|=\s*"[^"]*\Z|=\s*'[^']*\Z|[^>])*+\Z""", re.IGNORECASE
 )
@@ -43,7 +43,7 @@ _SOURCE = re.compile(
 )
 _NAME = re.compile(r"<([a-zA-Z][\w:.-]*)")
 _OF_SOME: Final = {
-    "source": frozenset({"srcset"}),  # its src is a film, or a sound
+    "source": frozenset({"srcset"}),  # its src is a video or audio file
     "video": frozenset({"poster"}),
     "image": frozenset({"src", "href", "xlink:href"}),
     "img": frozenset({"src", "srcset", "background"}),
@@ -63,7 +63,7 @@ _DRIVE = re.compile(r"[a-zA-Z]:[\\/]")
 
 
 class _Use(NamedTuple):
-    """A chunk as it was rewritten, and the images in it: Content-ID and path."""
+    """A rewritten chunk, and the images in it: Content-ID and path."""
 
     text: str
     images: dict[str, str]
@@ -81,9 +81,9 @@ class InlineImages:
         codes: Callable[[str], str] | None = None,
     ) -> None:
         self._codes = codes
-        """Gives the file of a QR code."""
+        """Returns the file of a QR code."""
         self._made: set[str] = set()
-        """Files that it gave."""
+        """Files that it returned."""
         self._base = base
         self._version = version.encode()
         self._store = store
@@ -91,7 +91,7 @@ class InlineImages:
         self._fixed = frozenset(static)
         self._styled = any(map(_STYLED.search, static))
         self._opening = {chunk: start for chunk in static if (start := self._open_tag(chunk)) is not None}
-        """Where in a fixed chunk the tag begins that is open at its end."""
+        """By fixed chunk: where the tag begins that is open at its end."""
         self._used: dict[str, _Use] = {}
         self._shared: dict[str, FilePart] = {}
 
@@ -121,7 +121,7 @@ class InlineImages:
             yield pending
 
     def _open_tag(self, text: str, start: int = 0) -> int | None:
-        """Say where the tag begins that is open at the end of *text*; None: there is none from *start* on."""
+        """Return where the tag begins that is open at the end of *text*; None: no such tag after *start*."""
         if "<" not in text:
             return None
         found = _OPEN.search(text, start)
@@ -134,7 +134,7 @@ class InlineImages:
         return None if found is None else found.start()
 
     def rewrite(self, chunk: str) -> str:
-        """Replace local sources in *chunk* by ``cid:`` references, and remember which images it uses.
+        """Replace local sources in *chunk* with ``cid:`` references, and record which images it uses.
 
         Raises:
             FileProblem: an image is missing, unreadable or outside the template folder.
@@ -154,7 +154,7 @@ class InlineImages:
         return rewritten
 
     def rewritten(self, chunks: Iterable[str]) -> list[str]:
-        """Return *chunks*, all known to `rewrite`, as it left them."""
+        """Return the results of `rewrite` for *chunks*, all of which it has seen."""
         used = self._used
         return [used[chunk].text if chunk in used else chunk for chunk in chunks]
 
@@ -176,7 +176,7 @@ class InlineImages:
         return self._store.image(path, content_id, "qr-code.png" if path in self._made else "")
 
     def digests(self) -> list[str]:
-        """Return the hashes of the images that fixed texts use."""
+        """Return the hashes of the images that fixed chunks use."""
         return sorted(part.file.sha256 for part in self._shared.values())
 
     def _rewrite_tag(self, tag: str, images: dict[str, str]) -> str:
@@ -223,7 +223,7 @@ class InlineImages:
         return value if rewritten == inner else f'"{rewritten}"'
 
     def _reference(self, source: str, images: dict[str, str]) -> str | None:
-        """Give the ``cid:`` of the picture that *source* names; None: it is not one of the campaign's."""
+        """Return the ``cid:`` of the image that *source* names; None: it is not one of the campaign's."""
         if self._codes is not None and source.startswith(QR_CODE):
             digest = hashlib.sha256(self._version + b"\0code " + source.encode()).hexdigest()
             content_id = f"{digest[:32]}@mailmerge"
@@ -240,7 +240,7 @@ class InlineImages:
         return f"cid:{content_id}"
 
     def _local_path(self, source: str) -> str | None:
-        """Give the path that *source* means in the template folder; None: it leads elsewhere."""
+        """Return the path that *source* denotes in the template folder; None: it leads elsewhere."""
         if "&" in source:
             from html import unescape
 
@@ -256,7 +256,7 @@ class InlineImages:
         return self._inside(source) or source if source[:1] == "/" else source
 
     def _inside(self, path: str) -> str | None:
-        """Give a full path as one that is relative to the template folder; None: it is not in there."""
+        """Return an absolute path relative to the template folder; None: it is outside."""
         for folder in dict.fromkeys((os.path.realpath(self._base), str(self._base.absolute()))):
             if os.path.normpath(path).startswith(folder + os.sep):
                 return os.path.relpath(path, folder)
@@ -284,8 +284,8 @@ class InlineImages:
         )
 
     def _meant(self, names: Iterable[str]) -> str | None:
-        """Hint at the file that was probably meant, in another case or spelling."""
-        search = FileSearch()  # what is only hinted at decides nothing, and is no fact of the plan
+        """Return a hint at the file that was probably intended, in another case or spelling."""
+        search = FileSearch()  # a hint decides nothing, and is not a fact of the plan
         for name in names:
             try:
                 search.find(self._base, name, literal=True)

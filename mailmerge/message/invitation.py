@@ -1,9 +1,9 @@
-"""The two parts of a message that are an invitation: what calendars read, and the same as a file.
+"""The two parts of an invitation in a message: one for calendar programs, and the same as a file.
 
-How often an event was changed (SEQUENCE) and when the message was made (DTSTAMP) must grow from one message
-about an event to the next (RFC 5546, 2.1.4). Both come from the message's Date, which the ledger keeps: the
-same message has the same ones each time that it goes out, a later one has later ones. Until then the two
-lines are a stand-in, so that a frozen message is the same whenever it was planned.
+The revision of an event (SEQUENCE) and the time of the message (DTSTAMP) must grow from one message about an
+event to the next (RFC 5546, 2.1.4). Both come from the message's Date, which the ledger keeps: the same
+message has the same values each time it is sent, a later one has later values. Until then the two lines are a
+placeholder, so a frozen message is the same whenever it was planned.
 """
 
 from __future__ import annotations
@@ -21,31 +21,31 @@ if TYPE_CHECKING:
 STAND_IN = "DTSTAMP:20000101T000000Z\r\nSEQUENCE:0\r\n"
 """The two lines of an event before its message is sent; values cannot contain line breaks."""
 ROOM = 20
-"""Octets by which a message can be longer than it was frozen."""
+"""Octets by which a message can become longer than when it was frozen."""
 _OPEN = STAND_IN.encode("ascii")
 _QUOTED = b"Content-Transfer-Encoding: quoted-printable\r\n\r\n"
 _HEAD = b'Content-Type: text/calendar; method=REQUEST; charset="utf-8"\r\n' + _QUOTED
 _NAME = "invite.ics"
-# Not text/calendar once more: programs would ask twice.
+# Not text/calendar again: programs would ask twice.
 _FILE = content_type("application/ics", _NAME) + disposition("attachment", _NAME) + _QUOTED
 _FIRST = datetime(2025, 1, 1, tzinfo=UTC)
-"""SEQUENCE counts the seconds from here on: it has 31 bits."""
+"""SEQUENCE counts the seconds from this time: it has 31 bits."""
 
 
 def alternative(text: str) -> list[bytes | int]:
-    """Give the part that calendars read, from the text of an iCalendar object."""
+    """Return the part that calendar programs read, from the text of an iCalendar object."""
     body = quoted_printable(text)
     verify.verify_bodies((body,))
     return [_HEAD, body]
 
 
 def file_part(text: str) -> bytes:
-    """Give the same as a file: one piece, as files are."""
+    """Return the same as a file: one piece, like other files."""
     return _FILE + quoted_printable(text)
 
 
 def stamped(body: tuple[bytes | int, ...], date: datetime) -> tuple[bytes | int, ...]:
-    """Put the two lines into a frozen message that is an invitation; any other one stays as it is.
+    """Insert the two lines into a frozen message that is an invitation; any other is unchanged.
 
     Args:
         body: its pieces, see `FrozenMessage.body`.

@@ -1,7 +1,7 @@
-"""The unsubscribe token of a frozen message, open until it goes out: the stand-in is replaced, byte for byte.
+"""The unsubscribe token of a frozen message, open until it is sent: a placeholder of the same length.
 
-Tokens are as long as the stand-in and consist of characters that quoted-printable leaves alone, so lines
-break where they did. Only the text that goes out as base64 has to be encoded again.
+Tokens are as long as the placeholder and consist of characters that quoted-printable leaves alone, so lines
+break in the same places. Only text in base64 must be encoded again.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 _OPEN = STAND_IN.encode("ascii")
 _SOFT = b"=\r\n"
-# A line has 75 characters before its soft break, and the token 72: it is broken once at most.
+# A line has 75 characters before its soft break, and the token 72: it is broken at most once.
 _HALVES = (_OPEN[: len(_OPEN) // 2], _OPEN[len(_OPEN) // 2 :])
 _BROKEN = re.compile(b"(?:=\r\n)?".join(re.escape(_OPEN[at : at + 1]) for at in range(len(_OPEN))))
 _TOKEN = re.compile(rb"(?<![A-Za-z0-9_-])[A-Za-z0-9_-]{72}(?![A-Za-z0-9_-])")
@@ -29,22 +29,22 @@ _BASE64 = b"Content-Transfer-Encoding: base64\r\n\r\n"
 
 
 def is_in(head: bytes) -> bool:
-    """Tell from its header fields whether a frozen message waits for a token."""
+    """Return from its header fields whether a frozen message waits for a token."""
     return _OPEN in head
 
 
 def filled(head: bytes, body: Iterable[bytes | int], token: str) -> tuple[bytes, tuple[bytes | int, ...]]:
-    """Put the token of its recipient into a frozen message.
+    """Return a frozen message with the token of its recipient inserted.
 
     Args:
         head: its header fields.
         body: its pieces, see `FrozenMessage.body`.
-        token: as long as the stand-in.
+        token: as long as the placeholder.
 
     """
     made = token.encode("ascii")
     if len(made) != len(_OPEN):
-        raise RuntimeError("an unsubscribe token has another length than its stand-in")
+        raise RuntimeError("an unsubscribe token has another length than its placeholder")
     pieces: list[bytes | int] = []
     before: bytes | int = b""
     for piece in body:
@@ -61,7 +61,7 @@ def filled(head: bytes, body: Iterable[bytes | int], token: str) -> tuple[bytes,
 def emptied(
     head: bytes, body: tuple[bytes | int, ...], address: Address
 ) -> tuple[bytes, tuple[bytes | int, ...]]:
-    """Put the stand-in back where `filled` put the token of *address*: looking at it unsubscribes nobody."""
+    """Replace *address*'s token, which `filled` inserted, with the placeholder, which unsubscribes nobody."""
     found = next((text for text in _TOKEN.findall(head) if _is_of(text, address)), None)
     if found is None:
         return head, body

@@ -1,4 +1,4 @@
-"""The last look at a header block of ours before it is used: a mismatch is a bug, never the user's fault.
+"""The final check of our header block before it is used: a mismatch is a bug, never the user's fault.
 
 Deliberately knows nothing of how the block was made, and is cheap enough to run on every message.
 """
@@ -25,7 +25,7 @@ _QUOTED = re.compile(rb'"(?:[^"\\]|\\.)*"')
 
 
 class UnfitMessageError(RuntimeError):
-    """What we made is not what was meant: a bug of ours; the message must not be sent."""
+    """Our output is not what was intended: a bug of ours; the message must not be sent."""
 
 
 def verify_headers(block: bytes, names: Sequence[str]) -> None:
@@ -36,12 +36,12 @@ def verify_headers(block: bytes, names: Sequence[str]) -> None:
 
     """
     if not _grammar(tuple(names)).fullmatch(block):
-        raise UnfitMessageError("bug: the header is not what was meant")
+        raise UnfitMessageError("bug: the header is not what was intended")
 
 
 @lru_cache(maxsize=64)
 def _grammar(names: tuple[str, ...]) -> re.Pattern[bytes]:
-    """Describe the one right block: each name once, printable ASCII, folded lines of at most 998 octets."""
+    """Return a pattern for the correct block: each name once, printable ASCII, lines up to 998 octets."""
     field = rb":[ -~]{0,%d}(?:\r\n [ -~]{0,996}[!-~])*\r\n"
     return re.compile(b"".join(re.escape(name.encode()) + field % (995 - len(name)) for name in names))
 
@@ -53,9 +53,9 @@ _ADDED = re.compile(
 
 
 def is_sound(frozen: FrozenMessage) -> bool:
-    """Tell whether a frozen message that another program may have written can be thawed and handed over.
+    """Return whether a frozen message that another program may have written can be thawed and handed over.
 
-    Its addresses are addresses, its header is fields, and nothing in it ends a line by halves.
+    Its addresses must be valid, its header must consist of fields, and it must contain no bare CR or LF.
     """
     addresses = (frozen.envelope.mail_from, *frozen.envelope.rcpt_to)
     try:
@@ -76,11 +76,11 @@ def is_sound(frozen: FrozenMessage) -> bool:
 
 
 def has_secret(piece: bytes, secrets: Sequence[bytes], *, header: bool = False) -> bool:
-    """Tell whether a piece of a message contains one of *secrets*, as it is or once it is decoded.
+    """Return whether a piece of a message contains one of *secrets*, as it is or once it is decoded.
 
     Args:
         piece: the encoded body of a part, or header fields.
-        secrets: what must not be in it.
+        secrets: what it must not contain.
         header: the piece is header fields.
 
     """
@@ -118,11 +118,11 @@ def _base64(text: bytes) -> bytes:
 
 @lru_cache(maxsize=64)
 def _searched(secret: bytes) -> tuple[tuple[bytes, bytes], frozenset[bytes]]:
-    """Give two pieces of a secret, one of which any encoding keeps, and how text and HTML write it."""
+    """Return two pieces of a secret, one of which any encoding keeps, and how text and HTML write it."""
     text = secret.decode()
     in_html = escape(text, quote=False)
     forms = {text, in_html, escape(text), in_html.replace('"', "&#34;").replace("'", "&#39;")}
-    # The first letter of a line may be written as a number.
+    # The first letter of a line may be encoded as a number.
     runs = re.findall(rb"(?<=[A-Za-z0-9])[A-Za-z0-9]{5,}", secret)
     longest = max(runs, key=len, default=b"")
     half = len(longest) // 2
@@ -136,7 +136,7 @@ def verify_addresses(field: bytes, addresses: list[str]) -> None:
         UnfitMessageError: it does not.
 
     """
-    if field.count(b"@") == 1 and b"," not in field:  # what most are
+    if field.count(b"@") == 1 and b"," not in field:  # the usual case
         bracket = field[-3:] == b">\r\n"
         found = [
             field[field.rfind(b"<" if bracket else b" ") + 1 : -3 if bracket else -2].decode(
