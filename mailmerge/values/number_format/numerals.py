@@ -30,7 +30,7 @@ class Numerals(Struct, frozen=True, dict=True):
     """Whether the 一 of ten and of a hundred is left out."""
 
     def replaced(self, text: str) -> str:
-        """Replace each digit of a text."""
+        """Replace each digit of text."""
         return text.translate(dict(zip(map(ord, _PLAIN), self.digits, strict=True)))
 
     def short(self, number: int) -> str:
