@@ -183,6 +183,19 @@ def _wordwrap(environment: Environment, value: Any, *args: Any, **options: Any) 
     return _of_text("wordwrap", 1)(environment, text, *args, **options)
 
 
+_LINKED = re.compile(r"://|www\.|@|\.(?:com|org|net)\b")
+_MOST_LINKED = 500
+
+
+@pass_eval_context
+def _urlize(context: EvalContext, value: Any, *args: Any, **options: Any) -> Any:
+    text = shown(value)
+    # Each link is looked at by a dozen checks, and no letter has so many.
+    if len(text) > _LONGEST_WORD and (count := sum(1 for _ in _LINKED.finditer(text))) > _MOST_LINKED:
+        raise BadValue("D117", f"has too many addresses to make links of them ({count:,})", value)
+    return _of_text("urlize", 1)(context, text, *args, **options)
+
+
 def _format(value: Any, *args: Any, **options: Any) -> Any:
     if args and options:
         raise FilterArgumentError("can't handle positional and keyword arguments at the same time")
@@ -465,8 +478,8 @@ def _kind_test(kind: type) -> Callable[[Any], bool]:
 
 def filters() -> dict[str, Callable[..., Any]]:
     """Return the replacements for Jinja2's filters that must treat cells differently."""
-    of_text = ("center", "forceescape", "pprint", "safe", "striptags", "urlize", "wordcount")
-    with_context = {"replace", "urlize", "truncate"}
+    of_text = ("center", "forceescape", "pprint", "safe", "striptags", "wordcount")
+    with_context = {"replace", "truncate"}
     names = (*of_text, "indent", "replace", "truncate")
     return {
         **{name: _of_text(name, 1 if name in with_context else 0) for name in names},
@@ -491,6 +504,7 @@ def filters() -> dict[str, Callable[..., Any]]:
         "join": _join,
         "format": _format,
         "wordwrap": _wordwrap,
+        "urlize": _urlize,
         "tojson": _tojson,
         "batch": growth.batch,
         "slice": growth.slice_,

@@ -35,6 +35,12 @@ _LEAVE = re.compile(
     r"|отпис|退订|取消订阅|退訂|配信停止|購読解除|수신거부)\w*",
     re.IGNORECASE,
 )
+_LEAVE_STEMS = (
+    "unsubscri", "opt", "no more", "abmeld", "abbestell", "désabonn", "desabonn", "désinscrire", "baja",
+    "suscri", "iscri", "afmeld", "uitschrijv", "wypisz", "avprenumerera",
+    "отпис", "退订", "取消订阅", "退訂", "配信停止", "購読解除", "수신거부",
+)  # fmt: skip
+"""One of them is in whatever `_LEAVE` finds: looking for them is a hundred times as quick."""
 _ENOUGH = 3
 """A smaller number of rows with the same unsubscribe link may belong together."""
 
@@ -129,7 +135,9 @@ def ways_out(layout: Layout) -> Iterator[Finding]:
     """Find mail to subscribers without a List-Unsubscribe header or a visible unsubscribe link."""
     view, document = layout.view, layout.document
     headers = {name.lower(): value for name, value in view.rendered.headers}
-    words = _LEAVE.search(f"{view.text or ''} {document.shown_text if document else ''}")
+    shown = f"{view.text or ''} {document.shown_text if document else ''}"
+    low = shown.lower()
+    words = _LEAVE.search(shown) if any(stem in low for stem in _LEAVE_STEMS) else None
     if not layout.bulk:
         if words:
             yield Finding(
