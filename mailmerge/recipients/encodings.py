@@ -143,9 +143,9 @@ def _words(block: bytes) -> list[bytes]:
 def possible_texts(path: Path, raw: bytes) -> Iterator[str]:
     """Yield the possible texts of a file, for a reader to whom only ASCII matters, such as addresses.
 
-    One if the encoding is known. Otherwise one for each multi-byte encoding that may be right, the likeliest
-    first; and if a single-byte one may be right, the likeliest of them, and one with a mark for each byte
-    that is not ASCII: the ASCII content is the same in all single-byte encodings.
+    One if the encoding is known. Otherwise, the likeliest first, one for each multi-byte encoding that may be
+    right and one for the likeliest single-byte one; if there is such, also one with a mark for each byte that
+    is not ASCII: the ASCII content is the same in all single-byte encodings.
 
     Raises:
         ListError: it is not text.
@@ -161,10 +161,9 @@ def possible_texts(path: Path, raw: bytes) -> Iterator[str]:
     several = {codec for _, codec, _ in MULTIPLE}
     found = readings(words_of(path))
     likely = [reading.codec for reading in found if reading.bits < found[0].bits + CERTAIN]
-    yield from (raw.decode(codec) for codec in likely if codec in several)
     single = next((codec for codec in likely if codec not in several), None)
+    yield from (raw.decode(codec) for codec in likely if codec in several or codec == single)
     if single is not None:
-        yield raw.decode(single)
         yield raw.decode("ascii", "replace")
 
 

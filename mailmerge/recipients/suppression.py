@@ -229,15 +229,7 @@ def read_opt_outs(path: Path) -> OptOuts:
     from mailmerge.recipients.kinds import is_workbook
 
     stamp = _stamp(path)
-    if is_workbook(path):
-        named = _named(path, _sheet_rows(path))
-    else:
-        first, *others = (_named(path, list(_text_rows(path, text))) for text in _texts_of(path))
-        if any(other != first for other in others):
-            raise _unreadable(
-                path, "its addresses depend on its encoding, which it does not state", _SAVE_AS_UTF_8
-            )
-        named = first
+    named = _named(path, _sheet_rows(path)) if is_workbook(path) else _named_in_any(path, _texts_of(path))
     if _stamp(path) != stamp:
         raise ListError(
             f"the suppression file {path} changed while it was being read",
@@ -248,6 +240,27 @@ def read_opt_outs(path: Path) -> OptOuts:
     said = "\n".join([*sorted(addresses), "", *sorted(domains), *sorted(hashes)])
     digest = hashlib.sha256(said.encode()).hexdigest()[:16]
     return OptOuts(path, addresses, domains, hashes, stamp, digest)
+
+
+def _named_in_any(path: Path, texts: Iterator[str]) -> tuple[frozenset[str], frozenset[str], frozenset[str]]:
+    """Return what a file contains, which is the same in every encoding that it may have.
+
+    Raises:
+        ListError: it is not, or the likeliest reading has rows without an address.
+
+    """
+    named = _named(path, list(_text_rows(path, next(texts))))
+    try:
+        same = all(_named(path, list(_text_rows(path, text))) == named for text in texts)
+    except ListError as error:  # such as a letter and the @ behind it read as one character
+        if error.code != "D151":
+            raise
+        same = False
+    if not same:
+        raise _unreadable(
+            path, "which addresses it has depends on its encoding, which it does not say", _SAVE_AS_UTF_8
+        )
+    return named
 
 
 def _named(path: Path, rows: list[_Row]) -> tuple[frozenset[str], frozenset[str], frozenset[str]]:
