@@ -47,6 +47,7 @@ def setup(app: Sphinx) -> None:
     """Connect what follows."""
     app.connect("source-read", link_to_repository)
     app.connect("source-read", make_navigation)
+    app.connect("html-page-context", name_language)
     app.connect("html-page-context", help_screen_readers, priority=900)  # after Furo
     for language in ("crontab", "mermaid"):  # which Pygments has no lexers for
         app.add_lexer(language, TextLexer)
@@ -78,6 +79,14 @@ def make_navigation(_app: Sphinx, page: str, source: list[str]) -> None:
             caption = part.partition("\n")[0].strip("# ") if part.startswith("## ") else ""
             directive = ["```{toctree}", ":hidden:", *([f":caption: {caption}"] if caption else []), ""]
             source[0] += "\n\n" + "\n".join([*directive, *pages, "```"])
+
+
+def name_language(
+    _app: Sphinx, page: str, _template: str, context: dict[str, Any], _doctree: object
+) -> None:
+    """Say that Chinese pages are Chinese: browsers choose the shapes of characters by it, readers the voice."""
+    if page.startswith("zh/"):
+        context["language"] = "zh-CN"
 
 
 def help_screen_readers(
