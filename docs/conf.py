@@ -81,9 +81,7 @@ def make_navigation(_app: Sphinx, page: str, source: list[str]) -> None:
             source[0] += "\n\n" + "\n".join([*directive, *pages, "```"])
 
 
-def name_language(
-    _app: Sphinx, page: str, _template: str, context: dict[str, Any], _doctree: object
-) -> None:
+def name_language(_app: Sphinx, page: str, _template: str, context: dict[str, Any], _doctree: object) -> None:
     """Say that Chinese pages are Chinese: browsers choose the shapes of characters by it, readers the voice."""
     if page.startswith("zh/"):
         context["language"] = "zh-CN"

@@ -33,7 +33,9 @@ if TYPE_CHECKING:
 
 DOCS = Path(__file__).parents[2] / "docs"
 PAGES = [
-    page for folder in ("tutorials", "how-to", "explanation") for page in sorted((DOCS / folder).glob("*.md"))
+    page
+    for folder in ("tutorials", "how-to", "explanation", "zh")
+    for page in sorted((DOCS / folder).glob("*.md"))
 ]
 UPDATE = "UPDATE_GUIDES" in os.environ
 HOME = "/home/me"
@@ -104,9 +106,12 @@ class Reader:
         """Save a file that a page offers, or change a cell of it, as one does in a spreadsheet program."""
         file = self.mailmerge.folder / name
         if not cell:
-            shutil.copyfile(DOCS / "tutorials" / "files" / name, file)
+            shutil.copyfile(next(DOCS.glob(f"*/files/{name}")), file)
             if file.suffix == ".zip":
                 shutil.unpack_archive(file, file.parent)
+            return
+        if file.suffix == ".csv":  # as spreadsheet programs in China write it
+            file.write_bytes(file.read_bytes().replace(cell.encode("gb18030"), value.encode("gb18030")))
             return
         import openpyxl
 
