@@ -82,7 +82,7 @@ def make_navigation(_app: Sphinx, page: str, source: list[str]) -> None:
 
 
 def name_language(_app: Sphinx, page: str, _template: str, context: dict[str, Any], _doctree: object) -> None:
-    """Say that Chinese pages are Chinese: browsers choose the shapes of characters by it, readers the voice."""
+    """Mark Chinese pages as Chinese: browsers choose the shapes of characters by it, readers the voice."""
     if page.startswith("zh/"):
         context["language"] = "zh-CN"
 

@@ -82,6 +82,13 @@ def test_every_page_is_on_the_site(site: Path) -> None:
     }
 
 
+def test_each_page_names_its_language(site: Path) -> None:
+    """Chinese pages are marked as Chinese, all others as English."""
+    languages = {page: parsed(site / f"{page}.html").get("lang") for page in PAGES}
+    assert {page: "zh-CN" if page.startswith("zh/") else "en" for page in PAGES} == languages
+    assert "zh/tutorial" in languages
+
+
 def test_nothing_is_loaded_from_elsewhere(site: Path) -> None:
     """Scripts, styles, fonts and pictures are in the site's folder: it works offline and tells nobody."""
     names = [(page.name, name) for page in html(site) for name in parsed(page).xpath(LOADED)]
