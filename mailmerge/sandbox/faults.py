@@ -1,4 +1,4 @@
-"""What the sandbox server shall do wrong: pure values, and the words of the command line that make them."""
+"""What the sandbox server should do wrong: pure values, and how they are written on the command line."""
 
 from __future__ import annotations
 
@@ -20,15 +20,15 @@ if TYPE_CHECKING:
 
 
 class Cut(enum.Enum):
-    """Where a connection dies that a message was on."""
+    """Where the connection of a message is cut."""
 
     BEFORE = "before the content"
     INSIDE = "half-way through the content"
-    AFTER = "after the content, which is thrown away"
+    AFTER = "after the content, which is discarded"
 
 
 class Command(enum.StrEnum):
-    """Where in the conversation a refusal can be placed."""
+    """The command that a refusal answers."""
 
     EHLO = "ehlo"
     AUTH = "auth"
@@ -40,15 +40,15 @@ class Command(enum.StrEnum):
 
 
 class NoPipelining(enum.StrEnum):
-    """What becomes of commands that arrive before the message in front of them is answered."""
+    """How commands are treated that arrive before the message in front of them is answered."""
 
     BAD_SEQUENCE = "503"
     UNKNOWN = "500"
     SYNCHRONIZATION = "554"
-    """One refusal, and the connection is closed."""
+    """Refuse one command and close the connection."""
     CLOSING = "421"
     CRASH = "crash"
-    """The message is taken; nobody hears of that."""
+    """Accept the message, but do not reply."""
     SILENT = "silent"
 
 
@@ -81,7 +81,7 @@ _SYNTAX = re.compile(
 
 
 class Refusal(Struct, frozen=True):
-    """A reply that *command* gets with *probability* (0 to 1) in place of its good one."""
+    """A reply that *command* gets with *probability* (0 to 1) instead of a positive one."""
 
     code: int
     probability: float
@@ -97,11 +97,11 @@ class FaultPlan(Struct, frozen=True):
 
     refusals: tuple[Refusal, ...] = ()
     drop_after_data: float = 0.0
-    """Share of messages (0 to 1) that are taken, but whose reply is lost with the connection."""
+    """Share of messages (0 to 1) that are accepted, but whose reply is lost with the connection."""
     drop: float = 0.0
     """Share of messages (0 to 1) that are lost with the connection: at each `Cut` a third of them."""
     per_connection: int | None = None
-    """How many messages a connection may bring."""
+    """How many messages a connection may have."""
     per_minute: int | None = None
     """How many messages may begin in any minute."""
     greylist: float = 0.0
@@ -109,13 +109,13 @@ class FaultPlan(Struct, frozen=True):
     refused: tuple[str, ...] = ()
     """Recipients, as they are written in RCPT, that do not exist here: ``550 5.1.1``, every time."""
     refuse_sign_in: str | None = None
-    """The provider in whose words every sign-in is refused: a preset with a `sign_in_refusal`."""
+    """The provider whose reply refuses every sign-in: a preset with a `sign_in_refusal`."""
     delay: float = 0.0
-    """Seconds that pass before each message's last reply."""
+    """Delay before each message's last reply, in seconds."""
     no_pipelining: NoPipelining | None = None
     """How it treats what arrives before the message in front of it is answered; None: like anything else."""
     seed: int | None = None
-    """Makes the misfortune repeatable; None: different at every start."""
+    """The random seed, which makes faults repeatable; None: different at every start."""
 
     @classmethod
     def parse(
@@ -128,9 +128,9 @@ class FaultPlan(Struct, frozen=True):
         no_pipelining: str | None = None,
         **more: Any,
     ) -> FaultPlan:
-        """Read the words of the command line: ``450:2%``, ``auth:535:1%``, ``550 5.1.1 Who?:0.5%``, ``5m``.
+        """Parse command line values: ``450:2%``, ``auth:535:1%``, ``550 5.1.1 Who?:0.5%``, ``5m``.
 
-        *more* are values as they are.
+        *more* are further fields, passed unchanged.
 
         Raises `CampaignFileError` for anything else.
         """
@@ -152,9 +152,9 @@ class FaultPlan(Struct, frozen=True):
 
 
 class FaultInjector:
-    """A `FaultPlan` at work: its dice, and what it must remember of the messages so far.
+    """A `FaultPlan` at work: its random numbers, and what it remembers of the messages so far.
 
-    *monotonic* gives seconds; one object serves all connections of a server.
+    *monotonic* returns seconds; one object serves all connections of a server.
     """
 
     def __init__(self, plan: FaultPlan, random: Random, monotonic: Callable[[], float]) -> None:
@@ -171,7 +171,7 @@ class FaultInjector:
         return None if known else str(Refusal(550, 1.0))
 
     def refusal(self, command: Command) -> str | None:
-        """Roll the dice for one *command*: the reply that refuses it, or None."""
+        """Return the reply that refuses one *command*, by chance, or None."""
         if command is Command.AUTH and self._sign_in_refusal:
             return self._sign_in_refusal
         for refusal in self._plan.refusals:
@@ -180,7 +180,7 @@ class FaultInjector:
         return None
 
     def begin(self, messages: int) -> str | None:
-        """Ask for a message on a connection that has brought *messages* already: a refusal, or None."""
+        """Return the refusal of another message on a connection with *messages* already, or None."""
         plan, now = self._plan, self._monotonic()
         if plan.per_connection is not None and messages >= plan.per_connection:
             return CAP
@@ -192,20 +192,20 @@ class FaultInjector:
         return None
 
     def greylisted(self, sender: str, recipient: str) -> bool:
-        """Tell whether this pair was seen too short a while ago."""
+        """Return whether this pair was seen too recently."""
         if not self._plan.greylist:
             return False
         now = self._monotonic()
         return now - self._first_seen.setdefault((sender, recipient), now) < self._plan.greylist
 
     def cut(self) -> Cut | None:
-        """Roll the dice for one message: where its connection dies, if it does."""
+        """Return where the connection of one message is cut, by chance, or None."""
         if not self._plan.drop or self._random.random() >= self._plan.drop:
             return None
         return self._random.choice(tuple(Cut))
 
     def drops(self) -> bool:
-        """Roll the dice for one accepted message: does the connection die before its reply."""
+        """Return whether the connection is cut before an accepted message's reply, by chance."""
         return self._random.random() < self._plan.drop_after_data
 
 
@@ -213,7 +213,7 @@ def _refusal(text: str) -> Refusal:
     match = _SYNTAX.fullmatch(text.strip())
     if match is None:
         raise CampaignFileError(
-            f"{quoted(text)} is not a fault that can be rehearsed",
+            f"{quoted(text)} is not a valid fault",
             code="C490",
             hint="write CODE:SHARE or COMMAND:CODE:SHARE, such as 450:2% or auth:535:1%",
         )

@@ -1,6 +1,6 @@
 """One connection of the sandbox server: aiosmtpd, plus what fast clients use and aiosmtpd lacks.
 
-Added are PIPELINING (RFC 2920; aiosmtpd reads command by command, so only the promise was missing),
+Added are PIPELINING (RFC 2920; aiosmtpd reads command by command, so only the EHLO keyword was missing),
 CHUNKING (RFC 3030), sign-in by CRAM-MD5 and XOAUTH2, and the faults of a `FaultPlan`. Importing this
 module loads asyncio and aiosmtpd.
 """
@@ -35,7 +35,7 @@ _CHUNK = re.compile(r"(?P<size>\d{1,18})(?P<last> +LAST)?", re.IGNORECASE)
 _LINE_LIMIT = 998  # RFC 5321 section 4.5.3.1.6, without CRLF
 _PIECE = 64 * 1024
 _EARLY = 0.02
-"""Seconds in which what comes behind a message was sent together with it."""
+"""What arrives within this many seconds of a message was sent together with it."""
 _log = logging.getLogger(__name__)
 
 
@@ -46,14 +46,14 @@ class ServerContext(Struct):
     password: str
     max_size: int
     tls: ssl.SSLContext | None
-    """For STARTTLS; None: the connection is private from its first byte, or never."""
+    """For STARTTLS; None: the connection uses implicit TLS, or never TLS."""
     injector: FaultInjector
     delay: float
     """Seconds before each message's last reply."""
     no_pipelining: NoPipelining | None
-    """What becomes of commands that come before the message in front of them is answered; None: nothing."""
+    """How commands are treated that come before the message in front of them is answered; None: normally."""
     keep: Callable[[ServerTransaction, bytes, int], None]
-    """Takes each accepted message before its reply leaves: envelope, content, number of the connection."""
+    """Called with each accepted message before its reply is sent: envelope, content, connection number."""
     connections: set[ServerSession] = field(default_factory=set)
     connection_count: int = 0
 
@@ -62,7 +62,7 @@ class ServerContext(Struct):
         return self.injector.refusal(command)
 
     async def clear(self) -> None:
-        """Cut every connection and wait until the event loop has let go of them."""
+        """Cut every connection and wait until the event loop has closed them."""
         while self.connections:
             for connection in tuple(self.connections):
                 connection.abort()
@@ -77,7 +77,7 @@ class ServerTransaction(Envelope):
         self.chunks: list[bytes] = []
         self.chunking = False
         self.broken = False
-        """A chunk was refused: nothing but RSET helps (RFC 3030 section 2)."""
+        """Whether a chunk was refused: only RSET may follow (RFC 3030 section 2)."""
         self.cut: Cut | None = None
 
     @property
@@ -87,7 +87,7 @@ class ServerTransaction(Envelope):
 
 
 class Handler:
-    """aiosmtpd's handler: what is answered to each command, faults first."""
+    """aiosmtpd's handler: the reply to each command, faults first."""
 
     def __init__(self, context: ServerContext) -> None:
         self._context = context
@@ -126,7 +126,7 @@ class Handler:
     async def handle_RCPT(  # noqa: N802
         self, _server: SMTP, _session: Peer, envelope: ServerTransaction, address: str, _options: list[str]
     ) -> str:
-        """Take one more recipient."""
+        """Accept one more recipient."""
         if envelope.chunking or envelope.broken:
             return "503 5.5.1 Too late for a recipient, send RSET"
         if fault := self._context.injector.no_such_user(address) or self._context.fault(Command.RCPT):
@@ -137,7 +137,7 @@ class Handler:
         return "250 2.1.5 OK"
 
     async def handle_exception(self, error: Exception) -> str:
-        """Answer for a failure: a client that goes away is its own business, all else is our bug."""
+        """Return the reply to an exception: a client that disconnects is harmless, all else is our bug."""
         ours = not isinstance(error, (OSError, TLSSetupException))
         _log.log(
             logging.ERROR if ours else logging.DEBUG,
@@ -172,12 +172,12 @@ class ServerSession(SMTP):
         context.connection_count += 1
         self._number = context.connection_count
         self.begun = 0
-        """Messages that were begun on this connection."""
+        """How many messages were begun on this connection."""
 
     # --- the connection itself ---
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Note the connection; aiosmtpd calls this a second time after STARTTLS."""
+        """Record the connection; aiosmtpd calls this a second time after STARTTLS."""
         self._context.connections.add(self)
         super().connection_made(transport)
 
@@ -187,7 +187,7 @@ class ServerSession(SMTP):
         super().connection_lost(error)
 
     def abort(self) -> None:
-        """Cut the connection without a word."""
+        """Cut the connection without a reply."""
         for transport in (self.transport, self._original_transport):
             if isinstance(transport, asyncio.Transport):
                 transport.abort()
@@ -266,7 +266,7 @@ class ServerSession(SMTP):
         return self.envelope
 
     async def smtp_DATA(self, arg: str | None) -> None:  # noqa: N802
-        """Take the content up to the dot (RFC 5321 section 4.1.1.4)."""
+        """Read the content up to the dot (RFC 5321 section 4.1.1.4)."""
         transaction = self._current()
         refusal = self._obstacle()
         if refusal is None and (transaction.chunking or transaction.broken):
@@ -285,7 +285,7 @@ class ServerSession(SMTP):
         await self._finish(content)
 
     async def smtp_BDAT(self, arg: str | None) -> None:  # noqa: N802
-        """Take or discard one chunk (RFC 3030): its bytes are never read as commands."""
+        """Accept or discard one chunk (RFC 3030): its bytes are never read as commands."""
         match = _CHUNK.fullmatch(arg or "")
         if match is None:
             await self.push("421 5.5.4 Syntax: BDAT size [LAST]; cannot tell where the chunk ends")
@@ -317,7 +317,7 @@ class ServerSession(SMTP):
             await self.push(f"250 2.0.0 {size} octets received")
 
     async def _read_to_dot(self) -> bytes | None:
-        """Read the content of DATA without its dot-stuffing; None: it was too big, and thrown away."""
+        """Return the content of DATA without its dot-stuffing; None: it was too large and discarded."""
         content = bytearray()
         too_big = False
         while True:
@@ -335,7 +335,7 @@ class ServerSession(SMTP):
                 content += line[1:] if line.startswith(b".") else line
 
     def _cut_if(self, where: Cut) -> None:
-        """End the connection here, if this message is to suffer it."""
+        """Cut the connection here, if the plan says so for this message."""
         if self._current().cut is where:
             self.abort()
             raise asyncio.CancelledError
@@ -345,7 +345,7 @@ class ServerSession(SMTP):
             size -= len(await self._reader.readexactly(min(size, _PIECE)))
 
     async def _finish(self, content: bytes | None) -> None:
-        """Give the reply to a whole message: the transaction is over whatever it says."""
+        """Return the reply to a whole message: the transaction ends in any case."""
         self._cut_if(Cut.AFTER)
         transaction = self._current()
         self.envelope = ServerTransaction()
@@ -368,7 +368,7 @@ class ServerSession(SMTP):
             await self.push("250 2.0.0 OK")
 
     async def _finish_strictly(self, kind: NoPipelining) -> None:
-        """Accept a message, and refuse all that has come behind it already."""
+        """Accept a message, and refuse everything that has already come behind it."""
         early = b""
         with contextlib.suppress(TimeoutError):
             early = await asyncio.wait_for(self._reader.read(_PIECE), _EARLY)
@@ -387,7 +387,7 @@ class ServerSession(SMTP):
 
 
 def _commands(octets: bytes) -> int:
-    """Count the commands in what a client said, the chunks of BDAT left out."""
+    """Return the number of commands in what a client sent, without BDAT chunks."""
     count = 0
     while octets:
         line, _, octets = octets.partition(b"\r\n")

@@ -29,28 +29,28 @@ _log = logging.getLogger(__name__)
 
 
 class ReceivedMessage(Struct, frozen=True):
-    """One message that the server took, byte for byte as it came over the wire."""
+    """One message that the server accepted, byte for byte as it was received."""
 
     mail_from: str
     rcpt_to: tuple[str, ...]
     content: bytes
     connection: int
-    """Which connection brought it, counted from 1."""
+    """The number of its connection, from 1."""
 
 
 class SandboxServer:
-    """An SMTP server in a background thread, on loopback unless *host* says otherwise; a context manager.
+    """An SMTP server in a background thread, on loopback unless *host* is another address; a context manager.
 
-    *keep* is called in the server's thread with every message that was taken, before its reply leaves.
-    Without *user* the server takes mail from anyone, as a relay on a trusted network does. *monotonic* is
-    the clock, in seconds, of faults that take their time. *port* 0 is a free one. One server can be started
-    once.
+    *keep* is called in the server's thread with every accepted message, before its reply is sent. Without
+    *user* the server accepts mail from anyone, as a relay on a trusted network does. *monotonic* is the
+    clock, in seconds, for faults that depend on time. *port* 0 means any free one. A server can only be
+    started once.
     """
 
     ca_file = _HERE / "loopback.pem"
-    """What a client has to trust: the certificate is its own authority."""
+    """The certificate that a client has to trust: it is its own authority."""
 
-    def __init__(  # noqa: PLR0913  each is one thing that a server can be told
+    def __init__(  # noqa: PLR0913  independent settings
         self,
         *,
         tls: TlsMode = "starttls",
@@ -80,16 +80,16 @@ class SandboxServer:
 
     @property
     def port(self) -> int:
-        """The port it listens on, known once it has started."""
+        """The port that it listens on, known once it has started."""
         if self._port is None:
             raise RuntimeError("the sandbox server has not been started")
         return self._port
 
     def start(self) -> None:
-        """Listen and return once connections are taken; raises OSError."""
+        """Listen, and return once connections are accepted; raises OSError."""
         if self._thread is not None:
-            raise RuntimeError("a sandbox server can be started once")
-        # aiosmtpd logs every sign-in as a warning about itself: nothing a user of ours should see.
+            raise RuntimeError("a sandbox server can only be started once")
+        # aiosmtpd logs every sign-in as a warning about itself, which users should not see.
         logging.getLogger("mail.log").addHandler(logging.NullHandler())
         listening: Future[int] = Future()
         self._thread = threading.Thread(target=self._run, args=(listening,), name="sandbox", daemon=True)
@@ -154,7 +154,7 @@ class SandboxServer:
         await self._stopping.wait()
         with contextlib.suppress(NotImplementedError):  # Windows has no readers to remove
             self._loop.remove_reader(listener)
-        await asyncio.sleep(0)  # what was accepted just now gets its transport, so that it can be cut
+        await asyncio.sleep(0)  # a connection accepted a moment ago gets its transport, so that it can be cut
         server.close()  # no wait_closed(): it would wait for handshakes that nobody finishes
         await context.clear()
 
@@ -175,7 +175,7 @@ class SandboxServer:
 
 
 def _note_failure(_loop: asyncio.AbstractEventLoop, context: dict[str, object]) -> None:
-    """Log what asyncio would print: a client that cuts its connection is this server's daily bread."""
+    """Log what asyncio would print, except that a client cut its connection, which is normal here."""
     error = context.get("exception")
     daily = not isinstance(error, Exception) or isinstance(error, OSError)
     _log.log(logging.DEBUG if daily else logging.ERROR, "%s: %r", context.get("message"), error)

@@ -1,4 +1,4 @@
-"""The run's connections, as the sender sees them: nothing here knows sockets or SMTP."""
+"""The run's connections, as the sender sees them, without sockets or SMTP."""
 
 from __future__ import annotations
 
@@ -29,11 +29,11 @@ _PROBE_AFTER = 5.0
 
 
 class Connection(Protocol):
-    """A connection to the server, as the sender sees it: nothing here knows sockets."""
+    """A connection to the server, as the sender sees it."""
 
     @property
     def id(self) -> str:
-        """A name for the attempt's record."""
+        """The connection's name in the record of an attempt."""
         ...
 
     @property
@@ -48,7 +48,7 @@ class Connection(Protocol):
 
     @property
     def max_size(self) -> int | None:
-        """The server's SIZE; None: it named none."""
+        """The server's SIZE, in octets; None: not stated."""
         ...
 
     def opening(self) -> Iterator[Wait]:
@@ -58,7 +58,8 @@ class Connection(Protocol):
     def can_accept(self, interval: float = 0.0) -> bool:
         """Return whether another message may be submitted now.
 
-        *interval*: seconds between two messages at the present pace; no more is done than that needs.
+        *interval*: seconds between two messages at the present rate; nothing is sent earlier than that
+        requires.
         """
         ...
 
@@ -67,15 +68,15 @@ class Connection(Protocol):
         ...
 
     def release(self, tokens: Iterable[int]) -> None:
-        """Let the ends of these messages leave: the intent to send them is durable."""
+        """Let the ends of these messages be sent: the intent to send them is durable."""
         ...
 
     def poll(self, timeout: float) -> list[Event]:
-        """Write and read what there is, waiting up to *timeout* seconds for something to happen."""
+        """Write and read what is possible, waiting up to *timeout* seconds for something to happen."""
         ...
 
     def probing(self) -> Generator[Wait, None, bool]:
-        """Ask whether the server is still there (NOOP), yielding what is waited for.
+        """Check whether the server is still there (NOOP), yielding what is waited for.
 
         Only while nothing is in flight.
         """
@@ -87,18 +88,18 @@ class Connection(Protocol):
         ...
 
     def fileno(self) -> int:
-        """Return what a selector can wait for; -1: nothing."""
+        """Return the descriptor that a selector can wait for; -1: none."""
         ...
 
     def abort(self) -> list[Event]:
-        """Close at once and return the outcomes of what was in flight."""
+        """Close immediately and return the outcomes of what was in flight."""
         ...
 
     def close(self, *, within: float = math.inf) -> list[Event]:
-        """End the session, politely where that is possible within so many seconds; never raises.
+        """End the session, with QUIT if that is possible within *within* seconds; never raises.
 
         Returns:
-            What happened meanwhile.
+            The events meanwhile.
 
         """
         ...
@@ -107,8 +108,8 @@ class Connection(Protocol):
 class ConnectionSlot:
     """A place for one connection after another; `connection` is None between them.
 
-    Opening a connection, and asking whether it still works, take several steps: the slot is `busy` then, and
-    `advance` does the next one. So no server that is silent holds up another connection.
+    Opening a connection, and checking whether it still works, take several steps: the slot is `busy` then,
+    and `advance` does the next one. So a silent server does not delay other connections.
     """
 
     def __init__(self, connect: Callable[[], Connection], clock: Clock) -> None:
@@ -121,10 +122,10 @@ class ConnectionSlot:
         """What a busy slot waits for."""
         self._steps: Generator[Wait, None, None] | None = None
         self.retiring = False
-        """Nothing more is submitted: it is closed once nothing is in flight."""
+        """Whether nothing more is submitted: the connection is closed once nothing is in flight."""
         self.submitted = 0
         self.answered = 0
-        """Messages that this connection brought to an answer: a sign that it worked."""
+        """How many messages on this connection were answered: a sign that it worked."""
         self._left: list[Event] = []
         """What happened while a connection was closed."""
         self._used: tuple[float, datetime] = (clock.monotonic(), clock.now())
@@ -136,24 +137,24 @@ class ConnectionSlot:
 
     @property
     def busy(self) -> bool:
-        """Whether a connection is being opened or asked."""
+        """Whether a connection is being opened or checked."""
         return self._steps is not None
 
     def connect(self) -> bool:
-        """Begin to make a connection; return whether there is one already.
+        """Begin to open a connection; return whether there is one already.
 
         Raises:
-            SessionError: there cannot be one.
+            SessionError: none can be opened.
 
         """
         self._steps = self._opening()
         return self.advance()
 
     def advance(self) -> bool:
-        """Do the next step of what was begun, if anything was; return whether there is a connection to use.
+        """Do the next step of opening or checking, if any; return whether there is a connection to use.
 
         Raises:
-            SessionError: a connection could not be made.
+            SessionError: the connection could not be opened.
 
         """
         self.opened = False
@@ -181,16 +182,16 @@ class ConnectionSlot:
         self._touch()
 
     def close(self, *, within: float = math.inf) -> None:
-        """Give the connection up, if there is one."""
+        """Close the connection, if there is one."""
         self._give_up()
         connection, self.connection = self.connection, None
         self.retiring = False
         if connection is not None:
-            # That it is closed is no news any more; that what it told before was wrong still is.
+            # That it is closed is known; that an earlier outcome was wrong still has to be reported.
             self._left += [event for event in connection.close(within=within) if isinstance(event, Revised)]
 
     def _give_up(self) -> None:
-        """Leave off in the middle of what was begun."""
+        """Give up an opening or a check that was begun."""
         steps, self._steps, self.wanted = self._steps, None, None
         if steps is not None:
             steps.close()
@@ -208,7 +209,7 @@ class ConnectionSlot:
         return [] if connection is None else connection.abort()
 
     def poll(self, timeout: float) -> list[Event]:
-        """Return what the connection has to say, waiting up to *timeout* seconds for it."""
+        """Return the connection's events, waiting up to *timeout* seconds for one."""
         left = self.left() if self._left else []
         events = []
         if self.connection is not None and not self.busy:
@@ -218,9 +219,9 @@ class ConnectionSlot:
         return left + events if left else events
 
     def alive(self) -> bool:
-        """Return whether the connection can carry a message now; after a pause the server is asked first.
+        """Return whether the connection can carry a message now; after a pause it is checked first.
 
-        Both clocks are looked at, because the steady one stands still while a laptop sleeps.
+        Both clocks are read, because the steady one stops while a laptop sleeps.
         """
         if self.connection is None:
             return False
@@ -246,7 +247,7 @@ class ConnectionSlot:
 
 
 class ConnectionPool:
-    """As many slots as there are sessions: one, unless the user wants more."""
+    """As many slots as there are sessions: one, unless the user configured more."""
 
     def __init__(self, connect: Callable[[], Connection], clock: Clock, sessions: int) -> None:
         self._slots = [ConnectionSlot(connect, clock) for _ in range(sessions)]
@@ -260,7 +261,7 @@ class ConnectionPool:
         return any(slot.connection is not None for slot in self._slots)
 
     def poll(self, timeout: float) -> Iterator[tuple[ConnectionSlot, list[Event]]]:
-        """Yield each slot with what its connection has to say; wait up to *timeout* seconds for the first."""
+        """Yield each slot with its connection's events; wait up to *timeout* seconds for the first one."""
         if len(self._slots) == 1:
             (slot,) = self._slots
             yield slot, slot.poll(timeout)
@@ -275,7 +276,7 @@ class ConnectionPool:
 
     @property
     def busy(self) -> bool:
-        """Whether any connection is being opened or asked."""
+        """Whether any connection is being opened or checked."""
         return any(slot.busy for slot in self._slots)
 
     def wait(self, timeout: float) -> None:
@@ -296,18 +297,18 @@ class ConnectionPool:
         select.select(to_read, to_write, [], max(timeout, 0.0))
 
     def close(self, *, within: float = math.inf) -> None:
-        """Give all connections up, each within so many seconds."""
+        """Close all connections, each within *within* seconds."""
         for slot in self._slots:
             slot.close(within=within)
 
     def abort(self) -> None:
-        """Cut all connections, whatever is in flight on them."""
+        """Cut all connections, even with messages in flight."""
         for slot in self._slots:
             slot.abort()
 
 
 class InFlight(Struct):
-    """One message under way on a connection."""
+    """One message in flight on a connection."""
 
     token: int
     job: Job
@@ -316,15 +317,15 @@ class InFlight(Struct):
     """The connection's name, for the record: the slot may have another one by then."""
     reservation: Reservation | None
     turn: Turn | None = None
-    """When its end may leave, by rates that several workers share; None: as soon as it is recorded."""
+    """When its end may be sent, by rates that several workers share; None: as soon as it is recorded."""
     recorded: bool = False
     """Whether the intent to hand it over is on disk."""
     withheld: bool = False
-    """Whether its end is kept from leaving, for good."""
+    """Whether its end will never be sent."""
 
 
 class Settled(Struct, frozen=True):
-    """What became of a message, as long as its session may still prove out of step."""
+    """The outcome of a message whose session may still prove out of step."""
 
     flight: InFlight
     outcome: Outcome

@@ -1,15 +1,16 @@
-"""Group commit: outcomes wait a moment for the next intents, so that one transaction carries both.
+"""Group commit: outcomes wait a moment for the next intents, so that one transaction records both.
 
-A flush of the disk costs more than all else that is done to a message, and every message needs one before its
-end may leave. So its outcome does not get one of its own: it is held back, at most a tenth of a second, until
-the next intents have to be recorded anyway. With a window of messages in flight one flush serves all of it;
-with one message at a time there is one flush a message, not two.
+A flush to disk takes longer than everything else that is done for a message, and every message needs one
+before its end may be sent. So its outcome does not get its own flush: it waits, at most a tenth of a second,
+until the next intents have to be recorded anyway. With a window of messages in flight, one flush serves all
+of it; with one message at a time there is one flush a message, not two.
 
-What a crash can lose that way is only that an outcome was *known*: its row is ``handing_over`` on disk and
-becomes ``in_doubt``. It is never taken for pending. An outcome that somebody will want to see explained (a
-refusal, a doubt) is not held back at all.
+A crash can only lose that an outcome was *known*: its row is ``handing_over`` on disk and becomes
+``in_doubt``, never pending. An outcome that needs an explanation (a refusal, a doubt) is recorded without
+waiting.
 
-Once an outcome is durable, a program that runs us hears of it: by its callback and the logger ``mailmerge``.
+Once an outcome is durable, it is reported to the calling program: through its callback and the logger
+``mailmerge``.
 """
 
 from __future__ import annotations
@@ -47,7 +48,7 @@ class LedgerWriter(Protocol):
 
     @property
     def refused(self) -> Collection[str]:
-        """The keys of rows that are not this process's to send any more."""
+        """The keys of rows that this process may no longer send."""
         ...
 
     def record_intent(
@@ -62,11 +63,11 @@ class LedgerWriter(Protocol):
         ...
 
     def record_outcomes(self, outcomes: Sequence[Settlement]) -> None:
-        """Record what became of attempts in one durable transaction."""
+        """Record the outcomes of attempts in one durable transaction."""
         ...
 
     def give_back(self, keys: Sequence[str]) -> None:
-        """Make deferred rows pending again, with the try given back that they used up last."""
+        """Make deferred rows pending again, and do not count their last try."""
         ...
 
     def revise(self, revision: Revision) -> None:
@@ -75,15 +76,14 @@ class LedgerWriter(Protocol):
 
 
 class OutcomeWriter:
-    """Holds outcomes back for a moment, and records them with the next intents.
+    """Delays outcomes for a moment, and records them with the next intents.
 
     Args:
         ledger: takes both.
-        clock: says how long outcomes have waited.
-        quota: is told to write down what it reserved before the messages can be complete; None: no account
-            is counted.
-        recorded: is told which outcomes are durable now; None: nobody wants to know.
-        mark: is told now and then how many hand-overs the ledger knows of; None: nobody wants to know.
+        clock: measures how long outcomes have waited.
+        quota: records what it reserved before the messages can be complete; None: no account is counted.
+        recorded: called with the outcomes that are durable now; None: not called.
+        mark: called now and then with the number of hand-overs in the ledger; None: not called.
 
     """
 
@@ -107,7 +107,7 @@ class OutcomeWriter:
         self._marked_at = float("-inf")
 
     def settle(self, attempt: Attempt, outcome: Outcome, row: RowDecision, now: datetime) -> None:
-        """Take an outcome; it is not durable yet."""
+        """Add an outcome; it is not durable yet."""
         self._settled.append(Settlement(attempt, outcome, row.status, now, row.next_at, counts=row.counts))
         if self._since is None:
             self._since = self._clock.monotonic()
@@ -127,11 +127,11 @@ class OutcomeWriter:
     def revise(
         self, attempt: Attempt, outcome: Outcome, old: RowDecision, row: RowDecision, now: datetime
     ) -> None:
-        """Record at once that the attempt did not come to what was settled.
+        """Record immediately that the outcome of an attempt was not what was settled.
 
         Args:
             attempt: which one.
-            outcome: what can be said of it now.
+            outcome: its outcome as known now.
             old: what was decided about its row when it was settled.
             row: what is decided now.
             now: the time.
@@ -154,18 +154,18 @@ class OutcomeWriter:
 
     @property
     def refused(self) -> Collection[str]:
-        """The keys of rows that others have to send."""
+        """The keys of rows that other workers have to send."""
         return self._ledger.refused
 
     def record(self, attempts: Sequence[Attempt] = ()) -> Collection[str]:
-        """Make outcomes so far, and the intents to make *attempts*, durable.
+        """Make the outcomes so far, and the intents to make *attempts*, durable.
 
         Returns:
             The keys of those that may not be handed over.
 
         Raises:
-            IntentRefusedError: the outcomes are, but none of *attempts* may be completed.
-            LedgerError: nor are the outcomes.
+            IntentRefusedError: the outcomes are durable, but none of *attempts* may be completed.
+            LedgerError: the outcomes are not durable either.
 
         """
         refused: Collection[str] = ()
@@ -192,17 +192,17 @@ class OutcomeWriter:
             self._recorded(done)
 
     def _count_against_quota(self) -> None:
-        """Count before the first of these messages can be complete: too many counted is the safe side."""
+        """Count before the first of these messages can be complete: to count too many is safe."""
         if self._quota is None:
             return
         try:
             self._quota.commit()
-        except LedgerError as error:  # that of the account: the campaign's own is well
+        except LedgerError as error:  # the account's record failed, not the campaign's ledger
             self._ledger.record_outcomes(self._settled)
             raise IntentRefusedError.of(error) from error
 
     def note_mark(self) -> None:
-        """Tell outside how far the ledger has got."""
+        """Report how many hand-overs the ledger has recorded."""
         self._marked_at = self._clock.monotonic()
         if self._mark is not None:
             self._mark(self._ledger.handed_over)
@@ -213,9 +213,9 @@ _INFO: Final = 20
 
 
 def program_log() -> logging.Logger | None:
-    """Give the logger that a program may listen to, ``mailmerge``; None where nobody listens.
+    """Return the logger ``mailmerge``, which a program may listen to; None: nobody listens.
 
-    A program that listens has loaded `logging` and added a handler: nobody else pays for it.
+    A program that listens has loaded `logging` and added a handler: otherwise it is not loaded.
     """
     if "logging" not in sys.modules:
         return None
@@ -226,12 +226,12 @@ def program_log() -> logging.Logger | None:
 
 
 class OutcomeListener:
-    """Tells the program that runs us of every outcome, once it is durable.
+    """Reports every outcome to the calling program, once it is durable.
 
     Args:
-        on_outcome: is told of each; what it raises is kept, to be raised when the run has ended and its
-            report is written. It is told of all that are still recorded until then.
-        log: a line for each at INFO; None: nobody listens.
+        on_outcome: called with each; an exception from it is kept, to be raised when the run has ended and
+            its report is written. Until then it is still called for all that are recorded.
+        log: gets a line for each at INFO; None: nobody listens.
 
     """
 
@@ -244,7 +244,7 @@ class OutcomeListener:
         self._on_outcome = on_outcome
 
     def tell(self, settled: Sequence[Settlement]) -> None:
-        """Tell of outcomes that were recorded together."""
+        """Report outcomes that were recorded together."""
         if self._log is not None and self._each:
             for settlement in settled:
                 self._log.info("%s", settlement)
@@ -257,7 +257,7 @@ class OutcomeListener:
                 self.failure = self.failure or error
 
     def warn(self, run: RunDecision, why: object) -> None:
-        """Log that a run pauses or connects again, if it does."""
+        """Log that the run pauses or reconnects, if it does."""
         if self._log is None:
             return
         if run.pause:
@@ -267,11 +267,11 @@ class OutcomeListener:
 
 
 class ProgressTally:
-    """Counts what became of the rows, and tells whoever watches the run.
+    """Counts the outcomes of rows, and reports progress to the run's observer.
 
     Args:
-        observe: is told of every step; what it raises is kept, to be raised again when everything in flight
-            is settled: a closed pipe must not cost us an outcome.
+        observe: called at every step; an exception from it is kept, to be raised again when everything in
+            flight is settled: a closed pipe must not lose an outcome.
 
     """
 
@@ -282,11 +282,11 @@ class ProgressTally:
 
     @property
     def counts(self) -> Counts:
-        """Outcomes of this run by the state they left the row in."""
+        """Outcomes of this run by the resulting state of the row."""
         return Counts(dict(self._by_status))
 
     def row(self, row: int, address: str, status: Status, outcome: Outcome, in_flight: int) -> None:
-        """Count one row, and tell of it."""
+        """Count one row, and report it."""
         self._by_status[status] = self._by_status.get(status, 0) + 1
         self._tell(Progress(self.counts, in_flight, row, address, status, outcome))
 
@@ -301,7 +301,7 @@ class ProgressTally:
         self._by_status[status] -= 1
 
     def waiting(self, why: str, until: datetime) -> None:
-        """Tell that nothing is sent for a while."""
+        """Report that nothing is sent for a while."""
         self._tell(Progress(self.counts, 0, waiting=why, until=until))
 
     def _tell(self, progress: Progress) -> None:

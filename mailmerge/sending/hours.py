@@ -1,4 +1,4 @@
-"""The gate that is open when the schedule of a run lets messages out."""
+"""The gate that is open when the schedule of a run allows messages to be sent."""
 
 from __future__ import annotations
 
@@ -17,20 +17,20 @@ if TYPE_CHECKING:
     from mailmerge.options import SendOptions
 
 _LOOK_AGAIN = 30.0
-"""Seconds after which the wall clock is looked at again: it may have been put right."""
+"""Seconds after which the wall clock is read again: it may have been set."""
 
 
 def schedule_of(send: SendOptions, account: Account, now: datetime, *, begun: bool = False) -> Schedule:
-    """Put together when the messages of a campaign may go out.
+    """Return the schedule of when the messages of a campaign may be sent.
 
     Args:
-        send: what the campaign says.
-        account: whose clock it is, where the campaign does not say it.
+        send: the campaign's options for sending.
+        account: its time zone applies if the campaign does not specify one.
         now: decides which 09:00 is meant.
-        begun: the time to begin at has come, and some messages went out: the next 09:00 is not waited for.
+        begun: whether the start time has passed and some messages were sent: do not wait for the next 09:00.
 
     Raises:
-        CampaignFileError: they never may.
+        CampaignFileError: messages could never be sent.
 
     """
     name = send.timezone or account.timezone
@@ -39,7 +39,7 @@ def schedule_of(send: SendOptions, account: Account, now: datetime, *, begun: bo
     schedule = Schedule(start, send.window, send.quiet_hours, zone)
     if schedule.is_never_open(now):
         raise CampaignFileError(
-            f"there is no hour of the week at which anything may go out: {schedule.told()}",
+            f"the schedule leaves no hour of the week for sending: {schedule.told()}",
             code="C405",
             hint="make send.quiet_hours shorter than send.window, or than the day",
         )
@@ -47,10 +47,10 @@ def schedule_of(send: SendOptions, account: Account, now: datetime, *, begun: bo
 
 
 class HoursGate:
-    """Tells the sender until when nothing may be offered; asks the schedule only where it can have changed.
+    """Tells the sender until when no message may be submitted; asks the schedule only when necessary.
 
     Args:
-        schedule: when messages may go out.
+        schedule: when messages may be sent.
         clock: the time.
 
     """
@@ -62,7 +62,7 @@ class HoursGate:
         self._opens = 0.0
 
     def __call__(self) -> float:
-        """Give the steady clock's time at which the gate opens; in the past: it is open."""
+        """Return the steady clock's time at which the gate opens; a past time: it is open."""
         now = self._clock.monotonic()
         if now >= self._holds_until:
             wall = self._clock.now()

@@ -1,51 +1,52 @@
-"""What an outcome means, for its row and for the run: one decision a message, as a pure function.
+"""What an outcome means, for its row and for the run: one decision for each message, as a pure function.
 
-**Whose fault decides who suffers.** The reply rules have said already whom a refusal is about (its scope).
-What follows from that is `Policy.decide`, which reads as this table:
+**Whose fault decides who suffers.** The reply rules have already determined whom a refusal is about (its
+scope). What follows from that is `Policy.decide`, which reads as this table:
 
 ====================  ==================================  ==================================================
 the outcome           its row                             the run
 ====================  ==================================  ==================================================
-accepted              accepted                            goes on; everything "in a row" begins anew
+accepted              accepted                            continues; everything "in a row" is reset
 in doubt              in doubt, never sent again by us    another connection; the third in a row ends it
 about our set-up      pending                             ends: nothing changes until a person acts
-perhaps about it      deferred                            goes on; ends once three domains confirm it
-account: quota        deferred until that is over         ends: nobody else may be written to either
+perhaps about it      deferred                            continues; ends once three domains confirm it
+account: quota        deferred until that is over         ends: no other row can be sent either
 account: else         pending, again behind all others    pauses; a long pause ends it unless asked to wait
-came early            pending, again in this run          another connection, where that was the cause
+came early            pending, again in this run          another connection, if that was the cause
 out of step           pending, again in this run          another connection; what was settled is revised
 connection: rejected  rejected                            another connection
-connection: else      pending, again behind all others    another connection, after a pause where one is asked
-the second time       deferred                            goes on, if others were accepted in between
-row: rejected         rejected                            goes on
-row: deferred         deferred, or expired                goes on
+connection: else      pending, again behind all others    another connection, after a pause if requested
+the second time       deferred                            continues, if others were accepted in between
+row: rejected         rejected                            continues
+row: deferred         deferred, or expired                continues
 ====================  ==================================  ==================================================
 
 Only what is about the row itself uses up one of its tries.
 
-How long to wait before trying again is three questions with three growing waits: a refused row, a lost
-connection, a server that wants rest. Times are seconds of a steady clock where a wait is short, wall-clock
-times where it may outlive the run.
+There are three kinds of growing waits before trying again: after a refused row, after a lost connection, and
+after a server's request for a pause. Times are seconds of a steady clock if a wait is short, wall-clock times
+if it may last longer than the run.
 
-**Who is meant by a refusal at RCPT?** Many servers say only there what they think of our sender, our EHLO
-name or our right to relay. Before anything was accepted in the run it is about us. Later, or where the server
-quotes another one, it may still be about the row, which is deferred; as soon as rows of three domains got it
-in a row it is about us after all, and those rows are pending again as if they had not been tried.
+**Who is meant by a refusal at RCPT?** Many servers only refuse there our sender, our EHLO name or our right
+to relay. Before anything was accepted in the run it is about us. Later, or if the server quotes another one,
+it may still be about the row, which is deferred; as soon as rows of three domains got it in a row it is about
+us after all, and those rows are pending again as if they had not been tried.
 
-**When refusals stop being about rows** and start being about us, the circuit breaker ends the run with the
-other rows untouched: see `Policy._tripped`.
+**When refusals stop being about rows** and start being about us, the circuit breaker ends the run and leaves
+the other rows unchanged: see `Policy._tripped`.
 
-**One row never blocks the others.** Some recipients always get what sounds like a server in trouble (421,
-"451 4.3.0 temporary lookup failure", "452 4.3.1"). A row that got such a reply goes behind all others. If it
-gets one again there although others were accepted in between, it was the row: it is set aside, deferred. If
-none was, it was the server; a row that is alone by then is not tried a fourth time. A pause that such a reply
-asks for is obeyed once a second row got one, too.
+**One row never blocks the others.** Some recipients always get a reply that sounds like a server in trouble
+(421, "451 4.3.0 temporary lookup failure", "452 4.3.1"). A row that got such a reply goes behind all others.
+If it gets one again there although others were accepted in between, it was the row: it is deferred. If none
+was, it was the server; a row that is alone by then is not tried a fourth time. A pause that such a reply asks
+for is obeyed once a second row got one too.
 
-**A row that ends its connection** without a word, as some content filters do, would end one after the other.
-So from the second time on it goes behind all others, and at the fifth it counts as refused for now.
+**A row whose connection is closed** without a reply, as some content filters do, would end one connection
+after the other. So from the second time on it goes behind all others, and the fifth time it counts as refused
+for now.
 
-Nothing here knows a clock, a random source or a connection: the time and a source of numbers are handed in,
-what the run has learnt is its `History`, and that is only read.
+Nothing here uses a clock, a random source or a connection: the time and a source of numbers are passed in;
+what the run has learnt is its `History`, which is only read.
 """
 
 from __future__ import annotations
@@ -115,8 +116,8 @@ class RetryPolicy(Struct, frozen=True):
             tries: how many tries the row has used up, this one included.
             first: when the first of them was.
             now: the time of the refusal.
-            random: gives a number from 0 up to 1.
-            asked: seconds that the server, or what we know of its words, asks us to wait.
+            random: returns a number from 0 up to 1.
+            asked: seconds that the server, or our rule for its reply, asks us to wait.
 
         Returns:
             The time, or None: the row has expired.
@@ -127,7 +128,7 @@ class RetryPolicy(Struct, frozen=True):
         delay = self.delays[min(max(tries, 1), len(self.delays)) - 1]
         delay *= 1 + _JITTER * (2 * random() - 1)
         if asked is not None:
-            # Whoever names a time means at least that long.
+            # A stated time means at least that long.
             delay = max(delay, asked * (1 + _JITTER * random()))
         return now + timedelta(seconds=delay)
 
@@ -136,10 +137,10 @@ def reconnect_delay(setbacks: int, since: float, now: float, *, connected: bool)
     """Return how long to wait before the next connection.
 
     Args:
-        setbacks: connections in a row that failed or brought no message to an answer, this one included.
+        setbacks: connections in a row that failed or on which no message was answered, this one included.
         since: when the first of them did, in seconds of the steady clock.
-        now: this moment.
-        connected: whether any connection of this run was ever made.
+        now: the present time, by the same clock.
+        connected: whether any connection of this run was ever opened.
 
     Returns:
         Seconds, or None: it is time to give up.
@@ -152,13 +153,13 @@ def reconnect_delay(setbacks: int, since: float, now: float, *, connected: bool)
 
 
 LAST = 200
-"""How many of the latest accepted and rejected rows a share is taken of."""
+"""How many of the latest accepted and rejected rows the share is computed from."""
 LONG_PAUSE = 60.0
-"""Seconds up to which a wait is simply obeyed; longer ones need ``--wait``."""
+"""Up to this many seconds a pause is simply obeyed; longer ones need ``--wait``."""
 
 
 class History:
-    """One run's memory."""
+    """What one run has learnt so far."""
 
     def __init__(self) -> None:
         # In a row, since a row was last accepted:
@@ -171,9 +172,9 @@ class History:
         """Pauses that the server ordered ..."""
         self.long_pauses = 0
         """... and those of them that were long."""
-        # In a row, since a connection last brought a message to an answer:
+        # In a row, since a message was last answered:
         self.setbacks = 0
-        """Connections that failed, or were of no use."""
+        """Connections that failed, or on which nothing was answered."""
         self.setback_since = 0.0
         self.closings = 0
         """Connections that the server closed with 421 before it answered anything."""
@@ -181,23 +182,23 @@ class History:
         """Sign-ins that the server refused for now, since one succeeded."""
         # In the whole run:
         self.connected = False
-        """Whether any connection was ever made."""
+        """Whether any connection was ever opened."""
         self.protocol_errors = 0
         self.lost: str | None = None
         """The connection that left the latest row in doubt."""
         self.out_of_step = 0
-        """Connections that proved out of step after a row had looked accepted, which is in doubt now ..."""
+        """Connections that proved out of step after a row had seemed accepted, which is now in doubt ..."""
         self.astray: str | None = None  # ... and the latest of them
         self.drops: dict[str, int] = {}
-        """How often each row's content ended its connection without a word, by key."""
+        """How often the connection was closed without a reply after each row's content, by key."""
         self.latest: deque[bool] = deque(maxlen=LAST)
         """The latest accepted and rejected rows: whether each was rejected."""
         self.accepted = 0
         """Rows that were accepted."""
         self.suspicions: dict[str, Job] = {}
-        """Rows that were refused in a row for what seems to be about us, by key."""
+        """Rows refused in a row for a reason that seems to be about us, by key."""
         self.confirmed = False
-        """They were, and are pending again: whoever is in flight and meets the same is no other case."""
+        """Rows of it that are pending again: others in flight with the same refusal are the same case."""
         self.troubled: dict[str, int] = {}
         """Rows that got a reply about the server or the account, by key: how many were accepted by then."""
         self.troubles = 0
@@ -212,21 +213,21 @@ class History:
         self.paused_until = float("-inf")
         """Nothing is submitted before."""
         self.retry_at = float("-inf")
-        """No connection is made before."""
+        """No connection is opened before."""
 
     # --- looking back ---------------------------------------------------------------------------------
 
     def paused(self, steady: float) -> bool:
-        """Return whether the server's order to wait still holds."""
+        """Return whether the server's request to wait still applies."""
         return steady < self.paused_until
 
     def rejected_of_last(self) -> int:
-        """Count the rejected among the latest rows but the very oldest, which the next one will push out."""
+        """Return the rejected among the latest rows, without the oldest, which the next one will replace."""
         full = len(self.latest) == LAST
         return sum(self.latest) - (self.latest[0] if full else False)
 
     def leaves(self, job: Job) -> bool:
-        """Return whether *job* is left as it is, because its domain refuses us; it is counted then."""
+        """Return whether *job* is not attempted, because its domain refuses us; if so, count it."""
         if not self._blocked:
             return False
         domain = next((domain for domain in job.domains if domain in self._blocked), None)
@@ -235,10 +236,10 @@ class History:
         return domain is not None
 
     def notes(self) -> Iterator[str]:
-        """Yield a sentence about each row that was set aside, and each domain whose rows were left."""
+        """Yield a sentence about each row that was deferred as the cause, and each domain left out."""
         for job, outcome in self._set_aside[:_SET_ASIDE_NAMED]:
             yield (
-                f"row {job.message.row} ({job.address}) was set aside: the server answered "
+                f"row {job.message.row} ({job.address}) was deferred: the server answered "
                 f"{quoted(outcome.reply)} each time, and accepted others"
             )
         for domain, rows in self._blocked.items():
@@ -247,13 +248,13 @@ class History:
                 yield f"{domain} refuses mail from this sender: {left} not attempted"
 
     def only(self, key: str) -> bool:
-        """Tell whether this row alone is left, and has got replies about the server again and again."""
+        """Return whether only this row is left, and has got replies about the server again and again."""
         return self.same_row == key and self.same_times + 1 >= _TIMES_OF_ONE_ROW
 
     # --- learning -------------------------------------------------------------------------------------
 
     def learn(self, outcome: Outcome, decision: Decision, context: Context) -> None:
-        """Take note of an outcome and of what was decided about it."""
+        """Record an outcome and what was decided about it."""
         run = decision.run
         if run.answered:
             self.setbacks = self.closings = self.same_times = 0
@@ -284,7 +285,7 @@ class History:
             self._blocked.setdefault(domain, 0)
 
     def take_back(self, outcome: Outcome, connection: str) -> None:
-        """Forget an outcome that was not what it seemed to be, as far as the run builds on it."""
+        """Forget an outcome that was not what it seemed to be."""
         if outcome.status is Status.ACCEPTED:
             self.accepted -= 1
             self.out_of_step += connection != self.astray
@@ -312,12 +313,12 @@ class History:
                 self.protocol_errors += outcome.reason == "protocol"
 
     def learn_opened(self) -> None:
-        """Take note of a connection that was made."""
+        """Record a connection that was opened."""
         self.connected = True
         self.put_off = 0
 
     def learn_failure(self, run: RunDecision, steady: float) -> None:
-        """Take note of a connection that failed, or was of no use, and of what was decided about that."""
+        """Record a connection that failed, or without any reply, and what was decided about it."""
         if run.reconnect:
             if not self.setbacks:
                 self.setback_since = steady
@@ -329,7 +330,7 @@ class History:
 
 
 _PAUSE = 900.0
-"""Seconds, where a server wants rest and neither it nor our table for its words says how long."""
+"""Seconds to pause if neither the server nor our rule for its reply specifies how long."""
 _SIGN_IN_AGAIN = 600.0
 _SIGN_INS = 3
 _CLOSINGS = 3
@@ -362,9 +363,9 @@ class Policy:
     """The rules of one run.
 
     Args:
-        retry: when a row that was refused for now is tried again.
+        retry: when a deferred row is tried again.
         max_rejected: the share, from 0 to 1, of the last 200 rows that may be rejected.
-        wait: obey long pauses, too, instead of ending the run.
+        wait: whether to obey long pauses too, instead of ending the run.
 
     """
 
@@ -415,7 +416,7 @@ class Policy:
                 return self._deferred(outcome, history, context)
 
     def _deferred(self, outcome: Outcome, history: History, context: Context) -> Decision:
-        """Let the row wait, if it is the row that is meant."""
+        """Defer the row, if the reply is about the row."""
         if is_suspicion(outcome):
             return self._suspected(outcome, history, context)
         return Decision(self._later(outcome, context), self._refused(outcome, history, context))
@@ -428,7 +429,7 @@ class Policy:
         return RowDecision(Status.EXPIRED) if later is None else RowDecision(Status.DEFERRED, later)
 
     def _suspected(self, outcome: Outcome, history: History, context: Context) -> Decision:
-        """Let the row wait; once enough others have met the same, it is no longer about rows."""
+        """Defer the row; once enough others got the same refusal, it is not about rows any more."""
         if history.confirmed:
             return Decision(_PENDING)
         job = context.job
@@ -445,7 +446,7 @@ class Policy:
         return Decision(self._later(outcome, context), run)
 
     def _refused(self, outcome: Outcome, history: History, context: Context) -> RunDecision:
-        """Go on after a refusal that was about the row, or about its domain."""
+        """Continue after a refusal that was about the row, or about its domain."""
         blocked: frozenset[str] = frozenset()
         if outcome.reason == "domain":
             named = frozenset(address.domain.lower() for address, _ in outcome.refused)
@@ -454,7 +455,7 @@ class Policy:
 
     @staticmethod
     def _was_the_row(outcome: Outcome, history: History, context: Context) -> bool:
-        """Tell whether what sounds like a server in trouble was about this row alone."""
+        """Return whether a reply that sounds like a server in trouble was about this row alone."""
         key = context.job.message.key
         accepted = history.troubled.get(key)
         if accepted is None or not in_trouble(outcome):
@@ -470,10 +471,10 @@ class Policy:
                 row = self._later(outcome, context)
             elif drops >= _DROPS_BEFORE_LAST:
                 row = _LAST
-        # 421 at the first message says "not now"; after some that were answered it is a server's good right.
+        # 421 at the first message means "not now"; after some answered messages a server may simply close.
         code = outcome.reply.code if outcome.reply else 0
         closing = context.fresh and code == 421
-        # The first rows that meet it say little about the server: the next one need not wait.
+        # The first rows that get it tell little about the server: the next one need not wait.
         new = context.job.message.key not in history.troubled and history.troubles < _TROUBLES_AT_ONCE
         answered = new and outcome.reason == "server" and code not in {0, 421}
         # One row that is asked to wait may be that row's fault.
@@ -483,12 +484,12 @@ class Policy:
         if closing and history.closings + 1 >= _CLOSINGS:
             stop = ended_by(Reason.NETWORK, "the server keeps closing the connection", outcome)
         elif in_trouble(outcome) and stop is None and history.only(context.job.message.key):
-            stop = ended_by(Reason.NETWORK, "the server does not accept messages just now", outcome)
+            stop = ended_by(Reason.NETWORK, "the server does not accept messages at the moment", outcome)
         run = replace(rest, answered=answered, retire=True, dropped=silent, closing=closing, stop=stop)
         return Decision(row, run)
 
     def _pause(self, outcome: Outcome, asked: float, history: History, context: Context) -> RunDecision:
-        """Obey an order to wait; the first one counts, the rest of a window gets the same answer."""
+        """Obey a request to wait; the first one counts, the rest of a window gets the same reply."""
         if history.paused(context.steady):
             return RunDecision()
         seconds = pause_length(asked, history.orders)
@@ -504,14 +505,14 @@ class Policy:
     # --- the circuit breaker --------------------------------------------------------------------------
 
     def _lost_too_often(self, outcome: Outcome, history: History, context: Context) -> RunEnd | None:
-        """One lost connection is one misfortune, however many messages were in flight on it."""
+        """Return the end of a run that lost too many connections; one counts once, whatever was in flight."""
         # Each connection may have accepted rows first, so that "in a row" would never be reached.
         often = history.accepted < _ACCEPTED_PER_MISSTEP * history.out_of_step
         if often and history.out_of_step >= _DOUBTS_IN_A_ROW:
             return RunEnd(
                 Reason.BREAKER,
-                f"{history.out_of_step} connections got replies that did not fit what was asked",
-                "decide about the rows in doubt; look at what was said with --transcript FILE",
+                f"on {history.out_of_step} connections the replies did not match the commands",
+                "decide about the rows in doubt; record the session with --transcript FILE",
                 scope=Scope.CONNECTION,
             )
         if context.connection == history.lost or history.doubts + 1 < _DOUBTS_IN_A_ROW:
@@ -519,30 +520,30 @@ class Policy:
         return RunEnd(
             Reason.BREAKER,
             f"{_DOUBTS_IN_A_ROW} connections in a row were lost with messages handed over and not answered",
-            "decide about the rows in doubt; is something between you and the server cutting connections?",
+            "decide about the rows in doubt; check whether a firewall or proxy cuts connections",
             outcome=outcome,
             scope=Scope.CONNECTION,
         )
 
     def _tripped(self, outcome: Outcome, history: History) -> RunEnd | None:
-        """Return whether a refusal is the one too many."""
+        """Return the end of the run if a refusal is one too many; None: it continues."""
         trip: tuple[str, str] | None = None
         if outcome.reason == "content" and history.contents + 1 >= _CONTENTS_IN_A_ROW:
             trip = (
                 f"the server refused the content of {_CONTENTS_IN_A_ROW} messages in a row",
-                "it looks like spam to the server: change the text or the links, and begin with a few rows",
+                "it looks like spam to the server: change the text or the links, and start with a few rows",
             )
         elif outcome.status is not Status.REJECTED:
             trip = None
         elif outcome.reason == "protocol" and history.protocol_errors + 1 >= _PROTOCOL_ERRORS:
             trip = (
                 "the server reported two protocol errors",
-                "run it with --transcript FILE and look at what was said",
+                "rerun with --transcript FILE to see the session",
             )
         elif history.rejected + 1 >= _REJECTED_IN_A_ROW:
             trip = (
                 f"{_REJECTED_IN_A_ROW} rows in a row were rejected",
-                "look at the replies before going on",
+                "look at the replies before you continue",
             )
         elif history.rejected_of_last() + 1 > self._limit:
             trip = (
@@ -556,20 +557,20 @@ class Policy:
     def decide_failure(
         self, error: SessionError | None, history: History, now: datetime, steady: float, *, opening: bool
     ) -> RunDecision:
-        """Decide about a connection that could not be made, or that ended without having been of any use.
+        """Decide about a connection that could not be opened, or that ended before anything was answered.
 
         Args:
             error: why; None: it was closed on purpose.
             history: what came before.
             now: the time.
             steady: the same moment in seconds of the steady clock.
-            opening: it could not be made.
+            opening: whether it could not be opened.
 
         """
         if error is not None and (opening or isinstance(error, AuthError | TlsError)):
             if error.exit_code == 5 and (isinstance(error, AuthError) or error.retry_after):
                 return self._put_off(error, history, now)
-            # A handshake that broke off, where TLS has worked before, says nothing about TLS.
+            # If TLS has worked before, a handshake that broke off tells nothing about TLS.
             cut_off = history.connected and error.code == TlsError.default_code
             if isinstance(error, AuthError | TlsError) and not cut_off:
                 return RunDecision(stop=RunEnd(Reason.REFUSED, error.message, error.hint, error))
@@ -579,11 +580,11 @@ class Policy:
         delay = reconnect_delay(history.setbacks + 1, since, steady, connected=history.connected)
         if delay is not None:
             return RunDecision(reconnect=delay)
-        message = error.message if error else "the connection was lost again and again"
+        message = error.message if error else "the connection was lost repeatedly"
         return RunDecision(stop=RunEnd(Reason.NETWORK, message, error.hint if error else None, error))
 
     def _put_off(self, error: SessionError, history: History, now: datetime) -> RunDecision:
-        """Obey a server that does not want us for the moment, a few times."""
+        """Obey, a few times, a server that refuses us for now."""
         wait = error.retry_after or _SIGN_IN_AGAIN
         if history.put_off + 1 < _SIGN_INS and (self._wait or wait <= LONG_PAUSE):
             return RunDecision(pause=wait)
@@ -592,6 +593,6 @@ class Policy:
 
 
 def _weighed(outcome: Outcome, history: History, context: Context) -> Outcome:
-    """Take a refusal about us for a suspicion where the server has accepted others, or one beside it."""
+    """Return a refusal about us as a suspicion if the server accepted others, in this run or of this row."""
     beside = 0 < len(outcome.refused) < len(context.job.message.envelope.rcpt_to)
     return as_suspicion(outcome) if history.accepted or beside else outcome

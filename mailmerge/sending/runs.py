@@ -1,4 +1,4 @@
-"""The nouns of a run: why it ends, what is decided after each outcome, what is told meanwhile."""
+"""The values of a run: why it ends, what is decided after each outcome, its progress."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 class StopFlag(Protocol):
-    """Set from outside, by a signal handler for one: `threading.Event` is such a flag."""
+    """Set from outside, for example by a signal handler: `threading.Event` is such a flag."""
 
     def is_set(self) -> bool:
         """Return whether to stop."""
@@ -27,10 +27,10 @@ class StopFlag(Protocol):
 
 
 class NeverStop:
-    """The stop flag of those who never stop."""
+    """A stop flag that is never set."""
 
     def is_set(self) -> bool:
-        """Say no."""
+        """Return False."""
         return False
 
 
@@ -47,15 +47,15 @@ class Reason(enum.StrEnum):
     ACCOUNT_PAUSE = "account_pause"
     LEDGER = "ledger"
     PAUSED = "paused"
-    """Somebody told the workers of a fleet to stop with the campaign."""
+    """Somebody told the workers of a fleet to stop sending the campaign."""
     DETACHED = "detached"
-    """The workers of a fleet go on by themselves."""
+    """The workers of a fleet continue by themselves."""
     FAILED = "failed"
-    """The list, a template or a file of the campaign let the run down."""
+    """The list, a template or a file of the campaign could not be used."""
 
 
 class RunEnd(Struct, frozen=True):
-    """How a run ended: the rows not mentioned in *counts* are as they were."""
+    """How a run ended: rows not in *counts* are unchanged."""
 
     reason: Reason
     message: str = ""
@@ -63,18 +63,18 @@ class RunEnd(Struct, frozen=True):
     hint: str | None = None
     error: MailmergeError | None = None
     next_at: datetime | None = None
-    """When it makes sense to run again, if that is known."""
+    """When to run again, if that is known."""
     outcome: Outcome | None = None
     """The reply that ended it, if one did."""
     counts: Counts = field(default_factory=Counts)
-    """Outcomes of this run by the state they left the row in."""
+    """Outcomes of this run by the resulting state of the row."""
     notes: tuple[str, ...] = ()
-    """What else a person should know of it, a sentence each."""
+    """What else a person should know, one sentence each."""
     scope: Scope = Scope.ROW
-    """Whom it is about: the rows, which are anybody's, or this connection or account."""
+    """Whether it is about the rows, or about this connection or account."""
 
     def followed_by(self, other: RunEnd) -> RunEnd:
-        """Put two passes of one run together."""
+        """Return two passes of one run as one."""
         statuses = {*self.counts, *other.counts}
         counts = Counts({status: self.counts[status] + other.counts[status] for status in statuses})
         return replace(other, counts=counts, notes=(*self.notes, *other.notes))
@@ -83,7 +83,7 @@ class RunEnd(Struct, frozen=True):
 MAY_BE_SENT = (Status.PENDING, Status.DEFERRED, Status.IN_DOUBT, Status.HANDING_OVER)
 """States of rows whose message may have to be sent yet, or again."""
 UNANSWERED = frozenset({"dropped", "timeout", "withdrawn"})
-"""Reasons of messages that a connection took along: what the server said was not their answer."""
+"""Reasons of messages that were lost with their connection: the reply was not about them."""
 
 
 # --- what is decided after each outcome: see `mailmerge.sending.policy` ------------------------------------
@@ -100,39 +100,39 @@ class Again(enum.Enum):
 
 
 class RowDecision(Struct, frozen=True):
-    """Where an outcome leaves its row."""
+    """The state of a row after an outcome."""
 
     status: Status
     next_at: datetime | None = None
     """When a deferred row is due."""
     counts: bool = True
-    """Whether a try is used up: only what is about the row itself does."""
+    """Whether a try is used up: only by what is about the row itself."""
     again: Again = Again.NO
 
 
 class RunDecision(Struct, frozen=True):
-    """What the run does about an outcome, beyond recording it; by default it goes on."""
+    """What the run does about an outcome, besides recording it; by default it continues."""
 
     answered: bool = False
-    """The connection did its work: its message got an answer that was about the message."""
+    """Whether the connection worked: the reply was about its message."""
     retire: bool = False
     """Submit nothing more on this connection, and close it once nothing is in flight on it."""
     slower: bool = False
-    """Go at half the pace."""
+    """Whether to halve the rate."""
     pause: float = 0.0
     """Seconds during which nothing is submitted."""
     reconnect: float = 0.0
-    """Seconds before the next connection is made."""
+    """Seconds before the next connection is opened."""
     closing: bool = False
-    """The server closed a connection with 421 before it had answered anything on it."""
+    """Whether the server closed a connection with 421 before it had answered anything on it."""
     dropped: bool = False
-    """The row's content ended the connection without a word."""
+    """Whether the connection was closed without a reply after the row's content."""
     blocked: frozenset[str] = frozenset()
-    """Domains whose rows are left as they are from now on."""
+    """Domains whose rows are not attempted from now on."""
     set_aside: bool = False
-    """It was the row: the server answers others."""
+    """Whether the row was the cause: the server accepts others."""
     suspicion: bool = False
-    """The row was refused for what seems to be about us."""
+    """Whether the row was refused for a reason that seems to be about us."""
     given_back: tuple[Job, ...] = ()
     """Rows that were deferred before and are pending again, as if they had not been tried."""
     stop: RunEnd | None = None
@@ -151,18 +151,18 @@ class Context(Struct, frozen=True):
 
     job: Job
     connection: str
-    """Names the connection: what is lost with it is one misfortune."""
+    """The connection's name: everything lost with it counts as one loss."""
     fresh: bool
-    """Nothing was answered on that connection before, and it is not being given up."""
+    """Whether nothing was answered on that connection before, and it is not being closed."""
     now: datetime
     steady: float
-    """The same moment in seconds of the steady clock."""
+    """The same time in seconds of the steady clock."""
     random: Callable[[], float]
-    """Gives a number from 0 up to 1, for jitter."""
+    """Returns a number from 0 up to 1, for jitter."""
 
 
 def in_trouble(outcome: Outcome) -> bool:
-    """Tell whether a message was answered by words about the server or the account, but no limit of ours."""
+    """Return whether a message got a reply about the server or the account, except a rate or quota."""
     limit = outcome.slower or outcome.reason == "quota"
     about = outcome.scope is Scope.CONNECTION or (outcome.scope is Scope.ACCOUNT and not limit)
     answered = outcome.reply is not None and outcome.reason not in UNANSWERED
@@ -172,12 +172,12 @@ def in_trouble(outcome: Outcome) -> bool:
 def ended_by(
     reason: Reason, said: str, outcome: Outcome, next_at: datetime | None = None, hint: str | None = None
 ) -> RunEnd:
-    """End the run with the server's own words, where there are any."""
+    """Return the end of a run, with the server's reply if there is one."""
     message = f"{said}: {outcome.reply}" if outcome.reply else said
     return RunEnd(reason, message, outcome.hint or hint, None, next_at, outcome)
 
 
-# --- what is told meanwhile -------------------------------------------------------------------------------
+# --- progress ---------------------------------------------------------------------------------------------
 
 
 class Progress(Struct, frozen=True):
@@ -190,11 +190,11 @@ class Progress(Struct, frozen=True):
     status: Status | None = None
     outcome: Outcome | None = None
     waiting: str = ""
-    """Why nothing is sent just now: ``rate``, ``network``, ``account``, ``deferred``, ``opt-outs``,
+    """Why nothing is sent at the moment: ``rate``, ``network``, ``account``, ``deferred``, ``opt-outs``,
     ``campaign_lock``, ``account_lock``; of a fleet ``workers``, ``ledger``; empty: something is."""
     until: datetime | None = None
 
 
 def tell_wait(observe: Callable[[Progress], None], why: str, until: datetime) -> None:
-    """Tell that nothing is sent for a while, before anything was or between two passes."""
+    """Report that nothing is sent for a while, before the first message or between two passes."""
     observe(Progress(Counts(), 0, waiting=why, until=until))

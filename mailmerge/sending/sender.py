@@ -1,22 +1,22 @@
 """The send loop: submits messages to its connections, records each intent durably, records the outcomes.
 
-The order is the whole point, and it is the same in every mode::
+The order is what matters, and it is the same in every mode::
 
-    take a job -> submit (all but its end may travel) -> record the intent, durably -> release its end
+    take a job -> submit (all but its end may be sent) -> record the intent, durably -> release its end
                                                              |
               decide <- outcome <- the server answers  <-----'
 
-1. **Gates before the submission.** Throttle, quota, a pause, the connection's own window: each may hold back
-   the next message, none of them one that was submitted. Whoever waits after MAIL makes the server wait.
-2. **The intent before the end.** A connection says when only the end of a message is held back
-   (`ReleaseNeeded`). The end leaves when the ledger has the intent on disk, together with all outcomes so
-   far; with a window in flight one commit serves all of it. Where several workers share a rate it waits for
-   its turn then, in the order of its connection.
-3. **The loop never blocks but in a poll**, which ends at the next moment that matters: an outcome that has to
-   be recorded, a rate that lets the next message go, a slice of time after which a stop must be noticed.
+1. **Gates before the submission.** Throttle, quota, a pause, the connection's own window: each may delay the
+   next message, but never one that was submitted. Waiting after MAIL would make the server wait.
+2. **The intent before the end.** A connection reports when only the end of a message is left to send
+   (`ReleaseNeeded`). The end is sent once the ledger has the intent on disk, together with all outcomes so
+   far; with a window in flight one commit serves all of it. If several workers share a rate, the end then
+   waits for its turn, in the order of its connection.
+3. **The loop only blocks in a poll**, which ends at the next moment that matters: an outcome that has to be
+   recorded, a rate that allows the next message, a slice of time after which a stop must be noticed.
 
-The loop decides nothing: what an outcome leads to says `mailmerge.sending.policy`. It ends when the queue is
-empty, or when there is a reason to end; then what is in flight gets its outcome first.
+The loop decides nothing: `mailmerge.sending.policy` decides what follows from an outcome. The loop ends when
+the queue is empty, or when there is a reason to end; messages in flight get their outcome first.
 """
 
 from __future__ import annotations
@@ -56,15 +56,15 @@ if TYPE_CHECKING:
     from mailmerge.smtp.state import Event
 
 _SLICE = 0.2
-"""Seconds within which a stop is noticed."""
+"""A stop is noticed within this many seconds."""
 _GRACE = 30.0
-"""Seconds that messages in flight get for their outcome after a stop."""
+"""Seconds that messages in flight have for their outcome after a stop."""
 _GOOD_BYE = 1.0
-"""Seconds for the answer to QUIT: nothing depends on it, and other sessions and whoever stops us wait."""
+"""Seconds for the reply to QUIT: nothing depends on it, and others wait for us meanwhile."""
 _CLOSE_IF_IDLE = 30.0
-"""A connection is not kept for longer waits: servers close idle ones, and it would only be found dead."""
+"""Before a longer wait, in seconds, a connection is closed: servers close idle ones anyway."""
 _TELL_IF_IDLE = 2.0
-_LOOK_AGAIN = 1.0  # while nothing may be offered
+_LOOK_AGAIN = 1.0  # while nothing may be submitted
 _NAP = 0.01  # for an idle connection that clears something up (RSET)
 
 
@@ -72,27 +72,27 @@ class Sender:
     """Sends the messages of one run; use it once.
 
     Args:
-        ledger: takes intents and outcomes.
-        connect: makes a connection, not yet opened.
-        throttle: says when the next message may go.
+        ledger: records intents and outcomes.
+        connect: returns a connection, not yet opened.
+        throttle: decides when the next message may begin.
         clock: the time, and how to wait.
-        policy: says what an outcome leads to.
+        policy: decides what follows from an outcome.
         stop: set from outside: the run ends, with 30 seconds for what is in flight.
-        observe: is told of every step.
-        random: gives numbers from 0 up to 1, for jitter.
-        quota: what the account may still send; None: nobody counts.
+        observe: called at every step.
+        random: returns numbers from 0 up to 1, for jitter.
+        quota: what the account may still send; None: not counted.
         sessions: how many connections may be open at the same time.
-        mark: is told now and then how many hand-overs the ledger knows of.
-        listener: is told of outcomes that are durable, of pauses and of new connections; None: nobody is.
-        unwanted: says of a message whose turn has come that it is not to be sent after all.
-        held_until: says until when, by the steady clock, nothing may be offered at most; 0: it may be now.
-        closed_until: the same of the hours in which messages may go out.
-        may_release: says, when the end of a recorded message is about to leave, whether it still may; None:
-            it always may, because nobody else could take its row over.
+        mark: called now and then with the number of hand-overs in the ledger.
+        listener: gets durable outcomes, pauses and new connections; None: nobody listens.
+        unwanted: returns whether a message whose turn has come must not be sent after all.
+        held_until: returns until when, by the steady clock, nothing may be submitted; 0: it may be now.
+        closed_until: the same for the hours in which messages may be sent.
+        may_release: returns whether the end of a recorded message may still be sent; None: always, because
+            nobody else could take over its row.
 
     """
 
-    def __init__(  # noqa: PLR0913  each is one replaceable part
+    def __init__(  # noqa: PLR0913  each is a replaceable part
         self,
         ledger: LedgerWriter,
         connect: Callable[[], Connection],
@@ -125,11 +125,11 @@ class Sender:
         self._closed_until = closed_until
         self._may_release = may_release
         self._withheld: list[InFlight] = []
-        """Messages whose end may not leave; nothing behind them on their connection can, either."""
+        """Messages whose end may not be sent; nothing behind them on their connection can be either."""
         self._left_alone: set[str] = set()
-        """Keys of rows that are others' to send."""
+        """Keys of rows that other workers have to send."""
         self._held = 0.0
-        """The same, as it was told last."""
+        """The same, as last reported."""
         self._stop = stop
         self._tally = ProgressTally(observe)
         self._random = random
@@ -141,7 +141,7 @@ class Sender:
         self._submitted = 0
         self._end: RunEnd | None = None
         self._refused = False
-        """Whether the ledger takes no more intents."""
+        """Whether the ledger can record no more intents."""
         self._ends: HeldEnds[InFlight] = HeldEnds()
         self._needed: list[int] = []
         """Messages whose intent is to be recorded next."""
@@ -150,7 +150,7 @@ class Sender:
         """Send *jobs*, pulling each one when there is room for it.
 
         Whatever ends the run, outcomes known by then are recorded and messages in flight get up to 30
-        seconds for theirs; only a `KeyboardInterrupt` or its like leaves at once.
+        seconds for theirs; only a `KeyboardInterrupt` or similar ends it immediately.
 
         Raises:
             Exception: what *jobs* or the observer raised, after the messages in flight are settled.
@@ -161,10 +161,10 @@ class Sender:
         try:
             self._loop(watch)
         except LedgerError as error:
-            # Nothing can be recorded any more, so nothing more may leave: not even what is half written.
+            # Nothing can be recorded any more, so nothing more may be sent: not even what is half written.
             self._end = RunEnd(Reason.LEDGER, error.message, error.hint, error)
         except BaseException:
-            # A second signal, or a mistake of ours: states stay as they are on disk.
+            # A second signal, or a bug of ours: states stay as they are on disk.
             self._pool.abort()
             raise
         stopped = self._stop.is_set()
@@ -201,7 +201,7 @@ class Sender:
             else:
                 needed = self._needed + self._collect(0.0 if self._needed else self._poll_timeout())
                 self._needed = []
-                # In overlap mode the next message's MAIL rides with the end of this one.
+                # In overlap mode the next message's MAIL is sent with the end of this one.
                 self._fill()
                 self._record(needed)
                 self._release()
@@ -216,15 +216,15 @@ class Sender:
 
     @property
     def _draining(self) -> bool:
-        """Whether nothing more is handed over: only what was gets its outcome."""
+        """Whether nothing more is handed over: messages in flight still get their outcome."""
         return self._refused or self._stop.is_set()
 
     def _awaiting(self) -> bool:
-        """Tell whether anything that was handed over has no outcome yet."""
+        """Return whether anything that was handed over has no outcome yet."""
         return any(flight.recorded and not flight.withheld for flight in self._in_flight.values())
 
     def _finish(self, end: RunEnd) -> None:
-        """End the run for this reason, unless there already is one."""
+        """End the run for this reason, unless it already has one."""
         if self._end is None:
             self._end = end
 
@@ -267,7 +267,7 @@ class Sender:
         return not slot.retiring and slot.connection.can_accept(self._throttle.interval)
 
     def _slot_with_room(self) -> ConnectionSlot | None:
-        """Find a connection with room, opening one where that is needed."""
+        """Return a connection with room, opening one if needed; None: none has room now."""
         for slot in self._pool:
             if not self._could_take(slot):
                 continue
@@ -281,7 +281,7 @@ class Sender:
         return self._stepped(slot, slot.connect)
 
     def _advance(self) -> None:
-        """Go on with connections that are being opened or asked."""
+        """Continue with connections that are being opened or checked."""
         for slot in self._pool:
             if slot.busy and not self._stop.is_set():
                 self._stepped(slot, slot.advance)
@@ -298,17 +298,17 @@ class Sender:
         return usable
 
     def _failed(self, error: SessionError | None, *, opening: bool = False) -> None:
-        """Do what a connection that could not be made, or was of no use, asks of the run."""
+        """Do what follows from a connection that could not be opened, or on which nothing was answered."""
         steady = self._clock.monotonic()
         run = self._policy.decide_failure(error, self._history, self._clock.now(), steady, opening=opening)
         self._history.learn_failure(run, steady)
         if self._listener is not None:
-            self._listener.warn(run, error or "the connection was of no use")
+            self._listener.warn(run, error or "nothing was answered on the connection")
         if run.stop is not None:
             self._finish(run.stop)
 
     def _reserve(self, job: Job) -> Reservation | None:
-        """Count the message against the account's limits; None: there are none, or the run ends here."""
+        """Count the message against the account's limits; None: not counted, or the run ends here."""
         if self._quota is None:
             return None
         recipients = len(job.message.envelope.rcpt_to)
@@ -317,7 +317,7 @@ class Sender:
                 return reservation
             free = self._quota.free_at(recipients)
             self._finish(RunEnd(Reason.QUOTA, "the account's own limit is reached", next_at=free))
-        except LedgerError as error:  # the campaign's own is well: what is in flight can still be recorded
+        except LedgerError as error:  # the campaign's ledger works: what is in flight can still be recorded
             self._finish(RunEnd(Reason.LEDGER, error.message, error.hint, error))
         return None
 
@@ -356,12 +356,12 @@ class Sender:
             self._clock.sleep(min(_SLICE, rest))
 
     def _rate_delay(self) -> float:
-        """Return how long the rates hold back the next message, as far as it is known."""
+        """Return how many seconds the rates delay the next message, as far as it is known."""
         job = self._queue.head
         return self._throttle.delay(self._clock.monotonic(), job.domains if job else ())
 
     def _poll_timeout(self) -> float:
-        """Return how long a poll may last: until the next thing that is to be done without the server."""
+        """Return how many seconds a poll may last: until something has to be done without the server."""
         timeout = _SLICE
         commit_in = self._outcomes.commit_in()
         if commit_in is not None:
@@ -372,10 +372,10 @@ class Sender:
             timeout = min(timeout, max(self._rate_delay(), gates - self._clock.monotonic(), 0.001))
         return max(timeout, 0.0)
 
-    # --- what the connections say ---------------------------------------------------------------------
+    # --- events of the connections --------------------------------------------------------------------
 
     def _collect(self, timeout: float) -> list[int]:
-        """Take the events of all connections; return the messages whose intent is to be recorded."""
+        """Process the events of all connections; return the messages whose intent is to be recorded."""
         needed: list[int] = []
         for slot, events in self._pool.poll(timeout):
             needed += self._hear(slot, events)
@@ -414,7 +414,7 @@ class Sender:
             self._failed(error)
 
     def _confirm(self, connection: str) -> None:
-        """Stop looking back at a session that has ended: nothing can prove it out of step any more."""
+        """Forget what a session settled after it has ended: it can no longer prove out of step."""
         for token in [
             t for t, settled in self._unconfirmed.items() if settled.flight.connection == connection
         ]:
@@ -430,7 +430,7 @@ class Sender:
         self._history.learn(outcome, decision, context)
         row = decision.row
         self._unconfirmed[token] = Settled(flight, outcome, row)
-        # A message that never got anywhere (the connection broke before it was answered) leaves no trace.
+        # A message whose connection broke before anything of it was answered leaves no record.
         if flight.recorded or outcome.reply is not None or row.again is Again.NO:
             self._outcomes.settle(job.attempt(flight.connection), outcome, row, now)
         if flight.reservation is not None and self._quota is not None and not flight.recorded:
@@ -450,14 +450,14 @@ class Sender:
             self._listener.warn(decision.run, outcome.reply or outcome.reason)
 
     def _revise(self, token: int, outcome: Outcome, now: datetime) -> None:
-        """Take back an outcome: the session has proved out of step, and *outcome* is what can be said now."""
+        """Replace an outcome by *outcome*: the session has proved out of step."""
         before = self._unconfirmed.pop(token, None)
         if before is None:
             return
         flight, old = before.flight, before.row
         job, slot = flight.job, flight.slot
         if old.again is not Again.NO and not self._queue.remove(job):
-            return  # it is under way again, over another connection
+            return  # it is in flight again, on another connection
         context = Context(job, flight.connection, False, now, self._clock.monotonic(), self._random)
         self._history.take_back(before.outcome, flight.connection)
         decision = self._policy.decide(outcome, self._history, context)
@@ -473,7 +473,7 @@ class Sender:
         self._react(slot, decision.run)
 
     def _react(self, slot: ConnectionSlot, run: RunDecision) -> None:
-        """Do what an outcome asks of the run; how long to wait, the history knows already."""
+        """Do what an outcome requires of the run; the history already has how long to wait."""
         slot.answered += run.answered
         slot.retiring = slot.retiring or run.retire
         if run.slower:
@@ -514,7 +514,7 @@ class Sender:
             self._left_alone.update(set(refused).intersection(self._outcomes.refused))
 
     def _release(self) -> None:
-        """Let the ends leave that are recorded and whose turn has come."""
+        """Release the ends that are recorded and whose turn has come."""
         due = self._ends.due(self._clock.monotonic, self._in_flight)
         for slot in self._pool if due else ():
             mine = [flight for flight in due if flight.slot is slot]
@@ -522,13 +522,13 @@ class Sender:
                 continue
             slot.connection.release([flight.token for flight in mine])
             turns = [flight.turn for flight in mine if flight.turn is not None]
-            if turns:  # it is to be on its way now, not when the next message was made
+            if turns:  # it must be sent now, not when the next message has been made
                 self._needed += self._hear(slot, slot.poll(0.0))
                 for turn in turns:
                     turn.left(self._clock.monotonic())
 
     def _withhold(self, flights: Sequence[InFlight]) -> bool:
-        """Hold the ends of messages of one connection back for good, if not all of them may leave."""
+        """Withhold the ends of all messages of one connection for good, if not all of them may be sent."""
         slot = flights[0].slot
         if (
             (self._may_release is None or self._may_release())
@@ -543,10 +543,10 @@ class Sender:
         return True
 
     def _take_back(self) -> None:
-        """Cut the connections on which ends were held back, and let those messages go out once more.
+        """Cut the connections on which ends were withheld, and queue those messages again.
 
-        Closing is the only way to keep a message from becoming complete. What left before gets its outcome
-        first.
+        Closing is the only way to keep a message from becoming complete. What was sent before gets its
+        outcome first.
         """
         leaving = {
             id(flight.slot) for flight in self._in_flight.values() if flight.recorded and not flight.withheld
@@ -564,7 +564,7 @@ class Sender:
         self._withheld = [flight for flight in self._withheld if flight.token in self._in_flight]
 
     def _withdraw(self, token: int) -> None:
-        """Let a message go out once more that has not left; on disk its row is as it was."""
+        """Queue a message again that was not completed; on disk its row is unchanged."""
         flight = self._in_flight.pop(token)
         if flight.recorded:
             never = Outcome(Status.PENDING, Scope.CONNECTION, Phase.DATA, reason="withdrawn")
@@ -591,7 +591,7 @@ class Sender:
             return None
 
     def _cut_off(self) -> None:
-        """Give up what is still unanswered: in doubt if its end may have left, else as it was."""
+        """Give up what is still unanswered: in doubt if its end may have been sent, else unchanged."""
         now = self._clock.now()
         for slot in self._pool:
             for event in slot.abort():

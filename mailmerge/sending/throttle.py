@@ -1,10 +1,10 @@
-"""Pace as a pure function of time: no clock, no sleep, no threads.
+"""Rates as a pure function of time: no clock, no sleep, no threads.
 
-Every rate is a promise about *every* window: at most N messages in any half-open window of length T, so
-the N-th last message must be T old before the next may go. On top of that the shortest rate is spaced
-evenly; longer ones (2000 a day) may be used up at the short one's pace. A pause earns nothing: whoever
-slept for an hour goes on at the same pace, without a burst. Jitter only ever lengthens a wait. Rates may
-hold for each recipient domain as well.
+Every rate applies to *every* window: at most N messages in any half-open window of length T, so the N-th last
+message must be T old before the next may begin. In addition, the shortest rate is spaced evenly; longer ones
+(2000 a day) may be used up at the pace of the short one. A pause is not made up for: after an hour's pause,
+sending continues at the same pace, without a burst. Jitter only ever lengthens a wait. Rates may also apply
+to each recipient domain.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from mailmerge.model import Rate
 
 _SHORTEST_DELAY = 1e-6
-"""Below this a clock of today's magnitude might not move at all, and a waiting loop never end."""
+"""A shorter wait, in seconds, might not move a clock of today's magnitude: a waiting loop might not end."""
 _SLOWEST = 64.0
 _STEP_UP_EVERY = 50
 _STEP_UP = 1.1
@@ -29,26 +29,26 @@ _SWEEP_EVERY = 1000
 
 
 class Turn(Protocol):
-    """A message's place in a rate that several workers share: a moment at which its end may leave."""
+    """A message's turn in a rate that several workers share: a time at which its end may be sent."""
 
     def wait(self, now: float) -> float:
-        """Return how many seconds the end has to wait; 0: it is to leave at once.
+        """Return how many seconds the end has to wait; 0: it must be sent immediately.
 
-        Whoever comes too late for the moment gives it up and gets another one.
+        A caller that is too late for its turn loses it and gets another one.
         """
         ...
 
     def left(self, now: float) -> None:
-        """Note that the end was written to the connection by *now*."""
+        """Record that the end was written to the connection by *now*."""
         ...
 
 
 class Pace(Protocol):
-    """What the send loop asks: when the next message may begin and, where a rate is shared, end."""
+    """What the send loop needs: when the next message may begin and, with a shared rate, end."""
 
     @property
     def interval(self) -> float:
-        """Seconds between two messages at the pace of this moment; 0: as fast as possible."""
+        """Seconds between two messages at the present rate; 0: as fast as possible."""
         ...
 
     def delay(self, now: float, domains: Iterable[str] = ()) -> float:
@@ -56,19 +56,19 @@ class Pace(Protocol):
         ...
 
     def take(self, now: float, domains: Iterable[str] = ()) -> Turn | None:
-        """Count a message as begun at *now*; None: its end may leave whenever it is ready."""
+        """Count a message as begun at *now*; None: its end may be sent whenever it is ready."""
         ...
 
     def halve(self) -> None:
-        """Go at half the pace: the server said that we are too fast."""
+        """Halve the rate: the server reported that we are too fast."""
         ...
 
     def recover(self) -> None:
-        """Count one message that went well."""
+        """Count one accepted message."""
         ...
 
     def notes(self) -> Iterable[str]:
-        """Say what the server's complaints made of the pace, if there were any."""
+        """Yield how the rate changed because of the server's complaints, if there were any."""
         ...
 
 
@@ -116,17 +116,17 @@ class _Domains:
 
 
 class Throttle:
-    """Says how long to wait before the next message, and remembers those that went.
+    """Computes how long to wait before the next message, and remembers those that were sent.
 
-    Times are seconds of one steady clock. Histories hold times (of the same clock, possibly negative) of
-    messages that earlier runs have sent, so that a restart earns no burst.
+    Times are seconds of one steady clock. Histories contain the times (of the same clock, possibly negative)
+    of messages that earlier runs have sent, so that a restart does not cause a burst.
 
     Args:
-        rates: hold for all messages together.
+        rates: those for all messages together.
         history: times of earlier messages.
         jitter: how much longer a wait may be, as a share of it.
-        random: gives a number from 0 up to 1, for the jitter.
-        per_domain: hold for each recipient domain by itself.
+        random: returns a number from 0 up to 1, for the jitter.
+        per_domain: the rates for each recipient domain.
         domain_history: domains with times of earlier messages.
 
     """
@@ -152,9 +152,9 @@ class Throttle:
         self._recent: deque[float] = deque(maxlen=16)
         self._good = 0
         self.halvings = 0
-        """How often the server found us too fast."""
+        """How often the server reported that we are too fast."""
         self.longest = self._interval
-        """The interval at the slowest pace so far."""
+        """The interval at the lowest rate so far."""
         for moment in sorted(history):
             self.take(moment)
         for moment, domain in sorted((moment, domain) for domain, moment in domain_history):
@@ -162,11 +162,11 @@ class Throttle:
 
     @property
     def interval(self) -> float:
-        """Seconds between two messages at the pace of this moment; 0: as fast as possible."""
+        """Seconds between two messages at the present rate; 0: as fast as possible."""
         return self._interval
 
     def notes(self) -> Iterator[str]:
-        """Say what the server's complaints made of the pace, if there were any."""
+        """Yield how the rate changed because of the server's complaints, if there were any."""
         if self.halvings:
             yield slowed_down(self.halvings, self.longest, self._interval, self._full_interval)
 
@@ -183,14 +183,14 @@ class Throttle:
         self._domains.take(domains, now)
         self._recent.append(now)
         if self._interval:
-            # A token taken a moment late must not delay all that follow, or the asked rate is never
+            # A message that begins late must not delay all that follow, or the requested rate is never
             # reached; more than that moment would be catching up. The windows stay exact either way.
             slack = min(max(self._interval / 2, 0.005), 0.02)
             jitter = 1 + self._jitter * self._random()
             self._due = max(self._due, now - slack) + self._interval * jitter
 
     def halve(self) -> None:
-        """Go at half the pace: the server said that we are too fast."""
+        """Halve the rate: the server reported that we are too fast."""
         if not self._interval:
             self._interval = self._observed_interval()
         slowest = max(self._full_interval, 1.0) * _SLOWEST
@@ -202,7 +202,7 @@ class Throttle:
         self.longest = max(self.longest, self._interval)
 
     def recover(self) -> None:
-        """Count one message that went well: every fifty of them give a tenth of the pace back."""
+        """Count one accepted message: every fifty of them restore a tenth of the rate."""
         if self._interval <= self._full_interval:
             return
         self._good += 1
@@ -220,21 +220,21 @@ class Throttle:
 
 
 def all_rates(*rates: Iterable[Rate]) -> tuple[Rate, ...]:
-    """Put the rates of several sources together, the shortest first: every one holds."""
+    """Return the rates of several sources together, the shortest first: all of them apply."""
     return tuple(
         sorted({rate for some in rates for rate in some}, key=lambda rate: (rate.seconds, rate.count))
     )
 
 
 def longest(rates: Iterable[Rate]) -> timedelta:
-    """Give the span that a warm start has to look back."""
+    """Return the longest period of any rate, for which a restart needs the history."""
     return timedelta(seconds=max((rate.seconds for rate in rates), default=0.0))
 
 
 # --- pauses -------------------------------------------------------------------------------------------
 
-# Pauses that a server orders with nothing accepted in between. Those of a few seconds mean "slower": they
-# grow in steps. Longer ones were meant: they double.
+# Pauses that a server requests with nothing accepted in between. Those of a few seconds mean "slower": they
+# grow in steps. Longer ones are meant as pauses: they double.
 _SHORT_PAUSES = (5.0, 10.0, 30.0, 1200.0)
 _LONGEST_PAUSE = 4 * 3600.0
 

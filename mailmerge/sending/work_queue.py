@@ -1,8 +1,8 @@
-"""The messages of a run in the order they are to be sent, made as there is room for them.
+"""The messages of a run in sending order, made as they are needed.
 
-A message is made (rendered, its files read) when it is looked at, so at most one is ever ahead of what was
-taken. Three things feed the queue, in this order: messages put back, by their place in the list; the source;
-messages moved to the end.
+A message is made (rendered, its files read) when it is peeked at, so at most one is ever made in advance. The
+queue has three sources, in this order: messages put back, by their place in the list; the source; messages
+moved to the end.
 """
 
 from __future__ import annotations
@@ -42,11 +42,11 @@ class Job(Struct, frozen=True, dict=True):
 
     @cached_property
     def domains(self) -> frozenset[str]:
-        """Whose mailboxes the message is for."""
+        """The domains of the message's recipients."""
         return frozenset(address.domain.lower() for address in self.message.envelope.rcpt_to)
 
     def attempt(self, connection: str) -> Attempt:
-        """Make what the ledger records before the message is handed over on *connection*."""
+        """Return what the ledger records before the message is handed over on *connection*."""
         message = self.message
         return Attempt(
             key=message.key,
@@ -67,27 +67,27 @@ class Job(Struct, frozen=True, dict=True):
 
 
 def _digest(message: Message, date: datetime) -> str:
-    """Tell the bytes of a message by all that decides them."""
+    """Return a digest of everything that determines the bytes of a message."""
     decisive = f"{message.frozen}\n{date.isoformat()}\n{message.message_id}"
     return hashlib.sha256(decisive.encode("utf-8", "surrogatepass")).hexdigest()
 
 
 class WorkQueue:
-    """Gives out each message of *source* once, unless it is put back.
+    """Returns each message of *source* once, unless it is put back.
 
     Args:
         source: the messages in list order; it is never asked for more than one in advance.
-        skip: messages that are passed over when their turn comes.
+        skip: returns whether a message is skipped when its turn comes.
 
     """
 
     def __init__(self, source: Iterable[Job], skip: Callable[[Job], bool] = lambda _job: False) -> None:
         self.failure: Exception | None = None
-        """What *source* raised: it gives no more, but what was put back can still be sent."""
+        """What *source* raised: it has no more messages, but what was put back can still be sent."""
         self._source = iter(source)
         self._skip = skip
         self._head: list[Job] = []
-        """Messages put back, by row; or the one that was looked at and not taken."""
+        """Messages put back, by row; or the one that was peeked at and not taken."""
         self._end: deque[Job] = deque()
         self._exhausted = False
 
@@ -114,11 +114,11 @@ class WorkQueue:
         return self._head.pop(0)
 
     def put_back(self, job: Job) -> None:
-        """Let a message go out once more, in its old place of the order."""
+        """Queue a message again, in its old place in the order."""
         bisect.insort(self._head, job, key=lambda job: job.message.row)
 
     def remove(self, job: Job) -> bool:
-        """Take a message out that was put back; return whether it was there."""
+        """Remove a message that was put back; return whether it was there."""
         for place in (self._head, self._end):
             for index, each in enumerate(place):
                 if each is job:
@@ -127,7 +127,7 @@ class WorkQueue:
         return False
 
     def move_to_end(self, job: Job) -> None:
-        """Let a message go out once more, when all others have."""
+        """Queue a message again, behind all others."""
         self._end.append(job)
 
     def _pull(self) -> bool:
@@ -147,14 +147,14 @@ class WorkQueue:
 
 
 class Ending(Protocol):
-    """A message under way whose intent is recorded."""
+    """A message in flight whose intent is recorded."""
 
     token: int
     turn: Turn | None
 
     @property
     def slot(self) -> object:
-        """Its connection's place."""
+        """The slot of its connection."""
         ...
 
 
@@ -162,21 +162,21 @@ _Flight = TypeVar("_Flight", bound=Ending)
 
 
 class HeldEnds(Generic[_Flight]):
-    """Messages whose intents are recorded and whose ends have not left yet."""
+    """Messages whose intents are recorded and whose ends have not been sent yet."""
 
     def __init__(self) -> None:
         self.next_turn = math.inf
-        """When the next one may leave, by the steady clock."""
+        """When the next one may be sent, by the steady clock."""
         self._held: list[_Flight] = []
 
     def hold(self, flights: Iterable[_Flight]) -> None:
-        """Take some more."""
+        """Add more of them."""
         self._held += flights
 
     def due(self, monotonic: Callable[[], float], in_flight: Container[int]) -> list[_Flight]:
-        """Take what may leave now: on a connection nothing before what was submitted earlier.
+        """Remove and return what may be sent now: in the order of submission on each connection.
 
-        Those that are not *in_flight* any more are forgotten.
+        Those that are not *in_flight* any more are dropped.
         """
         self.next_turn = math.inf
         due: list[_Flight] = []

@@ -425,7 +425,7 @@ def test_b22_one_poisoned_row_of_thirty(mailmerge):
         done = mailmerge("send", "spring", "--yes")
     assert done.code == 5, done
     assert "29 accepted   1 deferred" in done.out
-    assert 'row 2 (p0@d0.example) was set aside: the server answered "451 4.3.0' in done.out + done.err
+    assert 'row 2 (p0@d0.example) was deferred: the server answered "451 4.3.0' in done.out + done.err
     first = results(mailmerge.folder / "spring")[0]
     assert (first["status"], first["attempts"]) == ("deferred", "1")
 

@@ -129,8 +129,8 @@ def paused(said: str, outcome: Outcome, seconds: float, hint: str | None = None)
 
 
 LOST = "3 connections in a row were lost with messages handed over and not answered"
-LOST_HINT = "decide about the rows in doubt; is something between you and the server cutting connections?"
-SPAM_HINT = "it looks like spam to the server: change the text or the links, and begin with a few rows"
+LOST_HINT = "decide about the rows in doubt; check whether a firewall or proxy cuts connections"
+SPAM_HINT = "it looks like spam to the server: change the text or the links, and start with a few rows"
 
 
 class Line(NamedTuple):
@@ -275,7 +275,7 @@ TABLE = {
             stop=tripped(
                 "the server reported two protocol errors",
                 OUT_OF_STEP,
-                "run it with --transcript FILE and look at what was said",
+                "rerun with --transcript FILE to see the session",
             ),
         ),
         {"protocol_errors": 1},
@@ -341,7 +341,7 @@ TABLE = {
         REFUSED,
         replace(
             ON,
-            stop=tripped("10 rows in a row were rejected", REJECTED, "look at the replies before going on"),
+            stop=tripped("10 rows in a row were rejected", REJECTED, "look at the replies before you continue"),
         ),
         {"rejected": 9},
     ),
@@ -396,7 +396,7 @@ TABLE = {
             stop=tripped(
                 "the server reported two protocol errors",
                 NOT_UNDERSTOOD,
-                "run it with --transcript FILE and look at what was said",
+                "rerun with --transcript FILE to see the session",
             ),
         ),
         {"protocol_errors": 1},
@@ -723,7 +723,7 @@ def end(reason: Reason, error: SessionError, later: timedelta | None = None) -> 
             False,
             {"connected": True, "setbacks": 15, "setback_since": -600.0},
             POLICY,
-            RunDecision(stop=RunEnd(Reason.NETWORK, "the connection was lost again and again")),
+            RunDecision(stop=RunEnd(Reason.NETWORK, "the connection was lost repeatedly")),
         ),
     ],
 )
