@@ -1,12 +1,12 @@
-"""How much an account has sent lately: rolling counts that campaigns and processes share.
+"""How much an account has sent recently: rolling counts that campaigns and processes share.
 
-Recipients are reserved before the hand-over. What was certainly not handed over may be given back; what
-is in doubt never is, because the provider may have counted it. Entries live in whole seconds, rounded up,
-so a busy relay costs a row a second and no window is ever left early.
+Recipients are reserved before the hand-over. What was certainly not handed over may be released; what is in
+doubt never is, because the provider may have counted it. Entries are in whole seconds, rounded up, so a busy
+relay costs a row a second and no window ever ends early.
 
-Clocks are not trusted. Within a run time passes as the steady clock says, so that a wall clock that jumps
-ahead frees nothing. What an earlier run wrote down in the future, because the clock was ahead and has been
-put right since, is moved to now, once, its distances kept: it was sent by now, and nobody knows when.
+Clocks are not trusted. Within a run the steady clock counts, so a wall clock that jumps ahead frees nothing.
+Entries in the future, from an earlier run whose clock was ahead and has been set since, are moved to now,
+once, with their distances kept: they were sent by now, but it is unknown when.
 """
 
 from __future__ import annotations
@@ -32,11 +32,11 @@ _SCHEMA = """
 CREATE TABLE IF NOT EXISTS usage (
     account TEXT NOT NULL, at INTEGER NOT NULL, messages INTEGER NOT NULL, recipients INTEGER NOT NULL,
     PRIMARY KEY (account, at)) WITHOUT ROWID;
--- Whether a server bears commands behind a message that it has not answered, and when that was found out.
+-- Whether a server supports commands behind an unanswered message, and when that was found out.
 CREATE TABLE IF NOT EXISTS server (
     host TEXT NOT NULL, port INTEGER NOT NULL, borne INTEGER NOT NULL, found REAL NOT NULL,
     PRIMARY KEY (host, port)) WITHOUT ROWID;
--- What a server said of an account whose limit is used up, and until when that holds.
+-- A server's reply about an account whose limit is used up, and until when it applies.
 CREATE TABLE IF NOT EXISTS refused (
     account TEXT PRIMARY KEY, noted REAL NOT NULL, until REAL NOT NULL, said TEXT NOT NULL) WITHOUT ROWID;
 """
@@ -50,7 +50,7 @@ WHERE account = ? AND at = ?
 """
 _KEPT_FOR = 32 * 86400
 _TRUSTED_FOR = 30 * 86400.0
-"""Seconds after which a server is tried anew: it may be another one by then."""
+"""Seconds after which a server is tried again: it may be a different one by then."""
 _AHEAD = 2.0
 """Seconds that an entry may be ahead of the clock: they are rounded up."""
 
@@ -64,12 +64,12 @@ class Reservation(Struct, frozen=True):
 
 
 class QuotaRefusal(Struct, frozen=True):
-    """What a server said of an account whose limit is used up."""
+    """A server's reply about an account whose limit is used up."""
 
     until: datetime
-    """When it makes sense to ask again."""
+    """When to try again."""
     said: str
-    """Its reply."""
+    """The reply."""
 
 
 class Quota(Protocol):
@@ -80,11 +80,11 @@ class Quota(Protocol):
         ...
 
     def commit(self) -> None:
-        """Write down what was reserved, before the first of these messages can be complete."""
+        """Record what was reserved, before the first of these messages can be complete."""
         ...
 
     def release(self, reservation: Reservation) -> None:
-        """Give back what was certainly not handed over."""
+        """Release what was certainly not handed over."""
         ...
 
     def free_at(self, recipients: int) -> datetime | None:
@@ -93,7 +93,7 @@ class Quota(Protocol):
 
 
 class _Tally:
-    """An account's entries with a running sum per window, so that asking costs the same at any volume."""
+    """An account's entries with a running sum per window: queries take the same time at any volume."""
 
     def __init__(self, version: int, entries: list[tuple[int, int]]) -> None:
         self.version = version
@@ -114,7 +114,7 @@ class _Tally:
             self._sums[seconds] = (start, first, total + recipients)
 
     def used(self, now: datetime, seconds: float) -> int:
-        """Sum up what is younger than *seconds*; what lies in the future counts as well."""
+        """Return the sum of entries younger than *seconds*; entries in the future count too."""
         start = now.timestamp() - seconds
         known = self._sums.get(seconds)
         if known is None or start < known[0]:
@@ -130,22 +130,22 @@ class _Tally:
 class AccountUsage(StateDatabase):
     """The counts of all accounts, in one small database of the user's state folder."""
 
-    remembers = "what accounts have sent lately"
+    remembers = "what accounts have sent recently"
 
     def __init__(self, path: Path) -> None:
         super().__init__(path, _SCHEMA)
         self.known_as = str(path)
-        """Tells these counts from those of another user of the machine."""
+        """Distinguishes these counts from those of another user of the machine."""
         self._seen: dict[str, _Tally] = {}
         self._pruned = False
         self._lock: AccountLock | None = None
 
     def guard(self, lock: AccountLock) -> None:
-        """Count nothing any more once this lock of the account is lost."""
+        """Refuse to count once *lock*, the account's, is lost."""
         self._lock = lock
 
     def refuse_vanished(self) -> None:
-        """Make sure that what is written here will be found again, and that nobody else sends.
+        """Check that what is written here will be found again, and that nobody else sends.
 
         Raises:
             LedgerError: the file, or the lock of the account, was deleted or replaced.
@@ -156,7 +156,7 @@ class AccountUsage(StateDatabase):
             self._lock.refuse_lost()
 
     def quota(self, account: str, limits: Sequence[Rate], clock: Clock) -> AccountQuota:
-        """Bind one account and its limits, for a sender."""
+        """Return the quota of one account with its limits, for a sender."""
         self._bring_back(account, clock.now())
         return AccountQuota(self, account, limits, clock)
 
@@ -171,11 +171,11 @@ class AccountUsage(StateDatabase):
         """Count *recipients* if every limit allows them at *now*, atomically between processes.
 
         Args:
-            account: whose limits they are.
+            account: the account's identity.
             recipients: how many.
             now: the time that decides what is still counted.
             limits: all of them have to allow it.
-            at: the time to write down; default: *now*.
+            at: the time to record; default: *now*.
 
         Returns:
             The reservation, or None if a limit does not allow it now.
@@ -193,7 +193,7 @@ class AccountUsage(StateDatabase):
         return Reservation(account, at_second, recipients)
 
     def add(self, reservations: Sequence[Reservation]) -> None:
-        """Count what no limit has to allow, all at once."""
+        """Count recipients for which no limit has to be checked, all together."""
         sums: dict[tuple[str, int], tuple[int, int]] = {}
         for given in reservations:
             messages, recipients = sums.get((given.account, given.at), (0, 0))
@@ -215,14 +215,14 @@ class AccountUsage(StateDatabase):
         return int(self._db.row(query, (account, since.timestamp()))[0])
 
     def history(self, account: str, since: datetime) -> Iterator[datetime]:
-        """Return the times of the messages sent after *since*, oldest first: a throttle's warm start."""
+        """Return the times of the messages sent after *since*, oldest first: a throttle's history."""
         query = "SELECT at, messages FROM usage WHERE account = ? AND at > ? ORDER BY at"
         for at, messages in self._db.rows(query, (account, since.timestamp())):
             for _ in range(messages):
                 yield datetime.fromtimestamp(at, UTC)
 
     def entries(self, account: str) -> list[tuple[int, int, int]]:
-        """Give all that is counted of an account: seconds with their messages and recipients, in order."""
+        """Return everything counted for an account: seconds with their messages and recipients, in order."""
         query = "SELECT at, messages, recipients FROM usage WHERE account = ? ORDER BY at"
         return self._db.rows(query, (account,))
 
@@ -251,20 +251,20 @@ class AccountUsage(StateDatabase):
         return None if latest is None else datetime.fromtimestamp(latest, UTC)
 
     def borne(self, host: str, port: int, now: datetime) -> bool | None:
-        """Tell whether a server bears commands behind a message that it has not answered; None: not known."""
+        """Return whether a server supports commands behind an unanswered message; None: unknown."""
         row = self._db.row("SELECT borne, found FROM server WHERE host = ? AND port = ?", (host, port))
         if row is None or not 0 <= now.timestamp() - row[1] < _TRUSTED_FOR:
             return None
         return bool(row[0])
 
     def note_borne(self, host: str, port: int, now: datetime, *, borne: bool) -> None:
-        """Remember whether a server bears them."""
+        """Record whether a server supports them."""
         cells = (host, port, int(borne), now.timestamp())
         with self._db.transaction():
             self._db.execute("INSERT OR REPLACE INTO server VALUES (?, ?, ?, ?)", cells)
 
     def _tally(self, account: str) -> _Tally:
-        """Return the account's entries; they are read again only if another process has written since."""
+        """Return the account's entries; they are only read again if another process has written since."""
         version = int(self._db.row("PRAGMA data_version")[0])
         known = self._seen.get(account)
         if known is not None and known.version == version:
@@ -275,7 +275,7 @@ class AccountUsage(StateDatabase):
         return tally
 
     def refuse(self, account: str, refusal: QuotaRefusal, now: datetime) -> None:
-        """Remember that the server has refused the account for its limit."""
+        """Record that the server refused the account because of its limit."""
         times = (now.timestamp(), refusal.until.timestamp())
         with self._db.transaction():
             self._db.execute(
@@ -283,9 +283,9 @@ class AccountUsage(StateDatabase):
             )
 
     def refusal(self, account: str, now: datetime) -> QuotaRefusal | None:
-        """Return what the server said of the account's limit, until its time has come; None: nothing.
+        """Return the server's reply about the account's limit, until its time has come; None: none.
 
-        What a clock that was ahead has noted was said by now, at the latest.
+        A reply that was recorded with a clock that was ahead counts as received now.
         """
         found = self._db.row("SELECT noted, until, said FROM refused WHERE account = ?", (account,))
         if found is None:
@@ -298,12 +298,12 @@ class AccountUsage(StateDatabase):
         return QuotaRefusal(datetime.fromtimestamp(until, UTC), said) if until > moment else None
 
     def forget_refusal(self, account: str) -> None:
-        """Forget it: the server takes messages again."""
+        """Forget it: the server accepts messages again."""
         with self._db.transaction():
             self._db.execute("DELETE FROM refused WHERE account = ?", (account,))
 
     def _bring_back(self, account: str, now: datetime) -> None:
-        """Move what is written down for the future to now, its distances kept."""
+        """Move entries in the future to now, with their distances kept."""
         latest = now.timestamp() + _AHEAD
         query = "SELECT at, messages, recipients FROM usage WHERE account = ? AND at > ?"
         ahead = self._db.rows(query, (account, latest))
@@ -333,10 +333,10 @@ class AccountQuota:
         self._open: list[Reservation] = []
 
     def _times(self) -> tuple[datetime, datetime]:
-        """Return the time that decides what counts, and the time to write down.
+        """Return the time that decides what counts, and the time to record.
 
-        They differ once the wall clock has moved by itself: the earlier one frees nothing that should count,
-        the later one lets nothing be forgotten too soon.
+        They differ once the wall clock was set: the earlier one frees nothing that should count, the later
+        one forgets nothing too soon.
         """
         wall, steady = self._clock.now(), self._began + timedelta(seconds=self._clock.monotonic())
         return (wall, steady) if wall < steady else (steady, wall)
@@ -351,7 +351,7 @@ class AccountQuota:
         return reservation
 
     def commit(self) -> None:
-        """Write down what was reserved where no limit had to be asked.
+        """Record what was reserved if no limit had to be checked.
 
         Raises:
             LedgerError: it cannot be counted, or the account is not ours alone any more.
@@ -372,7 +372,7 @@ class AccountQuota:
         return self._usage.free_at(self._account, self._limits, self._times()[0], recipients)
 
     def left(self) -> int | None:
-        """Count the recipients that may still be written to now; None: there is no limit."""
+        """Return how many recipients may still be written to now; None: without limit."""
         now = self._times()[0]
         rest = [
             limit.count - self._usage.used(self._account, now - timedelta(seconds=limit.seconds))
@@ -381,14 +381,14 @@ class AccountQuota:
         return max(0, min(rest)) if rest else None
 
     def refuse(self, refusal: QuotaRefusal) -> None:
-        """Remember that the server has refused the account for its limit."""
+        """Record that the server refused the account because of its limit."""
         self._usage.refuse(self._account, refusal, self._clock.now())
 
     def refusal(self) -> QuotaRefusal | None:
-        """Return what the server said of the account's limit, until its time has come; None: nothing."""
+        """Return the server's reply about the account's limit, until its time has come; None: none."""
         return self._usage.refusal(self._account, self._clock.now())
 
     def forget_refusal(self) -> None:
-        """Forget it: the server takes messages again."""
+        """Forget it: the server accepts messages again."""
         if self._usage.refusal(self._account, self._clock.now()):
             self._usage.forget_refusal(self._account)

@@ -1,8 +1,8 @@
-"""The write path: what is about to be handed over, before the wire; what became of it, after.
+"""The write path: intents are recorded before the hand-over, outcomes after it.
 
-**The order.** SMTP cannot be asked afterwards whether a message arrived. So the *intent* to hand it over is
-durable before its last bytes may leave, and its *outcome* is recorded when the server has answered. Whatever
-ends the process in between leaves the row ``handing_over``, and the next run calls it ``in_doubt``:
+**The order.** SMTP has no way to ask afterwards whether a message arrived. So the *intent* to hand it over is
+durable before its last bytes may be sent, and its *outcome* is recorded when the server has answered. If the
+process ends in between, the row stays ``handing_over``, and the next run makes it ``in_doubt``:
 
     pending --record_intent--> handing_over --record_outcomes--> accepted, rejected, deferred, in_doubt ...
        ^--------------------------------------------------------------------------------------'
@@ -13,13 +13,13 @@ attempt and its outcome are written together, and no intent is ever on disk.
 **One commit** carries the outcomes so far and the next intents, because a flush of the disk costs more than
 everything else we do to a message; with a window in flight one flush serves the whole window.
 
-**A full disk** can stop an intent, and does: nothing is sent then. It must not swallow the outcome of what
-was sent already. So the log is written back into the file first, which makes room in it; where that is not
-enough, there is a megabyte of *ballast* beside the ledger: it is deleted, and the outcomes alone are tried
-again in its room, also those that the server has yet to give. The run ends all the same.
+**A full disk** may stop an intent: nothing is sent then. But the outcome of what was sent already must not be
+lost. So the log is first written back into the file, which makes room in it; if that is not enough, a
+megabyte of *ballast* next to the ledger is deleted, and the outcomes are recorded in its place, including
+those that the server has yet to send. The run still ends.
 
-**A ledger that is not there any more**, because somebody deleted or replaced its file, still takes what is
-written to it, and forgets it when we end. So before each intent the file is looked at.
+**A ledger that was deleted or replaced** can still be written to through the open file, but all of it is lost
+when we end. So the file is checked before each intent.
 """
 
 from __future__ import annotations
@@ -70,8 +70,8 @@ _SETTLE = """
 UPDATE delivery SET status = ?, tries = tries + ?, next_at = ?, updated = ?
 WHERE campaign = ? AND key = ? AND status = 'handing_over'
 """
-# Where a lease ran out, others found the row in doubt meanwhile, and a person may have said that it is to be
-# sent again; whoever handed it over knows better, until it was handed over again.
+# After a lease expired, others found the row in doubt, and a person may have decided to send it again; the
+# process that handed it over knows better, until it was handed over again.
 _SETTLE_LATE = """
 UPDATE delivery SET status = ?, tries = tries + ?, next_at = ?, updated = ?
 WHERE campaign = ? AND key = ? AND status IN ('handing_over', 'in_doubt', 'pending') AND attempt = ?
@@ -98,7 +98,7 @@ _HANDED_OVER = "UPDATE campaign SET handed_over = handed_over + ?, counts = '' W
 
 
 class Settlement(Struct, frozen=True):
-    """How one attempt ended, and where that leaves its row."""
+    """How one attempt ended, and the resulting state of its row."""
 
     attempt: Attempt
     outcome: Outcome
@@ -119,12 +119,12 @@ class IntentRefusedError(LedgerError):
 
     @classmethod
     def of(cls, error: LedgerError) -> Self:
-        """Say so of what went wrong."""
+        """Make this error from what went wrong."""
         return cls(error.message, code=error.code, hint=error.hint)
 
 
 class Revision(Struct, frozen=True):
-    """What an attempt came to, in place of what was recorded: its session proved out of step."""
+    """The outcome of an attempt that replaces the recorded one: its session proved out of step."""
 
     settlement: Settlement
     before: Status
@@ -141,7 +141,7 @@ class AttemptWriter:
         campaign: the campaign's number in it.
         now: the clock.
         ballast: the file that keeps some space free; None: this ledger needs none.
-        lease: what says that this process, and no other, may hand rows over; None: a lock of the system does.
+        lease: what ensures that only this process hands rows over; None: a lock of the system does.
 
     """
 
@@ -155,7 +155,7 @@ class AttemptWriter:
         lease: Lease | None = None,
     ) -> None:
         self.refused = ()
-        """Keys of rows that are not ours to send: there are none, because nobody else sends."""
+        """Keys of rows that we may not send: always empty, because nobody else sends."""
         self.run: int | None = None
         """The run that attempts belong to from now on."""
         known = db.rows("SELECT digest, id FROM version WHERE campaign = ?", (campaign,))
@@ -163,7 +163,7 @@ class AttemptWriter:
         """The campaign versions that attempts may name: digest and number in the file."""
         query = "SELECT handed_over FROM campaign WHERE id = ?"
         self.handed_over = int(db.row(query, (campaign,))[0])
-        """How many hand-overs were ever recorded, by whatever run: only grows, so that an old copy shows."""
+        """How many hand-overs were ever recorded, by any run: only grows, so that an old copy is noticed."""
         self._db = db
         self._campaign = campaign
         self._now = now
@@ -176,22 +176,22 @@ class AttemptWriter:
         self._next, self._numbers = 0, 0
         """The next attempt's number, and how many more there are behind it."""
         self.first_revised: int | None = None
-        """The earliest attempt that came to something else than was recorded first; None: there is none."""
+        """The earliest attempt whose outcome was revised; None: none was."""
 
     def record_intent(
         self, attempts: Sequence[Attempt], outcomes: Sequence[Settlement] = ()
     ) -> tuple[str, ...]:
         """Record the next hand-overs, and the outcomes so far, in one durable transaction.
 
-        When this returns, it has reached the disk: only then may the last bytes of *attempts* leave.
+        When this returns, it is on disk: only then may the last bytes of *attempts* be sent.
 
         Returns:
             The keys of those that may not be handed over: none.
 
         Raises:
             IntentRefusedError: no intent was recorded, and none will be; *outcomes* are.
-            LedgerError: nor are those, which are in the text.
-            RuntimeError: a mistake of ours: a row that is not pending, or a version that was not noted.
+            LedgerError: the outcomes are not recorded either; the message contains them.
+            RuntimeError: a bug of ours: a row that is not pending, or a version that was not recorded.
 
         """
         try:
@@ -205,11 +205,11 @@ class AttemptWriter:
         return ()
 
     def record_outcomes(self, outcomes: Sequence[Settlement]) -> None:
-        """Record what became of attempts; raises as `record_intent` does."""
+        """Record the outcomes of attempts; raises as `record_intent` does."""
         self.record_intent((), outcomes)
 
     def give_back(self, keys: Sequence[str]) -> None:
-        """Make deferred rows pending again, with the try given back that they used up last.
+        """Make deferred rows pending again, and do not count their last try.
 
         Raises:
             LedgerError: it could not be recorded.
@@ -221,7 +221,7 @@ class AttemptWriter:
             self._db.execute(_HANDED_OVER, (0, self._campaign))
 
     def _try(self, attempts: Sequence[Attempt], outcomes: Sequence[Settlement]) -> None:
-        """Commit all of it, or know of nothing."""
+        """Commit all of it, or nothing."""
         opened = dict(self._open)
         try:
             self._commit(attempts, outcomes)
@@ -232,15 +232,15 @@ class AttemptWriter:
     def _refuse_vanished(self) -> None:
         if self._files and not self._files.items() <= _identities(Path(self._db.path)).items():
             raise LedgerError(
-                f"the ledger was deleted or replaced while this run was going on: {self._db.path}",
+                f"the ledger was deleted or replaced during this run: {self._db.path}",
                 code="L713",
                 hint="nothing more was sent",
             )
 
     def revise(self, revision: Revision) -> None:
-        """Record that an attempt did not come to what was recorded, in one durable transaction.
+        """Replace the recorded outcome of an attempt, in one durable transaction.
 
-        A row that has moved on since is left as it is.
+        A row whose state has changed since is not touched.
 
         Raises:
             LedgerError: it cannot be recorded.
@@ -349,22 +349,22 @@ class AttemptWriter:
     def _version(self, digest: str) -> int:
         found = self.versions.get(digest)
         if found is None:
-            raise RuntimeError("a campaign version must be noted before it is sent")
+            raise RuntimeError("a campaign version must be recorded before it is sent")
         return found
 
     # --- the full disk --------------------------------------------------------------------------------
 
     def fill_ballast(self) -> None:
-        """Set a little space aside, so that a full disk cannot make us forget what was accepted.
+        """Reserve a little space, so that outcomes can be recorded on a full disk.
 
         Raises:
-            LedgerError: there is no such space; nothing should be sent then.
+            LedgerError: there is not enough space; nothing should be sent then.
 
         """
         if self._ballast is None or files.size(self._ballast) == _BALLAST:
             return
         try:
-            # Zeros might take no space at all.
+            # Zeros might not take any space.
             files.write_file(self._ballast, os.urandom(4096) * (_BALLAST // 4096))
         except FileError as error:
             raise LedgerError(
@@ -402,17 +402,17 @@ class AttemptWriter:
 
 
 def _identities(path: Path) -> dict[str, tuple[int, int]]:
-    """Tell which files a ledger is in: device and inode of its file and of its log, if it has one."""
+    """Return which files a ledger is in: device and inode of its file and of its log, if it has one."""
     names = (str(path), f"{path}-wal")
     return {name: found for name in names if (found := file_identity(name)) is not None}
 
 
 def reached(outcome: Outcome) -> tuple[str, str, str, int | None, str, str, bytes | None]:
-    """Take an outcome apart for the attempt table: scope, phase, reason, code, enhanced, reply, raw."""
+    """Return an outcome's columns in the attempt table: scope, phase, reason, code, enhanced, reply, raw."""
     head = (outcome.scope.value, outcome.phase.value, outcome.reason)
     reply = outcome.reply
     if reply is None:
-        # Nobody answered, so what we have to say about it stands in: how large a message is, for one.
+        # There is no reply, so our own reason is recorded instead: for example, how large a message is.
         said = (outcome.hint or "") if outcome.scope is Scope.ROW else ""
         return (*head, None, "", said, None)
     enhanced = "{}.{}.{}".format(*reply.enhanced) if reply.enhanced else ""

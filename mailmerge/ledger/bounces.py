@@ -1,4 +1,4 @@
-"""What the sender's mailbox told of messages that went out: which message it is about, and what it changes.
+"""Reports in the sender's mailbox about sent messages: which message each is about, and what it changes.
 
 A report may come while a run is sending, so nothing here needs the campaign's lock: each report is one
 transaction of its own, and it moves only rows that a run never touches (accepted, in doubt). The mark of a
@@ -35,13 +35,13 @@ class SentMessage(Struct, frozen=True):
     date: float
     """Its Date, in seconds since 1970."""
     status: str
-    """Where its row stands now."""
+    """The present status of its row."""
     current: bool
-    """Whether it is the message that its row stands for now: it was not made anew since."""
+    """Whether it is still the row's message: no new one was made since."""
 
     @classmethod
     def of(cls, row: tuple[Any, ...]) -> Self:
-        """Make one of a row of the table."""
+        """Return one made from a row of the table."""
         values = dict(zip(cls.__struct_fields__, row, strict=True))
         return cls(**{**values, "current": bool(values["current"])})
 
@@ -55,25 +55,25 @@ class Returned(Struct, frozen=True):
     """``hard``, ``soft``, ``policy``, ``quota``, ``unclear``, ``delayed``, ``success``, ``complaint``."""
     reason: str
     evidence: str
-    """How it was told which message it is about."""
+    """How the message that it is about was identified."""
     code: int | None = None
     enhanced: str = ""
     words: str = ""
     bounces: bool = False
-    """Whether the row is bounced by it; else it is a note."""
+    """Whether it makes the row bounced; otherwise it is only recorded."""
     current: bool = True
-    """Whether it is about the message that the row stands for now."""
+    """Whether it is about the row's present message."""
 
 
 class MailSummary(Struct, frozen=True):
-    """What the mailbox has told of a campaign so far."""
+    """The reports about a campaign so far."""
 
     read: datetime | None = None
-    """When it was looked at last; None: never."""
+    """When the mailbox was last read; None: never."""
     sorts: Mapping[str, int] = {}
-    """How many rows each sort of report is about; one row may be in several."""
+    """How many rows each kind of report is about; a row may be in several."""
     halted: str = ""
-    """Why the campaign is not to go on by itself; empty: it may."""
+    """Why the campaign must not continue by itself; empty: it may."""
 
 
 _SENT = """
@@ -83,8 +83,8 @@ FROM attempt a JOIN delivery d ON d.campaign = a.campaign AND d.key = a.key
 WHERE a.campaign = ?1 AND a.message_id <> ''
     AND a.status IN ('accepted', 'in_doubt', 'handing_over', 'deferred') AND {} ORDER BY a.id
 """
-# The texts come in one: a statement takes only so many parameters. No index serves these questions, because
-# it would make every message that is sent dearer; they are asked for many reports at a time.
+# The strings come in one parameter: a statement may have only so many. No index serves these queries, because
+# it would slow down every message that is sent; they are made for many reports at a time.
 _BY_ID = _SENT.format("substr(a.message_id, 2, 40) IN (SELECT value FROM json_each(?2))")
 _BY_ADDRESS = _SENT.format("lower(a.address) IN (SELECT value FROM json_each(?2))")
 _KNOWN = "SELECT mark FROM mail WHERE campaign = ?1 AND mark IN (SELECT value FROM json_each(?2))"
@@ -106,9 +106,9 @@ _REPLY_CHARACTERS = 1000
 
 
 class BounceBook:
-    """One campaign's part of what the mailbox told; get one from `LedgerReader.bounces`.
+    """The reports about one campaign; get one from `LedgerReader.bounces`.
 
-    Every method raises `LedgerError` where the ledger cannot be read or written.
+    Every method raises `LedgerError` if the ledger cannot be read or written.
 
     Args:
         db: the ledger.
@@ -147,16 +147,16 @@ class BounceBook:
     def record(self, mark: str, kind: str, returned: Sequence[Returned], *, halted: str = "") -> bool:
         """Record what one message of the mailbox means, durably and once.
 
-        A report about a message proves that the server took it, which settles a row in doubt.
+        A report about a message proves that the server accepted it, which settles a row in doubt.
 
         Args:
-            mark: tells the message from all others.
+            mark: identifies the message.
             kind: what it is.
-            returned: what it means for rows; none: it concerns no row of this campaign.
-            halted: why the campaign is not to go on by itself.
+            returned: what it means for rows; empty: it does not concern a row of this campaign.
+            halted: why the campaign must not continue by itself.
 
         Returns:
-            False: it was recorded before, by whomever.
+            False: it had been recorded before.
 
         """
         now = self._now().timestamp()
@@ -185,28 +185,28 @@ class BounceBook:
             self._db.execute(_NOTE, (*row, number))
 
     def first_handed_over(self) -> datetime | None:
-        """Return when the first message went out: no report is older; None: none did."""
+        """Return when the first message was sent: no report is older; None: none was."""
         (at,) = self._db.row("SELECT min(at) FROM attempt WHERE campaign = ?", (self._id,))
         return None if at is None else datetime.fromtimestamp(at, UTC)
 
     def looked(self) -> None:
-        """Record that the mailbox was looked at."""
+        """Record that the mailbox was read."""
         cells = (self._now().timestamp(), self._id)
         with self._db.transaction():
             self._db.execute("UPDATE campaign SET mailbox = ? WHERE id = ?", cells)
 
     def go_on(self) -> None:
-        """Let the campaign go on that was halted."""
+        """Let a halted campaign continue."""
         with self._db.transaction():
             self._db.execute("UPDATE campaign SET halted = '' WHERE id = ?", (self._id,))
 
     @property
     def halted(self) -> str:
-        """Why the campaign is not to go on by itself; empty: it may."""
+        """Why the campaign must not continue by itself; empty: it may."""
         return str(self._db.row("SELECT halted FROM campaign WHERE id = ?", (self._id,))[0])
 
     def summary(self) -> MailSummary:
-        """Count what was told so far."""
+        """Return the number of reports so far."""
         read, halted = self._db.row("SELECT mailbox, halted FROM campaign WHERE id = ?", (self._id,))
         query = (
             "SELECT sort, count(DISTINCT key) FROM bounce WHERE campaign = ? GROUP BY sort ORDER BY 2 DESC"

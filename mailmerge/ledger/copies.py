@@ -1,8 +1,8 @@
-"""Which accepted messages have a copy in the user's own mail, and for which that is not certain.
+"""Which accepted messages have a copy in the user's own mailbox, and for which that is not certain.
 
-A mark of its own: nothing here reads or moves the state of a row. It is made in two steps, because no mail
-folder can be written in one transaction with the ledger: *begun* before a copy may be there, *made* after. A
-copy that was begun and not made is looked for before it is made again.
+These marks are separate: nothing here reads or changes the state of a row. They are made in two steps,
+because no mail folder can be written in one transaction with the ledger: *begun* before a copy may be there,
+*made* after. A copy that was begun and not made is looked for before it is made again.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 class Uncopied(NamedTuple):
-    """An accepted message that has no copy yet, or maybe has one."""
+    """An accepted message that does not have a copy yet, or may have one."""
 
     attempt: int
     key: str
@@ -31,7 +31,7 @@ class Uncopied(NamedTuple):
     """Whether the copy may be there."""
 
 
-# A doubt that a person, or a report in the mailbox, settled as accepted is one of the accepted messages.
+# A message in doubt that a person, or a report in the mailbox, settled as accepted counts as accepted.
 _LEFT = """
 FROM attempt a LEFT JOIN copy c ON c.attempt = a.id
 WHERE a.campaign = ? AND (a.status = 'accepted' OR a.status = 'in_doubt' AND EXISTS (
@@ -48,9 +48,9 @@ _WITHDRAW = "DELETE FROM copy WHERE attempt = ? AND made IS NULL"
 
 
 class CopyBook:
-    """One campaign's marks; get one from `LedgerReader.copies`.
+    """One campaign's marks for copies; get one from `LedgerReader.copies`.
 
-    Every method raises `LedgerError` where the ledger cannot be read or written.
+    Every method raises `LedgerError` if the ledger cannot be read or written.
 
     Args:
         db: the ledger.
@@ -65,7 +65,7 @@ class CopyBook:
         self._now = now
 
     def left(self) -> int:
-        """Count the accepted messages that have no copy for certain."""
+        """Return the number of accepted messages that do not certainly have a copy."""
         return int(self._db.row(f"SELECT count(*) {_LEFT}", (self._id,))[0])
 
     def uncopied(self, after: int, most: int) -> list[Uncopied]:

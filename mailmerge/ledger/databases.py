@@ -1,4 +1,4 @@
-"""The databases that are the truth about what has happened, and what an error of one means to a person.
+"""The databases that record what has happened, and what an error in one means to a person.
 
 A campaign's ledger, and the two small ones in the user's state folder (account usage, registry of campaigns).
 """
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 
 class LedgerDatabase(Protocol):
-    """What a ledger is kept in: a file or a server. Statements are plain SQL with ``?`` or ``?1``."""
+    """The database of a ledger: a file or a server. Statements are plain SQL with ``?`` or ``?1``."""
 
     @property
     def path(self) -> Path | str:
@@ -31,20 +31,20 @@ class LedgerDatabase(Protocol):
 
     @property
     def known_as(self) -> str:
-        """What is remembered of it elsewhere: the same for the same ledger."""
+        """What identifies it elsewhere: the same for the same ledger."""
         ...
 
     @property
     def unsure(self) -> bool:
-        """Whether the last transaction's end was asked for, and nobody heard what became of it."""
+        """Whether the result of the last commit is unknown."""
         ...
 
     def transaction(self) -> AbstractContextManager[None]:
-        """Commit what is done inside, or nothing of it."""
+        """Commit everything that is done inside, or nothing."""
         ...
 
     def execute(self, statement: str, cells: Sequence[object] = ()) -> Any:
-        """Run one statement; what it gives has a ``rowcount``."""
+        """Run one statement; the result has a ``rowcount``."""
         ...
 
     def executemany(self, statement: str, rows: Iterable[Sequence[object]]) -> Any:
@@ -64,11 +64,11 @@ class LedgerDatabase(Protocol):
         ...
 
     def next_numbers(self) -> tuple[int, int]:
-        """Take numbers for attempts: the first, and how many."""
+        """Reserve numbers for attempts; return the first, and how many."""
         ...
 
     def take_ids(self, table: str, count: int) -> list[int]:
-        """Take so many numbers of another table."""
+        """Reserve *count* numbers of another table; return the first."""
         ...
 
     def overwrite_removed(self) -> None:
@@ -76,7 +76,7 @@ class LedgerDatabase(Protocol):
         ...
 
     def reclaim(self) -> None:
-        """Leave nothing of what was removed."""
+        """Overwrite what was removed, so that nothing of it is left."""
         ...
 
     def finish(self) -> None:
@@ -92,7 +92,7 @@ class LedgerDatabase(Protocol):
 
 
 def explained(path: Path, error: Exception) -> LedgerError:
-    """Say in the user's terms what an error of the database or of its file means for a ledger."""
+    """Return what an error of the database or of its file means for a ledger, in the user's terms."""
     return unusable(error) if isinstance(error, FileError) else _explained(path, error)
 
 
@@ -128,21 +128,21 @@ def _explained(path: Path, error: Exception) -> LedgerError:
 
 
 def damaged(path: Path | str, detail: str) -> LedgerError:
-    """Make the error for a ledger that cannot be trusted."""
+    """Return the error for a ledger that cannot be trusted."""
     return LedgerError(
         f"the ledger is damaged: {path} ({detail})",
         code="L701",
-        hint="restore it from a backup; without it nobody can tell who was written to, so nothing is sent",
+        hint="restore it from a backup; without it, it is unknown who was written to, so nothing is sent",
     )
 
 
 def unusable(error: FileError) -> LedgerError:
-    """Make the error for a file or folder of a campaign that is not what it should be, or cannot be used."""
+    """Return the error for a campaign's file or folder that is not what it should be, or cannot be used."""
     return _unusable(error.filename, error.strerror or str(error), error.hint)
 
 
 def unreadable(path: Path, why: str) -> LedgerError:
-    """Make the error for a ledger that the system does not let us read."""
+    """Return the error for a ledger that the system does not allow us to read."""
     return _unusable(path, why)
 
 
@@ -152,7 +152,7 @@ def _unusable(path: Path | str, why: str, hint: str | None = None) -> LedgerErro
 
 
 def journal_is_empty(path: Path) -> bool:
-    """Return whether all of a database is in its one file: nobody writes, and nobody was stopped at it."""
+    """Return whether a database is complete in its one file: nobody writes, and no writer was interrupted."""
     try:
         return path.with_name(path.name + "-wal").stat().st_size == 0
     except OSError:
@@ -163,12 +163,12 @@ def journal_is_empty(path: Path) -> bool:
 
 
 class StateDatabase:
-    """A database that may be deleted, at the price of what it remembers; use it as a context manager.
+    """A database that may be deleted, which loses what it remembers; use it as a context manager.
 
     Args:
-        path: the file; made with its folder if it is not there.
-        schema: statements that make its tables where they are missing.
-        read_only: change nothing, make nothing; it must be there.
+        path: the file; created with its folder if it does not exist.
+        schema: statements that create its tables if they are missing.
+        read_only: change and create nothing; it must exist.
 
     Raises:
         LedgerError: the folder cannot be written, or the file is damaged.
@@ -184,7 +184,7 @@ class StateDatabase:
             partial(_unusable_memory, self.remembers),
             create=not read_only,
             read_only=read_only,
-            # Else SQLite leaves its shared memory beside it, where nothing is to be changed.
+            # Otherwise SQLite leaves its shared memory file next to it, where nothing may be changed.
             immutable=read_only and journal_is_empty(path),
         )
         self._as_opened = file_identity(path)
@@ -192,7 +192,7 @@ class StateDatabase:
             if read_only:
                 self._stand_in(schema)
                 return
-            # NORMAL: a power cut may forget a moment's usage, never damage the file.
+            # NORMAL: a power cut may lose a moment's usage, but never damage the file.
             self._db.execute("PRAGMA synchronous = NORMAL")
             with contextlib.suppress(sqlite3.OperationalError):  # no shared memory: the older journal stays
                 self._db.connection.execute("PRAGMA journal_mode = WAL")
@@ -202,7 +202,7 @@ class StateDatabase:
             raise
 
     def _stand_in(self, schema: str) -> None:
-        """Let a table be empty that an earlier version did not make yet: temporary ones change no file."""
+        """Create empty temporary tables for those that an earlier version lacks; the file is unchanged."""
         there = {name for (name,) in self._db.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
         model = database_in_memory()
         try:
@@ -215,7 +215,7 @@ class StateDatabase:
                 self._db.execute(made.replace("CREATE TABLE", "CREATE TEMP TABLE", 1))
 
     def refuse_vanished(self) -> None:
-        """Make sure that what is written here will be found again.
+        """Check that what is written here will be found again.
 
         Raises:
             LedgerError: the file was deleted or replaced since it was opened.
@@ -225,7 +225,7 @@ class StateDatabase:
             raise LedgerError(
                 f"{self._db.path} was deleted or replaced while it was in use",
                 code="L710",
-                hint=f"{self.remembers} must be remembered; run the same command again",
+                hint=f"{self.remembers} must be recorded; run the same command again",
             )
 
     def close(self) -> None:
@@ -243,7 +243,7 @@ class StateDatabase:
 
 
 def file_identity(path: Path | str) -> tuple[int, int] | None:
-    """Tell which file has this name by its device and inode; None: none has."""
+    """Return device and inode of the file with this name; None: no file has it."""
     try:
         facts = os.stat(path)  # noqa: PTH116  before every message
     except OSError:
@@ -252,13 +252,13 @@ def file_identity(path: Path | str) -> tuple[int, int] | None:
 
 
 def identity_of(facts: os.stat_result) -> tuple[int, int]:
-    """Take device and inode."""
+    """Return device and inode."""
     return facts.st_dev, facts.st_ino
 
 
 def _unusable_memory(remembers: str, path: Path, error: Exception) -> LedgerError:
     if isinstance(error, FileError):
-        usual = f"{remembers} must be remembered; check the folder and its permissions"
+        usual = f"{remembers} must be recorded; check the folder and its permissions"
         return LedgerError(
             f"cannot use {error.filename}: {error.strerror}", code="L710", hint=error.hint or usual
         )

@@ -1,8 +1,9 @@
-"""Who may work on a campaign whose ledger is on a server: a row with a time until which nobody else may.
+"""Leases: which process may work on a campaign whose ledger is on a server, and until when.
 
-A lease is renewed while its holder lives. Whoever takes over one that has run out finds what was being handed
-over in doubt, and never sends it; the one who lost it learns so in the transaction of its next intent, before
-anything leaves. So no clock decides what is sent: a wrong one can only call a row in doubt too early.
+A lease is renewed as long as its holder lives. A process that takes over an expired one makes what was being
+handed over in doubt, and never sends it; the process that lost it finds out in the transaction of its next
+intent, before anything is sent. So no clock decides what is sent: a wrong one can only make a row in doubt
+too early.
 """
 
 # ruff: noqa: S608  every piece of SQL here is a constant of this module
@@ -30,7 +31,7 @@ if TYPE_CHECKING:
     from mailmerge.ledger.locks import LockWait
 
 SECONDS = 30.0
-"""How long a lease holds after it was renewed last."""
+"""How long a lease is valid after it was last renewed, in seconds."""
 _RENEWED_EVERY = SECONDS / 3
 _ASKED_EVERY = 0.25
 _TELL_FROM = 1.0
@@ -46,7 +47,7 @@ _HOLDER = f"SELECT holder, since FROM lease WHERE campaign = ?1 AND until >= {_N
 
 
 class Lease:
-    """One process works on a campaign; use it as a context manager.
+    """The lease of one process on a campaign; use it as a context manager.
 
     Args:
         connect: opens a connection to the ledger.
@@ -65,14 +66,14 @@ class Lease:
         self._ended = threading.Event()
         self._renewing: threading.Thread | None = None
         self.db: LedgerDatabase | None = None
-        """The connection in whose transactions `hold` is asked; the ledger's own."""
+        """The connection in whose transactions `hold` is called; the ledger's own."""
 
     def acquire(self) -> None:
-        """Take it, and keep it.
+        """Acquire the lease, and renew it until it is released.
 
         Raises:
-            InUseError: another process has it; says which and since when.
-            LedgerError: the database cannot be asked.
+            InUseError: another process has it; the message says which and since when.
+            LedgerError: the database cannot be reached.
 
         """
         began, told = time.monotonic(), False
@@ -95,7 +96,7 @@ class Lease:
         self._renewing.start()
 
     def hold(self) -> None:
-        """Make sure, in the ledger's transaction, that it is still ours until that has been committed.
+        """Make sure, in the ledger's transaction, that the lease is ours until that has been committed.
 
         Raises:
             LedgerError: another process has taken over; nothing may be handed over.
@@ -103,13 +104,13 @@ class Lease:
         """
         if self.db is None or not self.db.execute(_RENEW, (self._campaign, self._owner)).rowcount:
             raise LedgerError(
-                "this process was silent for too long, and another one has taken the campaign over",
+                "this process was silent for too long, and another one has taken over the campaign",
                 code="L723",
                 hint="nothing more was sent from here; what was in flight is in doubt until it is known",
             )
 
     def release(self) -> None:
-        """Give it back; never raises."""
+        """Release it; never raises."""
         self._ended.set()
         if self._renewing is not None:
             self._renewing.join()
@@ -137,7 +138,7 @@ class Lease:
                     db.close()
 
     def _ended_the_dead(self, db: LedgerDatabase) -> bool:
-        """End the lease of a process of this machine that is not there any more: nobody need wait for it."""
+        """End the lease of a process of this machine that no longer exists: nobody needs to wait for it."""
         found = db.row(_HOLDER, (self._campaign,))
         if found is None or not _is_dead(found[0]):
             return False
@@ -159,7 +160,7 @@ class Lease:
 
 
 def _is_dead(holder: str) -> bool:
-    """Tell whether the holder of a lease is known to be gone: a process of this machine that has ended."""
+    """Return whether the holder of a lease is known to have ended: a process of this machine."""
     pid, _, host = holder.removeprefix("pid ").partition(" on ")
     return host == platform.node() and pid.isdecimal() and not _is_alive(int(pid))
 
@@ -177,6 +178,6 @@ def _is_alive(pid: int) -> bool:
 
 
 def is_held(db: LedgerDatabase, campaign: str) -> bool:
-    """Tell whether a process works on a campaign now."""
+    """Return whether a process works on a campaign now."""
     found = db.row(_HOLDER, (campaign,))
     return found is not None and not _is_dead(found[0])

@@ -1,10 +1,10 @@
-"""The campaign's memory: an intent before the wire, an outcome after, one SQLite file, one writer.
+"""The campaign's record: an intent before the hand-over, an outcome after, one SQLite file, one writer.
 
-A row is ``handing_over`` on disk before its last bytes can leave, so whatever kills the process, the file
-knows every row that may have been handed over. Nothing here retries, sleeps or decides: the sender does.
+A row is ``handing_over`` on disk before its last bytes can be sent, so whatever ends the process, the file
+has every row that may have been handed over. Nothing here retries, sleeps or decides: the sender does.
 
-What can be asked of a ledger is in `mailmerge.ledger.reader`, the path from intent to outcome in
-`mailmerge.ledger.attempts`; here is who may write (one process, which holds the campaign's lock), and what
+Reading a ledger is in `mailmerge.ledger.reader`, the path from intent to outcome in
+`mailmerge.ledger.attempts`; here is who may write (one process, which has the campaign's lock), and what
 changes rows outside of a run: repair, and what a person decides.
 """
 
@@ -39,9 +39,9 @@ if TYPE_CHECKING:
 
 _UNTIL = " (until "
 _ROW = 600
-"""Octets of a row that was contacted once: 530 were measured, with addresses and replies of usual lengths."""
+"""Octets of a row that was contacted once: 530 were measured, with addresses and replies of usual length."""
 _LOG_ROW, _LOG = 1000, 16 << 20
-"""Octets by which a row lengthens the write-ahead log, and how long that gets."""
+"""Octets that a row adds to the write-ahead log, and the log's largest size."""
 _REPAIR_ATTEMPTS = """
 UPDATE attempt SET status = 'in_doubt', settled = ?2, phase = 'content', reason = 'stopped'
 WHERE id IN (SELECT attempt FROM delivery WHERE campaign = ?1 AND status = 'handing_over'{})
@@ -49,15 +49,15 @@ WHERE id IN (SELECT attempt FROM delivery WHERE campaign = ?1 AND status = 'hand
 _REPAIR = (
     "UPDATE delivery SET status = 'in_doubt', updated = ?2 WHERE campaign = ?1 AND status = 'handing_over'"
 )
-# What a fleet has promised is left to the leases of its slots.
+# What a fleet is handing over is left to the leases of its slots.
 _OF_A_FLEET = """ AND NOT EXISTS (SELECT 1 FROM attempt a JOIN slot s ON s.epoch = a.epoch
     WHERE a.id = delivery.attempt AND s.ended IS NULL AND s.lost IS NULL)"""
-# What an earlier correction was to supersede is superseded by this one.
+# A row that an earlier correction superseded is superseded by this one.
 _CORRECTED = """
 UPDATE delivery SET superseded_by = ?3 WHERE campaign = ?1 AND (key = ?2 OR superseded_by = ?2)
     AND key <> ?3 AND status IN ('pending', 'deferred', 'rejected', 'expired', 'bounced')
 """
-# A row that was written to before anybody was corrected to it is somebody else.
+# A row that was written to before another was corrected to it is somebody else.
 _SOMEBODY_ELSE = """
 SELECT 1 FROM delivery d WHERE d.campaign = ?1 AND d.key = ?2
     AND d.status IN ('accepted', 'bounced', 'drafted', 'in_doubt', 'handing_over')
@@ -94,7 +94,7 @@ UPDATE attempt SET key = {_HASHED.format("attempt.key")}, address = '', reply = 
     message_id = '', digest = '', frozen = '', row_digest = '', rows = '' WHERE campaign = ?
 """
 _AGAIN = "status = 'pending', tries = 0, first_at = NULL, next_at = NULL, bounce = NULL"
-# Whoever rejected the message, or already has it, must not take the new one for the old one.
+# A server that rejected the message, or already has it, must not mistake the new one for the old one.
 _ANEW = f"{_AGAIN}, generation = generation + 1"
 
 
@@ -103,12 +103,12 @@ class Ledger(LedgerReader):
 
     Args:
         db: the file, open for writing; it is closed with this.
-        campaign: which of the file's campaigns; made if it is new and *create* says so.
-        create: whether a new campaign may be made.
+        campaign: which of the file's campaigns; created if it is new and *create* is true.
+        create: whether a new campaign may be created.
         now: the clock.
         ballast: the file that keeps some space free; None: there is none.
-        throwaway: the folder that `close` removes; None: the ledger is to be kept.
-        lease: what lets this process alone hand rows over; None: a lock of the system.
+        throwaway: the folder that `close` removes; None: the ledger is kept.
+        lease: what ensures that only this process hands rows over; None: a lock of the system does.
 
     Raises:
         LedgerError: the campaign is not there, or was purged.
@@ -137,20 +137,20 @@ class Ledger(LedgerReader):
         super().__init__(db, campaign, now=now)
         if self.purged:
             raise LedgerError(
-                f'the personal data of campaign "{campaign}" was purged; it can only be looked at',
+                f'the personal data of campaign "{campaign}" was purged; it can only be viewed',
                 code="L709",
                 hint="start a new one with --name NEW",
             )
         if lease is not None:
             lease.db = db
         self.attempts = AttemptWriter(db, self._id, now=now, ballast=ballast, lease=lease)
-        """Takes intents and outcomes while messages are sent."""
+        """Records intents and outcomes while messages are sent."""
         self._folder = throwaway
         self.throwaway = throwaway is not None
 
     @staticmethod
     def growth(rows: int) -> int:
-        """Say how many octets the ledger, with its log, grows by when so many rows are contacted once."""
+        """Return by how many octets the ledger, with its log, grows when *rows* rows are contacted once."""
         return rows * _ROW + min(rows * _LOG_ROW, _LOG)
 
     # --- opening and closing --------------------------------------------------------------------------
@@ -165,10 +165,10 @@ class Ledger(LedgerReader):
         now: Callable[[], datetime] = now_utc,
         beside: bool = False,
     ) -> Ledger:
-        """Open the ledger for writing, making file and campaign if they are new; hold the lock before.
+        """Open the ledger for writing, creating file and campaign if they are new; acquire the lock first.
 
-        *beside*: only what the mailbox tells is written, which needs no lock: a run may be going on, whose
-        room on the disk is left alone.
+        *beside*: only reports from the mailbox are written, which needs no lock: a run may be in progress,
+        whose reserved disk space is not touched.
 
         Raises:
             LedgerError: missing (without *create*), damaged, too new, purged or not writable.
@@ -194,9 +194,9 @@ class Ledger(LedgerReader):
         *,
         now: Callable[[], datetime] = now_utc,
     ) -> Ledger:
-        """Make a throw-away copy of *source*, or an empty ledger, for dry runs and rehearsals.
+        """Return a temporary copy of *source*, or an empty ledger, for dry runs and rehearsals.
 
-        It lives in a private temporary folder that `close` removes; nothing in it is made durable.
+        It is in a private temporary folder that `close` removes; nothing in it is made durable.
 
         Raises:
             LedgerError: *source* exists but cannot be read.
@@ -227,7 +227,7 @@ class Ledger(LedgerReader):
             raise
 
     def close(self) -> None:
-        """Close it, the log of a file emptied; never raises."""
+        """Close it, after emptying the log of a file; never raises."""
         if self._folder is None:
             self._db.finish()
         else:
@@ -235,12 +235,12 @@ class Ledger(LedgerReader):
             self._folder.close()
 
     def go_on_with(self, db: PostgresDatabase) -> None:
-        """Use this connection to the server, in place of one that was lost."""
+        """Use this connection to the server instead of one that was lost."""
         if isinstance(self._db, PostgresDatabase):
             self._db.go_on_with(db)
 
     def copy_to(self, path: Path) -> None:
-        """Put a copy of the whole ledger at *path*, whatever has become of its own file.
+        """Write a copy of the whole ledger to *path*, even if its own file was deleted or replaced.
 
         Raises:
             LedgerError: that is not possible.
@@ -259,8 +259,8 @@ class Ledger(LedgerReader):
     def start_run(self, kind: str, version: str = "", command: str = "", plan: str = "") -> int:
         """Record that this process begins to work; attempts from now on carry the run's number.
 
-        *command* tells how a command line means the same again, see `mailmerge.suggest`; *plan* names the
-        plan that says which rows there are.
+        *command* is how a command line names the same campaign again, see `mailmerge.suggest`; *plan* names
+        the plan with the rows.
         """
         cells = (self._id, kind, self._now().timestamp(), os.getpid(), version, command, plan)
         with self._db.transaction():
@@ -283,7 +283,7 @@ class Ledger(LedgerReader):
             self._db.execute("UPDATE campaign SET counts = ? WHERE id = ?", (kept, self._id))
 
     def note_version(self, digest: str, parts: Mapping[str, str]) -> None:
-        """Make a campaign version known: the digest of all of it, and of each part by name."""
+        """Record a campaign version: the digest of all of it, and of each part by name."""
         if digest in self.attempts.versions:
             return
         cells = (self._id, digest, json.dumps(dict(parts)), self._now().timestamp())
@@ -294,23 +294,23 @@ class Ledger(LedgerReader):
         self.attempts.versions[digest] = int(number)
 
     def note_standing(self, counts: Counts) -> None:
-        """Keep how many rows are in each state now, never contacted ones included, as the plan has them."""
+        """Record how many rows are in each state now, including those never contacted, as in the plan."""
         text = json.dumps([_by_name(counts), _by_name(self.states())])
         with self._db.transaction():
             statement = "UPDATE campaign SET standing = ?, bookmark = '', counts = '' WHERE id = ?"
             self._db.execute(statement, (text, self._id))
 
     def note_bookmark(self, mark: str, own: Counts, settled: int = -1) -> None:
-        """Keep what need not be looked at again of the plan that *mark* stands for, until a row is moved."""
+        """Record which part of the plan *mark* need not be read again, until a row changes."""
         text = json.dumps([mark, _by_name(own), settled])
         with self._db.transaction():
             self._db.execute("UPDATE campaign SET bookmark = ? WHERE id = ?", (text, self._id))
 
     def refuse_while_fleet(self) -> None:
-        """Refuse to send from here what a fleet is sending.
+        """Refuse to send a campaign that a fleet is sending.
 
         Raises:
-            InUseError: one is, or has paused.
+            InUseError: a fleet is sending it, or has paused.
 
         """
         if isinstance(self._db, PostgresDatabase):
@@ -318,13 +318,13 @@ class Ledger(LedgerReader):
 
             refuse_while_fleet(self._db, self._id)
 
-    # --- rows that move outside of a run --------------------------------------------------------------
+    # --- rows that change outside of a run ------------------------------------------------------------
 
     def repair(self) -> int:
         """Mark what was being handed over when an earlier run died as in doubt.
 
         Returns:
-            How many rows that were. Nothing else is ever repaired.
+            The number of rows. Nothing else is ever repaired.
 
         """
         cells = (self._id, self._now().timestamp())
@@ -344,10 +344,10 @@ class Ledger(LedgerReader):
         """Settle rows in doubt (None: all): they were accepted, or may be sent again, byte for byte.
 
         Returns:
-            How many rows it concerned; keys that are not in doubt are left alone.
+            The number of rows; keys that are not in doubt are ignored.
 
         Raises:
-            InUseError: rows are to be sent again of which a fleet's worker may still hear that they arrived.
+            InUseError: a fleet's worker may still receive the reply for rows that would be sent again.
 
         """
         keys = None if keys is None else list(keys)
@@ -362,7 +362,7 @@ class Ledger(LedgerReader):
         return self._move(keys, accepted if as_accepted else again, "status = 'in_doubt'")
 
     def without_answer(self, connection: str) -> list[tuple[str, str]]:
-        """Give key and Message-ID of the rows in doubt that were handed over on this *connection*."""
+        """Return key and Message-ID of the rows in doubt that were handed over on this *connection*."""
         return self._db.rows(_WITHOUT_ANSWER, (self._id, connection))
 
     def found_drafts(self, keys: Iterable[str]) -> int:
@@ -373,11 +373,11 @@ class Ledger(LedgerReader):
         """Make rejected, expired and bounced rows (None: all) pending: a new message, their tries forgotten.
 
         Args:
-            keys: which rows; those in another state are left alone.
+            keys: which rows; those in another state are ignored.
             accepted: accepted rows instead.
 
         Returns:
-            How many rows it concerned.
+            The number of rows.
 
         """
         self.bounces.go_on()
@@ -395,12 +395,12 @@ class Ledger(LedgerReader):
             self._db.execute("UPDATE campaign SET bookmark = '', counts = '' WHERE id = ?", (self._id,))
             if keys is None:
                 return int(self._db.execute(statement, cells).rowcount)
-            # dict.fromkeys: a key named twice is one row.
+            # dict.fromkeys: a key given twice is one row.
             named = [(*cells, key) for key in dict.fromkeys(keys)]
             return int(self._db.executemany(f"{statement} AND key = ?", named).rowcount)
 
     def correct(self, corrections: Mapping[str, str]) -> None:
-        """Note which rows were corrected, old key to new key: once the new one is taken, the old one is done.
+        """Record which rows were corrected, old key to new: the old one is done once the new one is accepted.
 
         A run that ends, and `repair`, make them duplicates; before that they stay as they are.
         """
@@ -412,19 +412,19 @@ class Ledger(LedgerReader):
             self._db.execute(_FORGET_COUNTS, (self._id,))
 
     def superseded(self, keys: Iterable[str]) -> dict[str, str]:
-        """Tell which of these rows are not sent again, and the key of the corrected one that was."""
+        """Return which of these rows are not sent again, with the key of the corrected one that was."""
         query = "SELECT superseded_by FROM delivery WHERE campaign = ? AND key = ? AND status = 'duplicate'"
         found = ((key, self._db.row(query, (self._id, key))) for key in keys)
         return {key: row[0] for key, row in found if row is not None}
 
     def reopen(self, keys: Iterable[str]) -> int:
-        """Make refused and bounced rows pending again whose address was corrected; return how many."""
+        """Make rejected and bounced rows with a corrected address pending again; return how many."""
         return self._move(keys, f"{_ANEW}, note = 'address corrected'", "status IN ('rejected', 'bounced')")
 
     def set_aside(self, *, copied: bool) -> str:
-        """Free the campaign's name for one that begins anew; return the name under which this one is kept.
+        """Free the campaign's name for a new one; return the name under which this one is kept.
 
-        *copied*: it goes on elsewhere, so that what is kept here is not that campaign any more.
+        *copied*: it continues elsewhere, so what is kept here is no longer that campaign.
         """
         kept = f"{self.campaign}{_UNTIL}{self._now().astimezone():%Y-%m-%d %H:%M:%S})"
         secret = os.urandom(32) if copied else self.secret
@@ -434,7 +434,7 @@ class Ledger(LedgerReader):
         return kept
 
     def seal(self, moved_to: str) -> None:
-        """Say, durably, that the campaign goes on with another ledger; empty: with this one after all."""
+        """Record durably that the campaign continues in another ledger; empty: in this one after all."""
         with self._db.transaction():
             self._db.execute("UPDATE campaign SET moved_to = ? WHERE id = ?", (moved_to, self._id))
 
@@ -442,18 +442,18 @@ class Ledger(LedgerReader):
         """Write the campaign into another ledger, verified.
 
         Raises:
-            LedgerError: it is not there as it is here; nothing was written.
+            LedgerError: the copy does not match; nothing was written.
 
         """
         copy_campaign(self._db, target, self.campaign)
 
     def set_aside_names(self) -> list[str]:
-        """Give the names under which earlier campaigns of this name are kept, unless they were purged."""
+        """Return the names under which earlier campaigns of this name are kept, unless they were purged."""
         names = self._db.rows("SELECT name FROM campaign WHERE purged IS NULL")
         return [str(name) for (name,) in names if str(name).startswith(f"{self.campaign}{_UNTIL}")]
 
     def purge(self) -> None:
-        """Remove personal data for good: addresses and replies go, keys become hashes nobody can undo.
+        """Remove personal data permanently: addresses and replies go, keys become irreversible hashes.
 
         Counts remain; the campaign cannot be continued afterwards.
         """

@@ -1,8 +1,8 @@
 """Locks between processes: one writer per campaign, one session per account.
 
-The operating system holds them, so a killed process leaves nothing behind. The file's text only tells
-others who has it; it is never deleted, because deleting a lock file is how two holders come about. Where a
-person deletes it all the same, the lock of the campaign's folder still holds.
+The operating system keeps them, so a killed process leaves no lock behind. The file's text only shows who has
+the lock; the file is never deleted, because that is how two processes come to have one. If a person deletes
+it anyway, the lock on the campaign's folder still works.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ if sys.platform == "win32":
     import msvcrt
 
     _FAR = 1 << 30
-    """Windows locks are mandatory: lock a byte far behind the text, which others must read."""
+    """Windows locks are mandatory: lock a byte far behind the text, which others must be able to read."""
 
     def _try_lock(handle: int) -> None:
         os.lseek(handle, _FAR, os.SEEK_SET)
@@ -48,36 +48,36 @@ else:
 
 
 _GLANCE = 0.1
-"""Seconds for which somebody who only looks may have the lock."""
+"""Seconds for which a process that only reads may have the lock."""
 _TELL_FROM = 1.0
-"""Seconds after which a wait is told: a run that is just ending is not worth a word."""
+"""Seconds after which a wait is reported: a run that is about to end is not worth a message."""
 
 
 def _ignore(_until: datetime) -> None:
-    """Stand for whoever does not want to be told."""
+    """Ignore the report of a wait."""
 
 
 class LockWait(Struct, frozen=True):
-    """How to wait for another holder of a lock."""
+    """How to wait for a lock that another process has."""
 
     seconds: float = 0.0
-    """How long at most."""
+    """How many seconds at most."""
     give_up: Callable[[], bool] = lambda: False
-    """Says when to wait no longer."""
+    """Returns whether to stop waiting."""
     tell: Callable[[datetime], None] = _ignore
-    """Is told, once, until when it waits at most."""
+    """Called once with the time until which it waits at most."""
 
 
 NO_WAIT = LockWait()
 
 
 class Lock:
-    """A file that one process holds; use it as a context manager.
+    """A file that one process has locked; use it as a context manager.
 
     Args:
         path: the file.
-        what: what it stands for, for messages.
-        wait: how to wait for another holder.
+        what: what it protects, for messages.
+        wait: how to wait for another process.
 
     """
 
@@ -93,12 +93,12 @@ class Lock:
         """Take the lock.
 
         Raises:
-            InUseError: another process has it; says which and since when.
-            LedgerError: the lock file cannot be made.
+            InUseError: another process has it; the message says which and since when.
+            LedgerError: the lock file cannot be created.
 
         """
         if self._handle is not None:
-            raise RuntimeError("the lock is already held")
+            raise RuntimeError("the lock is already taken")
         began = time.monotonic()
         deadline = began + max(self._wait.seconds, _GLANCE)
         told = False
@@ -114,14 +114,14 @@ class Lock:
             time.sleep(0.02)
         self._handle = handle
         about = json.dumps({"pid": os.getpid(), "since": datetime.now(UTC).isoformat(timespec="seconds")})
-        # Only information: if it cannot be written, the lock holds all the same.
+        # Only information: if it cannot be written, the lock works anyway.
         with contextlib.suppress(OSError):
             os.lseek(handle, 0, os.SEEK_SET)
             os.ftruncate(handle, 0)
             os.write(handle, about.encode())
 
     def is_held(self) -> bool:
-        """Tell whether a process has the lock now; nothing is made, and nothing stays locked."""
+        """Return whether a process has the lock now; nothing is created, and nothing stays locked."""
         try:
             with contextlib.suppress(OSError), open_to_read(str(self.path)) as file:
                 return not self._taken(file.fileno())
@@ -130,7 +130,7 @@ class Lock:
             self._let_guard_go()
 
     def _taken(self, handle: int) -> bool:
-        """Try to lock the file, and whatever else guards it."""
+        """Try to lock the file, and what else guards it; return whether it worked."""
         try:
             _try_lock(handle)
         except OSError:
@@ -138,21 +138,21 @@ class Lock:
         return self._guard_is_free()
 
     def _guard_is_free(self) -> bool:
-        """Take what still holds where the file was deleted; False: another process has that."""
+        """Take the lock that still works if the file is deleted; False: another process has it."""
         return True
 
     def _let_guard_go(self) -> None:
-        """Give that back."""
+        """Release that lock."""
 
     def release(self) -> None:
-        """Return the lock back; without it, nothing happens."""
+        """Release the lock; without it, nothing happens."""
         self._let_guard_go()
         handle, self._handle = self._handle, None
         if handle is not None:
             os.close(handle)
 
     def refuse_lost(self) -> None:
-        """Make sure that nobody else can have taken it.
+        """Check that nobody else can have taken the lock.
 
         Raises:
             LedgerError: a person deleted or replaced the file, so that another process could.
@@ -201,7 +201,7 @@ class Lock:
 class CampaignLock(Lock):
     """One process works on the campaigns of a folder's ledger.
 
-    It has the lock of the folder, too, because a person may delete the file.
+    It also locks the folder, because a person may delete the file.
     """
 
     def __init__(self, folder: Path, *, wait: LockWait = NO_WAIT) -> None:
@@ -213,13 +213,13 @@ class CampaignLock(Lock):
             with contextlib.suppress(OSError):
                 guard = files.folder(self.path.parent, make=False)
                 try:
-                    # Windows has no such lock, and does not delete a file that is open.
+                    # Windows does not have such a lock, and does not delete a file that is open.
                     if guard.at is not None:
                         _try_lock(guard.at)
                 except BlockingIOError:
                     guard.close()
                     return False
-                except OSError:  # nor have some network disks
+                except OSError:  # neither do some network disks
                     guard.close()
                     raise
                 self._guard = guard
@@ -232,9 +232,9 @@ class CampaignLock(Lock):
 
 
 class AccountLock(Lock):
-    """One process sends with an account: that is what makes "one session per account" true.
+    """One process sends with an account: this ensures "one session per account".
 
-    All accounts share one folder, the file alone is the lock: whoever sends looks at it before each commit.
+    All accounts share one folder, so the file alone is the lock: a sender checks it before each commit.
     """
 
     code = "L711"

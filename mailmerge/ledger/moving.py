@@ -1,7 +1,7 @@
-"""A campaign's part of one ledger, written into another one: to move it, to look ahead, to rescue it.
+"""Copying a campaign from one ledger into another one: to move it, to look ahead, or to rescue it.
 
-Numbers (of runs, attempts ..) are another ledger's own, so all of them are given anew, in their order. What
-was written is compared with what was read by a digest in which such numbers are places in that order.
+Each ledger has its own numbers (of runs, attempts ..), so all of them are assigned again, in order. What was
+written is compared with what was read by a digest in which such numbers are positions in that order.
 """
 
 # ruff: noqa: S608  every piece of SQL here is made of the tables' own names
@@ -41,7 +41,7 @@ _OF_CAMPAIGN = {"copy": "attempt IN (SELECT id FROM attempt WHERE campaign = ?1)
 
 @cache
 def columns(table: str) -> tuple[str, ...]:
-    """Name the columns of a table as this version makes it, but the campaign's number."""
+    """Return the columns of a table in this version, without the campaign's number."""
     model = files.database_in_memory()
     try:
         model.executescript(schema.SCHEMA)
@@ -61,28 +61,28 @@ class _Numbers:
         self.new: Sequence[int] = ()
 
     def place(self, number: int | None) -> int | None:
-        """Give the place of a number; one that leads nowhere, as a damaged ledger may have, is none."""
+        """Return the position of a number; None: it refers to nothing, as in a damaged ledger."""
         if number is None:
             return None
         at = bisect_left(self.old, number)
         return at if at < len(self.old) and self.old[at] == number else None
 
     def renewed(self, number: int | None) -> int | None:
-        """Give the number in the other ledger."""
+        """Return the number in the other ledger."""
         at = self.place(number)
         return None if at is None else self.new[at]
 
 
 def copy_campaign(source: LedgerDatabase, target: LedgerDatabase, name: str) -> None:
-    """Write a campaign into another ledger, in one transaction, and make sure that all of it is there.
+    """Write a campaign into another ledger, in one transaction, and verify that all of it is there.
 
     Args:
-        source: where it is; nobody may write to it meanwhile.
+        source: the ledger that has it; nobody may write to it meanwhile.
         target: a ledger that does not have it.
         name: the campaign.
 
     Raises:
-        LedgerError: the target has one of this name, or it is not what was read; nothing was written.
+        LedgerError: the target has one of this name, or the copy differs; nothing was written.
 
     """
     own = ("id", *(column for column in columns("campaign") if column != "id"))
@@ -90,11 +90,11 @@ def copy_campaign(source: LedgerDatabase, target: LedgerDatabase, name: str) -> 
     if known is None:
         return
     old = int(known[0])
-    whole = digest(source, old)  # a server gives up a transaction in which nothing happens for long
+    whole = digest(source, old)  # a server aborts a transaction that is idle for a long time
     with target.transaction():
         there = target.row("SELECT id, handed_over, moved_to, secret FROM campaign WHERE name = ?", (name,))
         secret = bytes(known[own.index("secret")])
-        # Begun there, and nothing came of it; or the campaign itself, as it was when it was moved away.
+        # Begun there without an attempt; or the campaign itself, as it was when it was moved away.
         if there is not None and (not there[1] or (there[2] and bytes(there[3]) == secret)):
             attempts = "SELECT id FROM attempt WHERE campaign = ?"
             target.execute(f"DELETE FROM copy WHERE attempt IN ({attempts})", (there[0],))
@@ -105,7 +105,7 @@ def copy_campaign(source: LedgerDatabase, target: LedgerDatabase, name: str) -> 
             raise LedgerError(
                 f'the ledger {target.path} already has a campaign "{name}"',
                 code="L724",
-                hint="give this one another name, or forget that one first",
+                hint="give this one another `name`, or run `ledger forget` for that one first",
             )
         marks = ", ".join("?" * (len(own) - 1))
         statement = f"INSERT INTO campaign ({', '.join(own[1:])}) VALUES ({marks}) RETURNING id"
@@ -120,7 +120,7 @@ def copy_campaign(source: LedgerDatabase, target: LedgerDatabase, name: str) -> 
             _copy_table(source, target, table, (old, int(new)), numbers)
         if digest(target, int(new)) != whole:
             raise LedgerError(
-                f"what was written to {target.path} is not what was read from {source.path}",
+                f"what was written to {target.path} differs from what was read from {source.path}",
                 code="L724",
                 hint="nothing was changed",
             )
@@ -138,7 +138,7 @@ def _copy_table(
     renumbered = [(names.index(column), numbers[of]) for column, of in _NUMBERS[table].items()]
     into = (*names, "campaign") if of_campaign else names
     statement = f"INSERT INTO {table} ({', '.join(into)}) VALUES ({', '.join('?' * len(into))})"
-    # Deliveries keep the order of first contact, so that what belongs together stays together.
+    # Deliveries keep the order of first contact, so that related rows stay together.
     order = "attempt" if table == "delivery" else _ORDER.get(table, "id")
     for batch in _batches(_rows(source, table, campaigns[0], order)):
         written = []
@@ -163,7 +163,7 @@ def _batches(rows: Iterator[Sequence[Any]]) -> Iterable[list[Sequence[Any]]]:
 
 
 def _taken(db: LedgerDatabase, table: str, count: int) -> list[int]:
-    """Take so many numbers of a table, which nobody else will use."""
+    """Reserve *count* numbers of a table, which nobody else will use; return the first."""
     if table == "attempt":
         taken: list[int] = []
         while len(taken) < count:
@@ -174,7 +174,7 @@ def _taken(db: LedgerDatabase, table: str, count: int) -> list[int]:
 
 
 def digest(db: LedgerDatabase, campaign: int) -> str:
-    """Give the digest of all that a ledger has of a campaign, whatever its numbers are."""
+    """Return the digest of everything that a ledger has of a campaign, independent of its numbers."""
     numbers = {table: _Numbers(db, table, campaign) for table in _NUMBERED}
     made = hashlib.blake2b(digest_size=16)
     row = db.row("SELECT secret, handed_over, name FROM campaign WHERE id = ?", (campaign,))
@@ -188,5 +188,5 @@ def digest(db: LedgerDatabase, campaign: int) -> str:
                 cells[at] = held.place(cells[at])
             text = repr([bytes(cell) if isinstance(cell, memoryview) else cell for cell in cells])
             rows.append(hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=16).digest())
-        made.update(table.encode() + b"".join(sorted(rows)))  # servers sort texts by their own rules
+        made.update(table.encode() + b"".join(sorted(rows)))  # servers sort strings by their own rules
     return made.hexdigest()

@@ -33,27 +33,27 @@ class FilePlace(Struct, frozen=True):
 
     @property
     def known_as(self) -> Path | str:
-        """What is remembered of it beside it."""
+        """What identifies it in the user's state folder."""
         return self.path
 
     def exists(self) -> bool:
-        """Tell whether there is a ledger."""
+        """Return whether there is a ledger."""
         return self.path.exists()
 
     def is_older(self) -> bool:
-        """Tell whether opening it for writing changes its tables."""
+        """Return whether opening it for writing changes its tables."""
         return schema.is_older(self.path)
 
     def lock(self, campaign: str, wait: LockWait = NO_WAIT) -> CampaignLock:  # noqa: ARG002  of all in the file
-        """Make the lock that lets one process work on the campaign."""
+        """Return the lock that lets one process work on the campaign."""
         return CampaignLock(self.path.parent, wait=wait)
 
     def is_held(self, campaign: str) -> bool:
-        """Tell whether a process works on the campaign now; nothing is made."""
+        """Return whether a process works on the campaign now; nothing is created."""
         return self.lock(campaign).is_held()
 
-    def has_fleet(self, campaign: str) -> bool:  # noqa: ARG002  of a file, no machine but this one knows
-        """Tell whether workers are sending the campaign, or would be if it was not held."""
+    def has_fleet(self, campaign: str) -> bool:  # noqa: ARG002  no other machine uses a file
+        """Return whether workers are sending the campaign, or have paused."""
         return False
 
     def open_for_writing(
@@ -75,28 +75,28 @@ class FilePlace(Struct, frozen=True):
         return schema.connect(self.path)
 
     def open_read_only(self, campaign: str) -> LedgerReader:
-        """Open it for looking; its bytes do not change."""
+        """Open it for reading; its bytes do not change."""
         return LedgerReader.open_read_only(self.path, campaign)
 
 
 class ServerPlace(Struct, frozen=True, dict=True):
-    """A database on a PostgreSQL server; whether it has a ledger, and which, is asked once where it has."""
+    """A database on a PostgreSQL server; which ledger it has is asked only once."""
 
     conninfo: str
-    """As libpq reads it; it may contain a password, and is shown nowhere."""
+    """The URL for libpq; it may contain a password, and is never shown."""
     shown: str
-    """The same without one."""
+    """The same without a password."""
 
     def __str__(self) -> str:
         return self.shown
 
     @property
     def known_as(self) -> str:
-        """What is remembered of it on this machine: the mark that is in it."""
+        """What identifies it on this machine: the mark in the database."""
         return self._mark() or self.shown
 
     def _mark(self) -> str:
-        """Give the mark that is in it; empty: there is none yet."""
+        """Return the mark in the database; empty: it has no ledger yet."""
         known = self.__dict__.get("mark", "")
         if not known:
             with self._connect(read_only=True) as db:
@@ -106,20 +106,20 @@ class ServerPlace(Struct, frozen=True, dict=True):
         return str(known)
 
     def database(self) -> PostgresDatabase:
-        """Open it for looking, whatever the campaign."""
+        """Open it for reading, for any campaign."""
         return self._connect(read_only=True)
 
     def session(self, *, answer_within: float | None = None) -> PostgresDatabase:
-        """Open it for writing row by row, whatever the campaign; see `PostgresDatabase.connect`.
+        """Open it for writing row by row, for any campaign; see `PostgresDatabase.connect`.
 
         Raises:
-            LedgerError: it cannot be reached, or there is no ledger of this version in it.
+            LedgerError: it cannot be reached, or does not have a ledger of this version.
 
         """
         db = PostgresDatabase.connect(self.conninfo, self.shown, answer_within=answer_within)
         try:
             check_version(db)
-            if not db.pooled:  # a plan that is made while a table is small is kept while it grows
+            if not db.pooled:  # a query plan that is made while a table is small is kept while it grows
                 db.execute("SET enable_seqscan = off")
         except BaseException:
             db.close()
@@ -127,11 +127,11 @@ class ServerPlace(Struct, frozen=True, dict=True):
         return db
 
     def exists(self) -> bool:
-        """Tell whether there is a ledger."""
+        """Return whether there is a ledger."""
         return bool(self._mark())
 
     def is_out_of_reach(self) -> bool:
-        """Tell whether no server answers there now."""
+        """Return whether the server does not answer now."""
         try:
             self._connect(read_only=True).close()
         except LedgerError as error:
@@ -141,21 +141,21 @@ class ServerPlace(Struct, frozen=True, dict=True):
         return False
 
     def is_older(self) -> bool:
-        """Tell whether opening it for writing changes its tables: other versions are refused."""
+        """Return whether opening it for writing changes its tables: never, as other versions are refused."""
         return False
 
     def lock(self, campaign: str, wait: LockWait = NO_WAIT) -> Lease:
-        """Make the lease that lets one process work on the campaign."""
+        """Return the lease that lets one process work on the campaign."""
         return Lease(self._ready, campaign, wait=wait)
 
     def is_held(self, campaign: str) -> bool:
-        """Tell whether a process works on the campaign now."""
+        """Return whether a process works on the campaign now."""
         with self._connect(read_only=True) as db:
             check_version(db)
             return is_held(db, campaign) or work.is_at_work(db, campaign)
 
     def has_fleet(self, campaign: str) -> bool:
-        """Tell whether workers are sending the campaign, or would be if it was not held."""
+        """Return whether workers are sending the campaign, or have paused."""
         with self._connect(read_only=True) as db:
             return is_there(db) and work.is_with_fleet(db, campaign)
 
@@ -168,7 +168,7 @@ class ServerPlace(Struct, frozen=True, dict=True):
         beside: bool = False,  # noqa: ARG002  a server keeps its own reserves
         lock: object = None,
     ) -> Ledger:
-        """Open it, under a *lock* that `lock` gave; see `Ledger.open`."""
+        """Open it, under a *lock* from `lock`; see `Ledger.open`."""
         db = self._ready()
         try:
             lease = lock if isinstance(lock, Lease) else None
@@ -182,13 +182,13 @@ class ServerPlace(Struct, frozen=True, dict=True):
         return self._ready()
 
     def knows(self, secret: bytes) -> bool:
-        """Tell whether it has the campaign with this secret, by whatever name."""
+        """Return whether it has the campaign with this secret, under any name."""
         with self._connect(read_only=True) as db:
             check_version(db)
             return db.row("SELECT 1 FROM campaign WHERE secret = ?", (secret,)) is not None
 
     def open_read_only(self, campaign: str) -> LedgerReader:
-        """Open it for looking."""
+        """Open it for reading."""
         db = self._connect(read_only=True)
         try:
             check_version(db)

@@ -1,8 +1,7 @@
-"""What a ledger can be asked: what is due, how many rows are where, what became of whom.
+"""Reading a ledger: what is due, how many rows are in each state, the outcome of each row.
 
-All of it is answered in SQL, and what can be long is streamed. The ledger knows the rows that were ever
-contacted, by key; which rows the list has is the plan's matter, and `mailmerge.campaign.standing` puts the
-two together.
+Everything is queried in SQL, and long results are streamed. The ledger has the rows that were ever contacted,
+by key; the plan has the rows of the list, and `mailmerge.campaign.standing` joins the two.
 """
 
 # ruff: noqa: S608  every piece of SQL here is a constant of this module
@@ -45,36 +44,36 @@ class Run(Struct, frozen=True):
     pid: int
     version: str
     ended: datetime | None = None
-    """None: it still runs, or it died."""
+    """None: it is still running, or was killed."""
     reason: str = ""
     counts: Mapping[str, int] = field(default_factory=dict)
     command: str = ""
     """How its command line named the campaign."""
     plan: str = ""
-    """Names the plan it worked on."""
+    """Identifies the plan that it worked on."""
 
 
 class Bookmark(Struct, frozen=True):
-    """What is known of the rows of one plan without looking at them."""
+    """What is known about the rows of one plan without reading them."""
 
     own: Counts
-    """The rows by what they are without their history."""
+    """The number of rows by state in the plan, without their history."""
     settled: int
-    """Up to this place in the list no row is pending; deferred ones may be among them."""
+    """Up to this position in the list no row is pending; some may be deferred."""
 
 
 class Taken(NamedTuple):
-    """A row whose message a server took, or may have taken."""
+    """A row whose message a server accepted, or may have accepted."""
 
     key: str
     address: str
     version: str
-    """Digest of the campaign version that it was made with."""
+    """Digest of the campaign version that the message was made with."""
     row_digest: str
 
 
 class Sent(NamedTuple):
-    """An attempt that may have brought somebody a message."""
+    """An attempt by which somebody may have got a message."""
 
     attempt: int
     frozen: str
@@ -83,7 +82,7 @@ class Sent(NamedTuple):
     at: float
     """When, in seconds since 1970."""
     unsettled: bool
-    """Nobody knows yet, or ever will, what came of it."""
+    """Whether its outcome is not known, now or ever."""
 
 
 # --- from cells to values ---------------------------------------------------------------------------------
@@ -91,18 +90,18 @@ class Sent(NamedTuple):
 
 @lru_cache(maxsize=512)
 def restored_date(date: float | None, offset: int) -> datetime | None:
-    """Restore a Date header's moment in the time zone it was written in."""
+    """Return the time of a Date header in the time zone in which it was written."""
     if date is None:
         return None
     return datetime.fromtimestamp(date, timezone(timedelta(seconds=offset)) if offset else UTC)
 
 
 _STATUSES: Mapping[str, Status] = {status.value: status for status in Status}
-"""The states by what the tables hold; calling `Status` takes four times as long."""
+"""The states by their values in the tables; calling `Status` takes four times as long."""
 
 
 def status_of(text: str) -> Status:
-    """Give the state that the tables hold; raises `KeyError` if there is none of this name."""
+    """Return the state for a value in the tables; raises `KeyError` if it is not a state."""
     return _STATUSES[text]
 
 
@@ -110,14 +109,14 @@ _DELIVERY: dict[str, tuple[str, Callable[[Any], object] | None]] = {
     "status": ("d.status", _STATUSES.__getitem__),
     "attempts": ("d.tries", None),
     "message_id": ("coalesce(a.message_id, '')", None),
-    "date": ("a.date", None),  # with its zone, which is the column after all of these
+    "date": ("a.date", None),  # with its time zone, which is the column after these
     "first_attempt": ("d.first_at", moment),
     "updated": ("d.updated", moment),
     "next_at": ("d.next_at", moment),
     "phase": ("coalesce(a.phase, '')", None),
-    # What a person decided about a row counts for more than what the server said before.
+    # A person's decision about a row takes precedence over the server's earlier reply.
     "reason": ("coalesce(nullif(d.note, ''), a.reason, '')", None),
-    # Why a message came back counts for more than the reply with which it was accepted.
+    # The reason of a bounce takes precedence over the reply that accepted the message.
     "code": ("CASE d.status WHEN 'bounced' THEN b.code ELSE a.code END", None),
     "enhanced": ("coalesce(CASE d.status WHEN 'bounced' THEN b.enhanced ELSE a.enhanced END, '')", None),
     # A ledger may come from anybody.
@@ -128,9 +127,9 @@ _DELIVERY: dict[str, tuple[str, Callable[[Any], object] | None]] = {
     "bounce": ("coalesce(b.sort || ': ' || b.reason, '')", printable),
     "rows": ("coalesce(a.rows, '')", None),
 }
-"""The fields of `Delivery` that the tables know: what to select, and what makes the value of the cell."""
+"""The fields of `Delivery` in the tables: what to select, and how to convert the value."""
 
-_FIELDS = Delivery.__struct_fields__[3:]  # all but key, row and address, which the list may know better
+_FIELDS = Delivery.__struct_fields__[3:]  # all but key, row and address, which the list may have newer
 _COLUMNS = ", ".join((*(_DELIVERY[name][0] for name in _FIELDS), "coalesce(a.utc_offset, 0)"))
 _DATE = _FIELDS.index("date")
 _CONVERSIONS = tuple(
@@ -139,7 +138,7 @@ _CONVERSIONS = tuple(
 
 
 def _delivery(path: Path | str, key: str, row: int, address: str, cells: list[Any]) -> Delivery:
-    """Make a `Delivery` of the cells of `_COLUMNS`."""
+    """Return a `Delivery` made from the values of `_COLUMNS`."""
     offset = cells.pop()
     try:
         cells[_DATE] = restored_date(cells[_DATE], offset)
@@ -161,7 +160,7 @@ SELECT d.key, coalesce(a.row, 0), coalesce(a.address, ''), {_COLUMNS} FROM deliv
 LEFT JOIN attempt a ON a.id = d.attempt LEFT JOIN version v ON v.id = d.version
 LEFT JOIN bounce b ON b.id = d.bounce WHERE d.campaign = ?1
 """
-# The keys come in one text: a statement takes only so many parameters, and this one is compiled once.
+# The keys come in one string: a statement may have only so many parameters, and this one is compiled once.
 _OF_KEYS = f"{_CONTACTED} AND d.key IN (SELECT value FROM json_each(?2))"
 _STATUSES_OF_KEYS = """
 SELECT key, status FROM delivery WHERE campaign = ?1 AND key IN (SELECT value FROM json_each(?2))
@@ -188,7 +187,7 @@ _DEFERRED = """
 SELECT key, next_at, updated FROM delivery
 WHERE campaign = ? AND status = 'deferred' AND next_at IS NOT NULL ORDER BY next_at
 """
-# UNION drops what was met before, so that not even a damaged file makes it go round in circles.
+# UNION drops repetitions, so that not even a damaged file causes an endless recursion.
 _EARLIER_DATE = """
 WITH RECURSIVE earlier (id) AS (
     SELECT attempt FROM delivery WHERE campaign = ?1 AND key = ?2
@@ -197,7 +196,7 @@ SELECT a.date, a.utc_offset FROM attempt a JOIN earlier e ON a.id = e.id
 WHERE a.message_id = ?3 ORDER BY a.id LIMIT 1
 """
 _SET_BACK = 60.0
-"""Seconds. A row that was deferred that far in the future tells that the clock was set back since."""
+"""In seconds. A row that is deferred this far into the future shows that the clock was set back since."""
 _VERSIONS = """
 SELECT v.digest, v.parts, v.noted, d.n FROM version v JOIN (
     SELECT version, count(*) AS n, max(attempt) AS latest FROM delivery
@@ -223,8 +222,8 @@ ORDER BY id LIMIT ?
 """
 
 IN_DOUBT = (Status.IN_DOUBT, Status.HANDING_OVER)
-"""A person has to decide about these. What an interrupted run was handing over is not marked as in doubt
-before the next run or decision (`Ledger.repair`)."""
+"""The states about which a person has to decide. What an interrupted run was handing over is not marked as in
+doubt before the next run or decision (`Ledger.repair`)."""
 
 
 def now_utc() -> datetime:
@@ -233,9 +232,9 @@ def now_utc() -> datetime:
 
 
 class LedgerReader:
-    """One campaign's part of a ledger file, to look at; use it as a context manager.
+    """One campaign's part of a ledger, for reading; use it as a context manager.
 
-    Every method that asks the file raises `LedgerError` if that cannot be read.
+    Every method that reads the file raises `LedgerError` if it cannot be read.
 
     Args:
         db: the open file; it is closed with this.
@@ -243,7 +242,7 @@ class LedgerReader:
         now: the clock.
 
     Raises:
-        LedgerError: the file does not know the campaign.
+        LedgerError: the file does not have the campaign.
 
     """
 
@@ -258,29 +257,29 @@ class LedgerReader:
             )
         self.path = db.path
         self.known_as = db.known_as
-        """What is remembered of it elsewhere."""
+        """What identifies the ledger elsewhere."""
         self.campaign = campaign
         self._db = db
         self._now = now
         self._id: int = found[0]
         self.secret: bytes = found[1]
-        """Known to nobody else: keys what must not be guessed (Message-IDs)."""
+        """The campaign's secret: the key for what must not be guessed (Message-IDs)."""
         self.bounces = BounceBook(db, self._id, now)
-        """What the sender's mailbox told of it."""
+        """The reports in the sender's mailbox about it."""
         self.copies = CopyBook(db, self._id, now)
-        """Which messages have a copy in the user's own mail."""
+        """Which messages have a copy in the user's own mailbox."""
         self.throwaway = False
         """Whether `close` removes it, as after a rehearsal."""
         self.moved_to: str = found[3]
-        """The ledger that it goes on with; here it is sealed. Empty: here."""
+        """The ledger that it continues in; this one is read-only then. Empty: this one."""
         self.server = db if isinstance(db, PostgresDatabase) else None
-        """The connection to its server; None: it is a file."""
+        """The connection to its server; None: the ledger is a file."""
         self.purged = found[2] is not None
-        """Whether it has only counts left; its secret is nobody's then."""
+        """Whether only counts are left; its secret was erased."""
 
     @staticmethod
     def open_read_only(path: Path, campaign: str) -> LedgerReader:
-        """Open an existing ledger for looking; its bytes do not change.
+        """Open an existing ledger for reading; its bytes do not change.
 
         Raises:
             LedgerError: missing, damaged, of another version, or without this campaign.
@@ -309,7 +308,7 @@ class LedgerReader:
         self.close()
 
     def content(self) -> str:
-        """Give the digest of all that is known of the campaign: the same in every ledger that has it."""
+        """Return the digest of everything that is recorded about the campaign: the same in every ledger."""
         from mailmerge.ledger.moving import digest
 
         return digest(self._db, self._id)
@@ -319,19 +318,19 @@ class LedgerReader:
     def deferred(self) -> Iterator[tuple[str, datetime]]:
         """Yield the keys of deferred rows with the time at which each is due, in that order.
 
-        A time that was reckoned by a clock that has been set back since means nothing: such a row is due.
+        A time from a clock that has been set back since is meaningless: such a row is due.
         """
         now = self._now()
         for key, next_at, updated in self._db.stream(_DEFERRED, (self._id,)):
             yield key, now if updated > now.timestamp() + _SET_BACK else moment(next_at) or now
 
     def waiting(self) -> Iterator[tuple[str, Status]]:
-        """Yield the keys of contacted rows that are to be contacted again, deferred or pending."""
+        """Yield the keys of contacted rows that have to be contacted again, deferred or pending."""
         for key, state in self._db.stream(_WAITING, (self._id,)):
             yield key, _STATUSES[state]
 
     def is_due(self, delivery: Delivery, now: datetime) -> bool:
-        """Tell whether a row that was contacted before may be contacted again."""
+        """Return whether a row that was contacted before may be contacted again."""
         if delivery.status is Status.PENDING:
             return True
         if delivery.status is not Status.DEFERRED:
@@ -343,8 +342,8 @@ class LedgerReader:
     def recent(self, since: datetime, now: datetime) -> Iterator[tuple[str, datetime]]:
         """Yield addresses with the times at which they were written to after *since*, oldest first.
 
-        A time after *now* was written by a clock that was ahead: the message went out before the next run
-        began, and by now.
+        A time after *now* is from a clock that was ahead: the message was sent before the next run began, and
+        by now.
         """
         times = (self._id, since.timestamp(), now.timestamp())
         for address, at in self._db.rows(_RECENT, times):
@@ -358,11 +357,11 @@ class LedgerReader:
         return self._db.row("SELECT 1 FROM delivery WHERE campaign = ? LIMIT 1", (self._id,)) is None
 
     def deliveries(self, keys: Iterable[str]) -> dict[str, Delivery]:
-        """Return what happened to the rows with these keys, by key; rows never contacted are left out."""
+        """Return the deliveries of the rows with these keys, by key; rows never contacted are left out."""
         return {found.key: found for found in self._found(self._db.rows, _OF_KEYS, json.dumps([*keys]))}
 
     def date_of(self, delivery: Delivery, message_id: str) -> datetime | None:
-        """Return the Date that the row's message had when it went out first; None: it never did."""
+        """Return the Date of the row's message when it was first sent; None: it never was."""
         if not delivery.message_id or delivery.message_id == message_id:
             return delivery.date
         found = self._db.row(_EARLIER_DATE, (self._id, delivery.key, message_id))
@@ -380,7 +379,7 @@ class LedgerReader:
             raise damaged(self.path, f"{error} is not a state") from error
 
     def contacted(self, *states: Status) -> Iterator[Delivery]:
-        """Yield the rows that are in one of these *states* after they were contacted, by row number."""
+        """Yield the contacted rows that are in one of these *states*, by row number."""
         return self._found(self._db.stream, _IN_STATES, json.dumps(states))
 
     def _found(
@@ -390,11 +389,11 @@ class LedgerReader:
             yield _delivery(self.path, key, row, address, known)
 
     def taken(self) -> Iterator[Taken]:
-        """Yield the rows that have their message, or may have it, whether they are in the list or not."""
+        """Yield the rows that have their message, or may have it, whether or not they are in the list."""
         return map(Taken._make, self._db.stream(_TAKEN, (self._id,)))
 
     def sent(self, after: int, most: int) -> list[Sent]:
-        """Return the next *most* attempts that may have brought somebody a message, in their order.
+        """Return the next *most* attempts by which somebody may have got a message, in order.
 
         *after* is the number of an attempt: only later ones.
         """
@@ -404,7 +403,7 @@ class LedgerReader:
         ]
 
     def keys_in(self, ranges: Iterable[tuple[int, int]]) -> list[str]:
-        """Return the keys of rows that had a number in *ranges*, ends included, when contacted last."""
+        """Return the keys of rows whose number was in *ranges*, ends included, when last contacted."""
         wanted = list(ranges)
         found = (self._db.rows(_NUMBERED, (self._id, first, last)) for first, last in wanted)
         keys = dict.fromkeys(key for rows in found for (key,) in rows)
@@ -416,15 +415,15 @@ class LedgerReader:
 
     @property
     def handed_over(self) -> int:
-        """How many hand-overs were ever recorded: it only grows, so that an old copy shows."""
+        """How many hand-overs were ever recorded: it only grows, so that an old copy is noticed."""
         return int(self._db.row("SELECT handed_over FROM campaign WHERE id = ?", (self._id,))[0])
 
-    # --- how many rows are where ------------------------------------------------------------------------
+    # --- how many rows are in each state ----------------------------------------------------------------
 
     def counts(self) -> Counts:
-        """Count rows by state, those that are no longer in the list included.
+        """Return the number of rows by state, including those that are not in the list any more.
 
-        What the latest plan counted (`Ledger.note_standing`), brought up to date by what happened since.
+        These are the counts of the latest plan (`Ledger.note_standing`), updated by what happened since.
         """
         kept = self._kept_counts()
         if kept is not None:
@@ -438,7 +437,7 @@ class LedgerReader:
         return Counts({status: number for status, number in counts.items() if number > 0})
 
     def _kept_counts(self) -> Counts | None:
-        """Return what was counted when a run ended, if no row has moved since."""
+        """Return the counts at the end of a run, if no row has changed since."""
         (kept,) = self._db.row("SELECT counts FROM campaign WHERE id = ?", (self._id,))
         try:
             return _counts(json.loads(kept)) if kept else None
@@ -446,8 +445,8 @@ class LedgerReader:
             raise damaged(self.path, f"the kept counts: {error}") from error
 
     def states(self) -> Counts:
-        """Count the contacted rows by state."""
-        # One sum a state instead of GROUP BY, which would sort all rows in memory.
+        """Return the number of contacted rows by state."""
+        # One sum for each state instead of GROUP BY, which would sort all rows in memory.
         sums = "".join(f", count(*) FILTER (WHERE status = '{name}')" for name in _STATUSES)
         query = f"SELECT count(*){sums} FROM delivery WHERE campaign = ?"
         total, *numbers = self._db.row(query, (self._id,))
@@ -456,7 +455,7 @@ class LedgerReader:
         return Counts({_STATUSES[name]: n for name, n in zip(_STATUSES, numbers, strict=True) if n})
 
     def _standing(self) -> tuple[Counts, Counts]:
-        """Return what the latest plan counted: all rows by state, and the contacted ones among them."""
+        """Return the counts of the latest plan: all rows by state, and the contacted ones among them."""
         (kept,) = self._db.row("SELECT standing FROM campaign WHERE id = ?", (self._id,))
         if not kept:
             states = self.states()
@@ -468,7 +467,7 @@ class LedgerReader:
             raise damaged(self.path, f"the kept counts: {error}") from error
 
     def bookmark(self, mark: str) -> Bookmark | None:
-        """Return what was kept of the plan that *mark* stands for; None: nothing that still holds."""
+        """Return the bookmark of the plan *mark*; None: none that is still valid."""
         (kept,) = self._db.row("SELECT bookmark FROM campaign WHERE id = ?", (self._id,))
         if not kept:
             return None
@@ -491,16 +490,16 @@ class LedgerReader:
         return Run(number, kind, begun, pid, version, moment(ended), reason, tally, command, plan)
 
     def versions(self) -> list[Version]:
-        """Return the versions that rows were accepted with, latest accepted last, each with their number."""
+        """Return the versions that rows were accepted with, latest last, each with its number of rows."""
         return [
             Version(digest, json.loads(parts), datetime.fromtimestamp(noted, UTC), accepted)
             for digest, parts, noted, accepted in self._db.rows(_VERSIONS, (self._id,))
         ]
 
     def aggregates(self, numbers: Callable[[Sequence[str]], Mapping[str, int]]) -> Aggregates:
-        """Return the campaign's history in figures; nothing is read before it is asked for.
+        """Return the campaign's statistics; nothing is read before it is needed.
 
-        *numbers* gives the rows that keys have in the list.
+        *numbers* returns the row numbers of keys in the list.
         """
         from mailmerge.ledger.statistics import Aggregates
 

@@ -1,9 +1,9 @@
-"""What this machine knows beside the ledgers: how far each had got, and which messages went out.
+"""What this machine records besides the ledgers: how far each had got, and which messages were sent.
 
-A ledger that was lost, or that is older than it should be, must not be taken for a new one; and a message
-that somebody has must not go to them again because the campaign has another name, or its folder was renamed.
-Both are kept in one database of the user's state folder. It names ledgers and campaigns; of messages it has
-only keyed hashes, which name nobody.
+A ledger that was lost, or is older than it should be, must not be mistaken for a new one; and a message that
+somebody has must not be sent to them again because the campaign has another name, or its folder was renamed.
+Both are recorded in one database in the user's state folder. It names ledgers and campaigns; of messages it
+only has keyed hashes, which identify nobody.
 """
 
 from __future__ import annotations
@@ -63,12 +63,12 @@ INSERT INTO high_water (secret, ledger, name, mark, noted) VALUES (?, ?, ?, ?, ?
 DO UPDATE SET ledger = excluded.ledger, name = excluded.name, mark = max(mark, excluded.mark),
     noted = excluded.noted
 """
-# The hashes come in one text: a statement takes only so many parameters, and this one is compiled once.
+# The hashes come in one string: a statement may have only so many parameters, and this one is compiled once.
 _FIND = """
 SELECT m.hash, m.campaign, m.at FROM json_each(?) j CROSS JOIN {} m ON m.hash = j.value ORDER BY m.at
 """
 _BATCH = 5000
-"""Attempts that are noted in one go, and so within one step of the send loop."""
+"""How many attempts are recorded in one step of the send loop."""
 
 
 class CampaignRegistry(StateDatabase):
@@ -79,36 +79,36 @@ class CampaignRegistry(StateDatabase):
     def __init__(self, path: Path, *, read_only: bool = False) -> None:
         super().__init__(path, _SCHEMA, read_only=read_only)
         self.messages = MessageRegistry(self._db)
-        """Which messages went out."""
+        """Which messages were sent."""
 
     def refuse_missing(self, path: Path | str, name: str) -> None:
-        """Refuse to begin anew where messages were handed over before: a campaign is not in its ledger.
+        """Refuse to start from scratch if messages were handed over before: the ledger lacks the campaign.
 
         Raises:
-            LedgerError: there was one, which is gone.
+            LedgerError: there was a ledger with it, which is gone.
 
         """
         query = "SELECT max(mark) FROM high_water WHERE ledger = ? AND name = ?"
         (mark,) = self._db.row(query, (_name(path), name))
         if mark:
             gone = isinstance(path, Path) and not path.exists()
-            where = path if gone else f"{path} does not know it"
+            where = path if gone else f"{path} does not have it"
             raise LedgerError(
-                f'the ledger of campaign "{name}" is missing: {where} (it knew of {mark} hand-overs)',
+                f'the ledger of campaign "{name}" is missing: {where} (it had {mark} hand-overs)',
                 code="L705",
-                hint="restore it from a backup; to write to the whole list again, start anew with --name NEW",
+                hint="restore it from a backup; to write to the whole list again, use --name NEW",
             )
 
     def check(self, ledger: LedgerReader, path: Path | str, *, alone: bool = True) -> None:
-        """Compare an opened ledger with what was noted of its campaign, wherever that was.
+        """Compare an opened ledger with what was recorded about its campaign, wherever its ledger was.
 
         Args:
-            ledger: the ledger, or a throw-away copy of it.
+            ledger: the ledger, or a temporary copy of it.
             path: where the ledger itself is.
-            alone: there must be no other copy of it that goes on; else it may be one that is only looked at.
+            alone: whether another copy that continues is an error; otherwise it may be a copy for reading.
 
         Raises:
-            LedgerError: it is older than it should be, another one than was here, or a copy.
+            LedgerError: it is older than it should be, different from the one that was here, or a copy.
 
         """
         if ledger.purged:
@@ -125,29 +125,29 @@ class CampaignRegistry(StateDatabase):
         self._refuse_another(ledger, path)
 
     def home(self, folder: Path, name: str) -> tuple[str, str] | None:
-        """Give the ledger that the campaign of a folder was moved to or begun in, and how that is shown."""
+        """Return the ledger that a folder's campaign was moved to or begun in, and how it is shown."""
         query = "SELECT ledger, shown FROM home WHERE folder = ? AND name = ?"
         found = self._db.row(query, (str(folder.resolve()), name))
         return None if found is None else (str(found[0]), str(found[1]))
 
     def note_home(self, folder: Path, name: str, ledger: str, shown: str) -> None:
-        """Remember which ledger the campaign of a folder has."""
+        """Record which ledger the campaign of a folder has."""
         cells = (str(folder.resolve()), name, ledger, shown)
         self._db.execute("INSERT OR REPLACE INTO home VALUES (?, ?, ?, ?)", cells)
 
     def other_homes(self, folder: Path, name: str, ledger: str) -> list[Path]:
-        """Give other folders that have a campaign of this name in the ledger, and are still there."""
+        """Return other folders that have a campaign of this name in the ledger, and still exist."""
         query = "SELECT folder FROM home WHERE name = ? AND ledger = ? AND folder <> ? ORDER BY folder"
         found = self._db.rows(query, (name, ledger, str(folder.resolve())))
         return [other for (text,) in found if (other := Path(text)).is_dir()]
 
     def take_home(self, folder: Path, name: str, ledger: str) -> None:
-        """Say that of all folders with a campaign of this name in a ledger this one has it."""
+        """Record that of all folders with a campaign of this name in a ledger, this one has it."""
         cells = (name, ledger, str(folder.resolve()))
         self._db.execute("DELETE FROM home WHERE name = ? AND ledger = ? AND folder <> ?", cells)
 
     def forget_home(self, folder: Path, name: str) -> None:
-        """Forget which ledger the campaign of a folder has, and how far that had got."""
+        """Forget which ledger the campaign of a folder has, and how far it had got."""
         home = self.home(folder, name)
         if home is not None:
             self.forget_place(home[0], name)
@@ -155,16 +155,16 @@ class CampaignRegistry(StateDatabase):
             self._db.execute("DELETE FROM home WHERE folder = ? AND name = ?", cells)
 
     def knows(self, ledger: LedgerReader) -> bool:
-        """Tell whether a campaign was ever seen here, wherever that was."""
+        """Return whether a campaign was ever seen on this machine, in any place."""
         return bool(self._known(ledger)[2])
 
     def is_copy(self, ledger: LedgerReader, path: Path | str) -> bool:
-        """Tell whether the ledger that is at *path* is also where it was when it was seen last."""
+        """Return whether the ledger at *path* also is in the place where it was last seen."""
         _, place, name = self._known(ledger)
         return bool(name) and _is_also_at(Path(place), name, ledger.secret, path)
 
     def refuse_older(self, ledger: LedgerReader, path: Path | str) -> None:
-        """Refuse a ledger that knows of fewer hand-overs than its campaign had.
+        """Refuse a ledger with fewer hand-overs than its campaign had.
 
         Raises:
             LedgerError: it does.
@@ -173,14 +173,14 @@ class CampaignRegistry(StateDatabase):
         mark, knows = self._known(ledger)[0], ledger.handed_over
         if knows < mark:
             raise LedgerError(
-                f'the ledger of campaign "{ledger.campaign}" is older than it should be: {path} knows of '
+                f'the ledger of campaign "{ledger.campaign}" is older than it should be: {path} has '
                 f"{knows} hand-overs, there were {mark}",
                 code="L705",
-                hint="an old copy, or a sync program put it back: find the newest one; nothing was sent",
+                hint="it is an old copy, or a sync program restored it: find the newest; nothing was sent",
             )
 
     def _known(self, ledger: LedgerReader) -> tuple[int, str, str]:
-        """Give a campaign's mark, and where it was seen last: its ledger and its name there."""
+        """Return a campaign's mark, and where it was last seen: its ledger and its name there."""
         query = "SELECT mark, ledger, name FROM high_water WHERE secret = ?"
         mark, place, name = self._db.row(query, (_hashed(ledger.secret),)) or (0, "", "")
         return int(mark), str(place), str(name)
@@ -190,20 +190,20 @@ class CampaignRegistry(StateDatabase):
         (mark,) = self._db.row(query, (_name(path), ledger.campaign, _hashed(ledger.secret)))
         if mark:
             raise LedgerError(
-                f'the ledger of campaign "{ledger.campaign}" in {path} is another one than was there: that '
-                f"knew of {mark} hand-overs",
+                f'the ledger of campaign "{ledger.campaign}" in {path} is not the one that was there: that '
+                f"had {mark} hand-overs",
                 code="L705",
                 hint="find the one that was there; nothing was sent",
             )
 
     def note(self, ledger: LedgerReader, handed_over: int) -> None:
-        """Remember how far a campaign has got, and where; a mark never goes down."""
+        """Record how far a campaign has got, and where; a mark never goes down."""
         now = datetime.now(UTC).timestamp()
         cells = (_hashed(ledger.secret), ledger.known_as, ledger.campaign, handed_over, now)
         self._db.execute(_NOTE, cells)
 
     def moved(self, source: LedgerReader, target: LedgerReader) -> None:
-        """Say that a campaign, whose attempts are numbered anew, is in another ledger from now on."""
+        """Record that a campaign is in another ledger from now on, where its attempts have new numbers."""
         self.take_place(target)
         self._db.execute(
             "UPDATE OR IGNORE campaign SET ledger = ?, noted_to = 0 WHERE secret = ? AND ledger = ?",
@@ -211,7 +211,7 @@ class CampaignRegistry(StateDatabase):
         )
 
     def take_place(self, ledger: LedgerReader) -> None:
-        """Take a ledger's place for that of its campaign from now on, and forget what else was there."""
+        """Record a ledger's place as that of its campaign from now on, and forget what else was there."""
         with self._db.transaction():
             here = (ledger.known_as, ledger.campaign)
             self._db.execute("DELETE FROM high_water WHERE ledger = ? AND name = ?", here)
@@ -222,15 +222,15 @@ class CampaignRegistry(StateDatabase):
         self._db.execute("DELETE FROM high_water WHERE ledger = ? AND name = ?", (_name(path), name))
 
     def forget(self, secret: bytes) -> None:
-        """Drop a campaign, its mark and all that it sent, as after a purge."""
+        """Remove a campaign, its mark and everything that it sent, as after a purge."""
         self._db.execute("DELETE FROM high_water WHERE secret = ?", (_hashed(secret),))
         self.messages.forget(secret)
 
 
 def _is_also_at(place: Path, name: str, secret: bytes, path: Path | str) -> bool:
-    """Tell whether a campaign's ledger is also at *place*; one that cannot be read may be.
+    """Return whether a campaign's ledger is also at *place*; True as well if that cannot be read.
 
-    The same file may have two paths, where a folder is mounted twice.
+    The same file may have two paths if a folder is mounted twice.
     """
     here = Path(path)
     if not place.exists() or (here.exists() and place.samefile(here)):
@@ -243,21 +243,21 @@ def _is_also_at(place: Path, name: str, secret: bytes, path: Path | str) -> bool
 
 
 class Earlier(Struct, frozen=True):
-    """Where a message went out."""
+    """The campaign that sent a message."""
 
     campaign: str
     ledger: Path | str
-    """Its file, or how a ledger on a server is shown."""
+    """Its ledger's file, or how a ledger on a server is shown."""
     at: datetime
 
 
 class MessageRegistry:
-    """Which messages went out, from every campaign of this user.
+    """Which messages were sent, from every campaign of this user.
 
-    The ledgers are the truth, and this follows them: what an attempt came to is read there and noted here,
-    from the last one on that was noted before. So nothing is lost where it could not be noted at once, and
-    nobody who sends has to wait for it. Of a run that was killed, or that is still going on, the rest is read
-    in its ledger.
+    The ledgers are authoritative, and this follows them: outcomes are read there and recorded here, starting
+    after the last one that was recorded. So nothing is lost if it could not be recorded immediately, and no
+    sender has to wait for it. The rest of a run that was killed, or is still running, is read from its
+    ledger.
 
     Args:
         db: the registry.
@@ -268,13 +268,13 @@ class MessageRegistry:
         self._db = db
         self._mine: int | None = None
 
-    # --- noting ---------------------------------------------------------------------------------------
+    # --- recording ------------------------------------------------------------------------------------
 
     def begin(self, ledger: LedgerReader) -> None:
-        """Say that a campaign begins to send.
+        """Record that a campaign begins to send.
 
         Raises:
-            LedgerError: that cannot be noted.
+            LedgerError: that cannot be recorded.
 
         """
         secret, here = _hashed(ledger.secret), ledger.known_as
@@ -292,15 +292,15 @@ class MessageRegistry:
         self._mine = number
 
     def note(self, ledger: LedgerReader, *, ended: bool = False, revised: int | None = None) -> None:
-        """Note what has been settled since the last time; nothing before `begin`.
+        """Record what has been settled since the last time; nothing before `begin`.
 
         Args:
-            ledger: the one that `begin` was told of.
-            ended: nothing more is going to be settled: note all of it, however much that is.
-            revised: the earliest attempt that came to something else after it may have been noted.
+            ledger: the one that was passed to `begin`.
+            ended: whether nothing more will be settled: record all of it, however much it is.
+            revised: the earliest attempt whose outcome was revised after it may have been recorded.
 
         Raises:
-            LedgerError: it cannot be noted now; the next time makes up for it.
+            LedgerError: it cannot be recorded now; the next call will.
 
         """
         while self._mine is not None:
@@ -309,11 +309,11 @@ class MessageRegistry:
                 noted = self._db.row(query, (self._mine,))
                 if noted is None:  # purged
                     return
-                # A refusal that turned out to be none is behind what was noted.
+                # A refusal that was revised is before what was recorded.
                 after = int(noted[0]) if revised is None else min(int(noted[0]), revised - 1)
                 revised = None
                 found = ledger.sent(after, _BATCH)
-                # What an open attempt comes to is noted when it is known, and so is what follows it.
+                # The outcome of an open attempt is recorded when it is known, and so is what follows it.
                 settled = found if ended else _settled(found)
                 digest = self._hasher()
                 messages = [(digest(sent.frozen), self._mine, int(sent.at)) for sent in settled]
@@ -329,9 +329,9 @@ class MessageRegistry:
                     return
 
     def came_back(self, address: str, message_id: str, sent_at: float) -> int:
-        """Note that a message to somebody came back for now; return how many have in a row.
+        """Record a soft bounce of a message to somebody; return how many there were in a row.
 
-        A message in between that did not come back begins the row anew. The same report may be noted again.
+        A message in between that did not bounce resets the count. The same report may be recorded again.
         """
         with self._db.transaction():
             self._db.execute("INSERT OR IGNORE INTO hash_key VALUES (1, ?)", (os.urandom(32),))
@@ -350,12 +350,12 @@ class MessageRegistry:
         return count
 
     def arrived(self, address: str) -> None:
-        """Note that a message to somebody arrived: what came back before does not count any more."""
+        """Record that a message to somebody arrived: earlier soft bounces do not count any more."""
         if self._db.row("SELECT 1 FROM hash_key") is not None:
             self._db.execute("DELETE FROM soft_bounce WHERE person = ?", (self._hasher()(address.lower()),))
 
     def forget(self, secret: bytes) -> None:
-        """Drop everything that a campaign sent."""
+        """Remove everything that a campaign sent."""
         self._db.execute("PRAGMA secure_delete = ON")
         with self._db.transaction():
             mine = "SELECT id FROM campaign WHERE secret = ?"
@@ -363,10 +363,10 @@ class MessageRegistry:
                 self._db.execute(f"DELETE FROM {table} WHERE campaign IN ({mine})", (_hashed(secret),))  # noqa: S608
             self._db.execute("DELETE FROM campaign WHERE secret = ?", (_hashed(secret),))
 
-    # --- asking ---------------------------------------------------------------------------------------
+    # --- queries --------------------------------------------------------------------------------------
 
     def others(self, ledger: LedgerReader) -> OtherMessages | None:
-        """Give what any other campaign than this one has sent; None: there is none.
+        """Return what campaigns other than this one have sent; None: there are none.
 
         Raises:
             LedgerError: that cannot be read.
@@ -395,7 +395,7 @@ class MessageRegistry:
     def _own(self, ledger: LedgerReader) -> list[tuple[int, str]]:
         """Return the entries of a campaign itself: where it is, and where it was before it was moved.
 
-        A copy of its folder is another campaign: both may have gone on since.
+        A copy of its folder is another campaign: both may have continued since.
         """
         query, here = "SELECT id, ledger FROM campaign WHERE secret = ?", ledger.known_as
         found = self._db.rows(query, (_hashed(ledger.secret),))
@@ -427,7 +427,7 @@ class OtherMessages:
         self._unnoted = unnoted
 
     def find(self, frozen: Sequence[str]) -> dict[str, Earlier]:
-        """Return which of these messages went out, by the digest of each, and where.
+        """Return which of these messages were sent, by the digest of each, and by which campaign.
 
         Raises:
             LedgerError: that cannot be read.
@@ -436,7 +436,7 @@ class OtherMessages:
         return self._find("message", {self._digest(digest): digest for digest in frozen})
 
     def find_people(self, addresses: Sequence[str]) -> dict[str, Earlier]:
-        """Return which of these addresses were written to, and where they were last.
+        """Return which of these addresses were written to, and by which campaign last.
 
         Raises:
             LedgerError: that cannot be read.
@@ -460,15 +460,15 @@ class OtherMessages:
 
 
 def _settled(sent: Sequence[Sent]) -> Sequence[Sent]:
-    """Leave out the first attempt that has no outcome yet, and those behind it."""
+    """Yield the attempts before the first one that has no outcome yet."""
     first = next((place for place, attempt in enumerate(sent) if attempt.unsettled), len(sent))
     return sent[:first]
 
 
 def _unnoted(secret: bytes, name: str, noted_to: int, places: Iterable[Path | str]) -> Iterator[Sent]:
-    """Yield what a campaign sent that has not been noted: it is at work, or was killed.
+    """Yield what a campaign sent that has not been recorded: it is running, or was killed.
 
-    Its ledger is in one of *places*; where it is in none of them, nobody can know.
+    Its ledger is in one of *places*; if it is in none of them, that cannot be known.
     """
     for place in places:
         with suppress(LedgerError), LedgerReader.open_read_only(Path(place), name) as ledger:
@@ -484,5 +484,5 @@ def _hashed(secret: bytes) -> bytes:
 
 
 def _name(ledger: Path | str) -> str:
-    """Name a ledger's place: a file, or a database on a server."""
+    """Return how a ledger's place is shown: a file, or a database on a server."""
     return ledger if isinstance(ledger, str) else str(ledger.resolve())

@@ -1,19 +1,19 @@
-"""The ledger's file: its tables, how it is made, opened, checked and migrated, and what makes it durable.
+"""The ledger's file: its tables, how it is created, opened, checked and migrated, and why it is durable.
 
-What must survive is one thing: *a row that may have been handed over is known to the file before its last
-bytes can leave*. So a commit has to mean "on the disk":
+One thing must survive: *a row that may have been handed over is in the file before its last bytes can be
+sent*. So a commit has to mean "on the disk":
 
 - **WAL with synchronous=FULL**: a commit appends the changed pages to the log and flushes it once. (NORMAL
-  would leave the flush to the next checkpoint: after a power cut rows that went out would be pending again,
+  would leave the flush to the next checkpoint: after a power cut, rows that were sent would be pending again,
   and be sent twice.) On macOS, where a flush stops at the drive's cache, ``fullfsync`` does not.
-- **Network disks** have no shared memory that can be trusted, which WAL needs: there the rollback journal
-  stays, slower and safe.
-- **Ballast**: a megabyte set aside beside the file. A full disk stops the run at the next intent; what was
+- **Network disks** do not have the reliable shared memory that WAL needs: there the rollback journal is used,
+  which is slower but safe.
+- **Ballast**: a megabyte reserved next to the file. A full disk stops the run at the next intent; what was
   accepted by then is recorded in the ballast's place (see `mailmerge.ledger.attempts`).
-- **High-water mark**: ``campaign.handed_over`` only grows, and the user's registry remembers it. A file that
-  says less than the registry is an old copy, and is refused (see `mailmerge.ledger.registry`).
-- **Never replaced**: an empty, damaged or foreign file at the ledger's place is refused as it is, because
-  beginning anew would mean writing to everybody again.
+- **High-water mark**: ``campaign.handed_over`` only grows, and the user's registry remembers it. A file with
+  fewer than the registry has is an old copy, and is refused (see `mailmerge.ledger.registry`).
+- **Never replaced**: an empty, damaged or foreign file in the ledger's place is refused and not changed,
+  because starting from scratch would mean writing to everybody again.
 """
 
 from __future__ import annotations
@@ -36,8 +36,8 @@ if TYPE_CHECKING:
 APPLICATION_ID = 0x6D6D6C64
 VERSION = 8
 
-# What version 5 brought. "mark" tells one message of the mailbox from all others, so that it counts once;
-# "sort" is what a report means for its row (hard, soft, policy ..), "evidence" how it was told which row.
+# New in version 5. "mark" identifies a message in the mailbox, so that it counts once; "sort" is what a
+# report means for its row (hard, soft, policy ..), "evidence" how the row was identified.
 _BOUNCES = """
 CREATE TABLE mail (
     campaign INTEGER NOT NULL,
@@ -64,7 +64,7 @@ CREATE TABLE bounce (
 CREATE INDEX bounce_key ON bounce (campaign, key);
 """
 
-# What version 6 brought: see `mailmerge.ledger.copies`. Without "made" a copy may be there or not.
+# New in version 6: see `mailmerge.ledger.copies`. Without "made" the copy may or may not exist.
 _COPIES = """
 CREATE TABLE copy (
     attempt INTEGER PRIMARY KEY,
@@ -74,8 +74,8 @@ CREATE TABLE copy (
 
 SCHEMA = (
     """
--- "moved_to" names the ledger that it goes on with: here it is sealed.
--- "mailbox" is when mail was last looked at, "halted" why the campaign is not to go on by itself.
+-- "moved_to" names the ledger that it continues in: this one is read-only then.
+-- "mailbox" is when mail was last read, "halted" why the campaign must not continue by itself.
 -- "standing" is what the latest plan counted, as JSON: all rows by state, and the contacted ones of them.
 -- "counts" is how many rows are in each state, kept when a run ends; whatever moves a row empties it.
 -- "bookmark" tells, of one plan, how far the first rows are settled, so that resuming need not look at them.
@@ -116,7 +116,7 @@ CREATE TABLE run (
     command TEXT NOT NULL DEFAULT '',
     plan TEXT NOT NULL DEFAULT ''
 );
--- Where each contacted row stands: narrow, because every plan walks through all of it, and in the order of
+-- The state of each contacted row: narrow, because every plan walks through all of it, and in the order of
 -- first contact, so that the states of one window share a page whatever their keys are.
 -- "superseded_by" is the key of a corrected row: once that one was taken, this one is never sent again.
 -- "bounce" is the latest report about it that counts.
@@ -186,37 +186,37 @@ ALTER TABLE delivery ADD COLUMN bounce INTEGER;
     6: "ALTER TABLE attempt ADD COLUMN rows TEXT NOT NULL DEFAULT '';",
     7: "ALTER TABLE campaign ADD COLUMN moved_to TEXT NOT NULL DEFAULT '';",
 }
-"""Schema version -> SQL that makes the next version of it. From version 4 on every ledger is kept: a new
-version has its step here. Older ones were never released."""
+"""Schema version -> SQL that upgrades it to the next one. From version 4 on all can be upgraded: a new
+version adds its step here. Older ones were never released."""
 
 _NETWORK = frozenset({"9p", "afs", "cifs", "fuse.sshfs", "ncpfs", "nfs", "nfs4", "smb3", "smbfs", "vboxsf"})
 _WHOLE_CHECK_UP_TO = 64 * 1024 * 1024
 
 
 class LedgerFile(Database):
-    """A ledger in one file, of which one process at a time is the writer."""
+    """A ledger in one file, which one process at a time may write."""
 
     unsure = False
-    """Whether nobody heard what became of the last transaction: a file can be asked."""
+    """Whether the result of the last commit is unknown: never, for a file."""
 
     @property
     def known_as(self) -> str:
-        """What is remembered of it elsewhere: the file's name."""
+        """What identifies it elsewhere: the file's path."""
         return str(self.path.resolve())
 
     def next_numbers(self) -> tuple[int, int]:
-        """Take numbers for attempts: the first, and how many."""
+        """Reserve numbers for attempts; return the first, and how many."""
         (last,) = self.row("SELECT coalesce(max(id), 0) FROM attempt")
         return int(last) + 1, sys.maxsize
 
     def take_ids(self, table: str, count: int) -> list[int]:
-        """Take so many numbers of another table."""
+        """Reserve *count* numbers of another table; return the first."""
         (last,) = self.row(f"SELECT coalesce(max(id), 0) FROM {table}")  # noqa: S608  the name is ours
         return list(range(last + 1, last + 1 + count))
 
     def finish(self) -> None:
-        """Close a writable ledger so that the one file holds everything; never raises."""
-        with contextlib.suppress(LedgerError):  # a reader may still be looking: then the WAL stays, valid
+        """Close a writable ledger so that the one file contains everything; never raises."""
+        with contextlib.suppress(LedgerError):  # a reader may be active: then the WAL stays, and is valid
             self.execute("PRAGMA busy_timeout = 200")
             self.execute("PRAGMA wal_checkpoint(TRUNCATE)")
             self.execute("PRAGMA journal_mode = DELETE")
@@ -224,7 +224,7 @@ class LedgerFile(Database):
 
 
 def create(path: Path, *, schema: str = SCHEMA, version: int = VERSION, durable: bool = True) -> None:
-    """Make an empty ledger: complete or not at all, readable by its owner only."""
+    """Create an empty ledger: complete or not at all, readable by its owner only."""
     with (
         Database.filled(path, explained) if durable else Database.connect(path, explained, create=True) as db
     ):
@@ -234,9 +234,9 @@ def create(path: Path, *, schema: str = SCHEMA, version: int = VERSION, durable:
 
 
 def connect(path: Path, *, durable: bool = True) -> LedgerFile:
-    """Open an existing ledger for writing, checked and ready: WAL and FULL where the file system can.
+    """Open an existing ledger for writing, checked and ready: WAL and FULL if the file system supports them.
 
-    Without *durable* nothing is made to survive a crash: for throw-away copies.
+    Without *durable* nothing survives a crash: for temporary copies.
 
     Raises:
         LedgerError: damaged, not ours, too new, too old, or not writable.
@@ -257,9 +257,9 @@ def connect(path: Path, *, durable: bool = True) -> LedgerFile:
 
 
 def connect_read_only(path: Path) -> LedgerFile:
-    """Open an existing ledger without changing a byte of it, also while another process writes.
+    """Open an existing ledger without changing a byte of it, even while another process writes.
 
-    Of one that an older version wrote, a copy in memory is brought up to date and looked at.
+    If an older version wrote it, a copy in memory is upgraded and read.
 
     Raises:
         LedgerError: missing, damaged, not ours, or of a version that this one cannot read.
@@ -290,7 +290,7 @@ def _looking(path: Path, *, immutable: bool = False) -> LedgerFile:
 
 
 def _brought_up_to_date(db: Database) -> LedgerFile:
-    """Copy a ledger of an older version into memory, in the form of this one; the file stays as it is."""
+    """Copy a ledger of an older version into memory, upgraded to this one; the file is unchanged."""
     with db:
         copy = LedgerFile(files.database_in_memory(), db.path, explained)
         db.copy_to(copy)
@@ -300,7 +300,7 @@ def _brought_up_to_date(db: Database) -> LedgerFile:
 
 
 def is_older(path: Path) -> bool:
-    """Tell whether a ledger is of an older version, so that opening it for writing changes its tables.
+    """Return whether a ledger is of an older version, so that opening it for writing changes its tables.
 
     Raises:
         LedgerError: it cannot be read.
@@ -312,7 +312,7 @@ def is_older(path: Path) -> bool:
 
 
 def migrate(db: Database, migrations: Mapping[int, str], target: int) -> Path | None:
-    """Bring an older ledger to version *target*; a copy of it as it was is kept beside it.
+    """Upgrade an older ledger to version *target*; a copy of the original is kept next to it.
 
     Args:
         db: the ledger, open for writing.
@@ -323,7 +323,7 @@ def migrate(db: Database, migrations: Mapping[int, str], target: int) -> Path | 
         The copy, or None if there was nothing to do.
 
     Raises:
-        LedgerError: the ledger is as it was, or of a version in between.
+        LedgerError: the ledger is unchanged, or of a version in between.
 
     """
     version = _version(db)
@@ -345,7 +345,7 @@ def migrate(db: Database, migrations: Mapping[int, str], target: int) -> Path | 
 
 
 def sync_folder(path: Path) -> str | None:
-    """Name the cloud-sync program whose folder *path* lies in, if its name gives it away."""
+    """Return the cloud-sync program whose folder *path* is in, as far as names show that."""
     names = {"dropbox", "onedrive", "google drive", "googledrive", "icloud drive", "nextcloud", "nutstore"}
     for part in path.resolve().parts:
         plain = part.lower()
@@ -361,7 +361,7 @@ def _check(db: Database) -> None:
     version = _version(db)
     if version > VERSION:
         raise LedgerError(
-            f"{db.path} was written by a newer mailmerge (schema {version}, this one knows {VERSION})",
+            f"{db.path} was written by a newer mailmerge (schema {version}, this one supports {VERSION})",
             code="L704",
             hint="update mailmerge-kit",
         )
@@ -369,16 +369,16 @@ def _check(db: Database) -> None:
         raise LedgerError(
             f"{db.path} was written by an older mailmerge (schema {version}), which this one cannot read",
             code="L704",
-            hint="finish the campaign with the mailmerge that wrote it, or move this file away and start a "
+            hint="finish the campaign with the version that wrote it, or move this file away and start a "
             "new one with --name NEW, which writes to the whole list again",
         )
-    # It may have come with somebody's folder, and a trigger in it would rewrite what we record.
+    # It may have come with somebody's folder, and a trigger in it could change what we record.
     (foreign,) = db.row(
         "SELECT count(*) FROM sqlite_master "
         "WHERE type NOT IN ('table', 'index') OR sql LIKE 'CREATE VIRTUAL%'"
     )
     if foreign:
-        raise damaged(db.path, "it contains triggers, views or modules, which no ledger of ours has")
+        raise damaged(db.path, "it contains triggers, views or modules, which a genuine ledger does not have")
     (pages,), (size,) = db.row("PRAGMA page_count"), db.row("PRAGMA page_size")
     if pages * size <= _WHOLE_CHECK_UP_TO:
         (found,) = db.row("PRAGMA integrity_check(1)")
@@ -395,11 +395,11 @@ def _tune(db: Database, *, durable: bool) -> None:
         return
     db.execute("PRAGMA synchronous = FULL")
     if sys.platform == "darwin":
-        # There a plain fsync leaves the data in the drive's cache.
+        # On macOS a plain fsync leaves the data in the drive's cache.
         db.execute("PRAGMA fullfsync = ON")
         db.execute("PRAGMA checkpoint_fullfsync = ON")
     mode = "DELETE" if _on_network(db.path) else "WAL"
-    with contextlib.suppress(sqlite3.OperationalError):  # no shared memory here: the old mode stays
+    with contextlib.suppress(sqlite3.OperationalError):  # without shared memory the old mode stays
         db.connection.execute(f"PRAGMA journal_mode = {mode}")
 
 
@@ -418,7 +418,7 @@ def refuse_empty(path: Path) -> None:
         size = path.stat().st_size
     except FileNotFoundError:
         raise LedgerError(
-            f"there is no ledger at {path}", code="L705", hint="nothing was sent from here yet"
+            f"no ledger was found at {path}", code="L705", hint="nothing was sent from here yet"
         ) from None
     except OSError as error:
         raise unreadable(path, error.strerror or str(error)) from error
@@ -429,7 +429,7 @@ def refuse_empty(path: Path) -> None:
 
 
 def _on_network(path: Path) -> bool:
-    """Return whether *path* lies on a file system whose shared memory cannot be trusted (Linux only)."""
+    """Return whether *path* is on a file system whose shared memory is not reliable (Linux only)."""
     try:
         mounts = Path("/proc/self/mounts").read_text("utf-8", "replace").splitlines()
     except OSError:

@@ -1,7 +1,7 @@
-"""The tables of a ledger in PostgreSQL: those of the file, and what a server has besides.
+"""The tables of a ledger in PostgreSQL: those of the file, and some that only a server needs.
 
-Who may write is a row of the database with a lease (see `Lease`), not a lock of the connection: a connection
-that is cut says nothing about the process behind it.
+A row in the database with a lease decides who may write (see `Lease`), not a lock of the connection: a lost
+connection tells nothing about the process behind it.
 """
 
 from __future__ import annotations
@@ -16,11 +16,11 @@ if TYPE_CHECKING:
     from mailmerge.postgres import PostgresDatabase
 
 PREFIX: Final = "postgresql ledger "
-"""What the name begins with by which a ledger on a server is remembered."""
+"""The prefix of the names that identify ledgers on a server."""
 
 _OURS = f"""
 CREATE SEQUENCE attempt_block INCREMENT {ATTEMPT_BLOCK};
--- "mark" tells this ledger from all others, by whatever name its server is reached.
+-- "mark" identifies this ledger, whatever name its server is reached by.
 CREATE TABLE ledger (mark TEXT NOT NULL);
 INSERT INTO ledger VALUES (md5(random()::text || clock_timestamp()::text));
 -- Who works on a campaign, and until when nobody else may.
@@ -38,19 +38,19 @@ _LEDGER = TableGroup("ledger", schema.VERSION, schema.SCHEMA + _OURS)
 GROUPS: Final = (
     _LEDGER, work.TABLES, shared_suppression.TABLES, shared_rates.TABLES, shared_usage.TABLES,
 )  # fmt: skip
-"""All that a ledger on a server consists of."""
+"""Everything that a ledger on a server consists of."""
 
 
 def is_on_server(known_as: str) -> bool:
-    """Tell whether what is remembered of a ledger is that of one on a server."""
+    """Return whether the identity of a ledger is that of one on a server."""
     return known_as.startswith(PREFIX)
 
 
 def prepare(db: PostgresDatabase) -> None:
-    """Make the ledger's tables where there are none.
+    """Create the ledger's tables if they do not exist.
 
     Raises:
-        LedgerError: they cannot be made, or are of another version.
+        LedgerError: they cannot be created, or are of another version.
 
     """
     postgres.prepare(db, GROUPS)
@@ -58,10 +58,10 @@ def prepare(db: PostgresDatabase) -> None:
 
 
 def check_version(db: PostgresDatabase) -> None:
-    """Make sure that the tables are there, and ours.
+    """Check that the tables exist and are ours.
 
     Raises:
-        LedgerError: there are none, or they are of another version.
+        LedgerError: they do not exist, or are of another version.
 
     """
     postgres.check_versions(db, GROUPS)
@@ -70,5 +70,5 @@ def check_version(db: PostgresDatabase) -> None:
 
 
 def is_there(db: PostgresDatabase) -> bool:
-    """Tell whether the database has a ledger."""
+    """Return whether the database has a ledger."""
     return _LEDGER.name in postgres.known_versions(db)

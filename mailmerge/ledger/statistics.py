@@ -1,6 +1,6 @@
-"""The ledger in figures for the report page: every sum is made in SQL, however many rows there are.
+"""Statistics of the ledger for the report page: everything is summed in SQL, for any number of rows.
 
-What is asked here is history, so it is about attempts and contacted rows; where rows stand now is
+They are about history, that is about attempts and contacted rows; the present state of rows is in
 `mailmerge.ledger.reader`.
 """
 
@@ -38,21 +38,21 @@ _NICE = (
 )
 _LEAST_PAUSE = 120.0
 
-# The part behind the last "@": strip from the right whatever is no "@", and keep what that took away.
+# The part behind the last "@": strip from the right all characters except "@", and keep what was stripped.
 _DOMAIN = "lower(substr(a.address, length(rtrim(a.address, replace(a.address, '@', ''))) + 1))"
-# The plus keeps SQLite from the index: in the order of first contact both tables are read front to back.
+# The plus keeps SQLite from using the index: in the order of first contact both tables are read in sequence.
 _CONTACTED = "delivery d JOIN attempt a ON a.id = d.attempt WHERE +d.campaign = ?1 AND d.status <> 'pending'"
-# A row that an earlier run's death left open was settled when that was noticed: no time to measure.
+# A row that a killed run left open was settled when that was noticed: that time must not be measured.
 _ANSWERED = "campaign = ?1 AND code IS NOT NULL AND settled > at"
 
 
 class Aggregates:
-    """Answers for one campaign of a ledger; nothing is read before it is asked for.
+    """The statistics of one campaign of a ledger; nothing is read before it is needed.
 
     Args:
         db: the ledger.
         campaign: the campaign's number in it.
-        numbers: gives the rows that keys have in the list; what is no longer in it has none.
+        numbers: returns the row numbers of keys in the list; keys that left the list have none.
 
     """
 
@@ -79,7 +79,7 @@ class Aggregates:
         return self._db.rows(query, (self._campaign, *more))
 
     def runs(self, kind: str = "send") -> Runs:
-        """Return the first beginning, the last end and their number."""
+        """Return the first start, the last end and the number of runs."""
         query = (
             "SELECT started, ended, reason, count(*) OVER (), min(started) OVER () FROM run "
             "WHERE campaign = ?1 AND kind = ?2 ORDER BY id DESC LIMIT 1"
@@ -91,7 +91,7 @@ class Aggregates:
         return Runs(_int(count), _moment(first), _moment(ended), str(reason), _moment(latest))
 
     def timeline(self, most: int = MOST_BINS) -> Timeline:
-        """Count outcomes in at most *most* bins."""
+        """Return the number of outcomes in at most *most* bins of time."""
         span = "SELECT min(settled), max(settled) FROM attempt WHERE campaign = ?1 AND settled IS NOT NULL"
         ((first, last),) = self._rows(span)
         if first is None:
@@ -133,7 +133,7 @@ class Aggregates:
         return tuple(domains), _int(rows[0][-1]) if rows else 0
 
     def answers(self, most: int = MOST_REPLIES) -> tuple[Answer, ...]:
-        """Return the last reply codes of contacted rows with the server's words, the most frequent first."""
+        """Return the last reply codes of contacted rows with the server's text, the most frequent first."""
         groups = self._rows(
             "WITH kinds AS (SELECT d.status AS status, a.code AS code, a.enhanced AS enhanced, "
             f"count(*) AS n, min(a.id) AS first FROM {_CONTACTED} GROUP BY d.status, a.code, a.enhanced) "
@@ -172,7 +172,7 @@ class Aggregates:
         return {answer: sorted(named) for answer, named in rows.items()}
 
     def times(self) -> Times:
-        """Measure how long the server took to answer."""
+        """Return how long the server took to answer."""
         ((count, longest),) = self._rows(f"SELECT count(*), max(settled - at) FROM attempt WHERE {_ANSWERED}")
         total = _int(count)
         if not total:
@@ -188,7 +188,7 @@ class Aggregates:
         return Times(total, p50, p95, p99, _float(longest))
 
     def waits(self) -> Waits:
-        """Split the time of all runs into what it was spent on."""
+        """Return what the time of all runs was spent on."""
         query = """
         WITH paced AS (
             SELECT id, at, settled, number, run, lag(run) OVER sequence AS run_before,
@@ -228,7 +228,7 @@ def _moment(value: object) -> datetime | None:
 
 
 def _step(span: float) -> float:
-    """Choose the width of the slots that SQL counts in: whole seconds, not more than a few thousand slots."""
+    """Return the width of the slots that SQL counts in: whole seconds, at most a few thousand slots."""
     return next((width for width in _NICE if span / width <= _SCAN_STEPS), span / _SCAN_STEPS)
 
 
@@ -239,7 +239,7 @@ def _binned(
     opened: Mapping[int, int],
     most: int,
 ) -> Timeline:
-    """Gather slots to bins, long stretches without any left out."""
+    """Combine slots into bins, without long stretches that have none."""
     slots: dict[int, dict[Status, int]] = {}
     for number, status, count in found:
         slots.setdefault(_int(number), {})[Status(str(status))] = _int(count)
@@ -270,7 +270,7 @@ def _bin(
 def _stretches(numbers: Sequence[int], step: float) -> Iterator[tuple[int, int]]:
     """Yield first and last slot of each stretch between two long pauses."""
     usual = median(other - number for number, other in pairwise(numbers)) if len(numbers) > 1 else 0.0
-    # With one message every three minutes, three minutes are no pause.
+    # With one message every three minutes, three minutes are not a pause.
     longest = max(_LEAST_PAUSE / step, (numbers[-1] - numbers[0]) / 40, 8 * usual)
     first = previous = numbers[0]
     for number in numbers:
@@ -282,7 +282,7 @@ def _stretches(numbers: Sequence[int], step: float) -> Iterator[tuple[int, int]]
 
 
 def _factor(stretches: Sequence[tuple[int, int]], step: float, most: int) -> int:
-    """Choose how many slots make a bin of a round width, so that there are at most *most* bins."""
+    """Return how many slots make a bin of a round width, so that there are at most *most* bins."""
 
     def bins(factor: int) -> int:
         return sum((last - first) // factor + 1 for first, last in stretches)

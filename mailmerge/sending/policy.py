@@ -543,7 +543,7 @@ class Policy:
         elif history.rejected + 1 >= _REJECTED_IN_A_ROW:
             trip = (
                 f"{_REJECTED_IN_A_ROW} rows in a row were rejected",
-                "look at the replies before you continue",
+                "look at the replies before continuing",
             )
         elif history.rejected_of_last() + 1 > self._limit:
             trip = (

@@ -130,7 +130,7 @@ def test_all_problems_at_once(mailmerge):
         (["preview", "spring", "--eml", "spring/body.txt"], "C486", ["spring/body.txt"]),
         (["preview", "spring", "--mbox", "spring"], "C486", ["spring"]),
         (["init", "spring"], "C450", ["spring already contains a campaign"]),
-        (["requeue", "spring"], "L705", ["there is no ledger"]),
+        (["requeue", "spring"], "L705", ["no ledger was found at"]),
     ],
 )
 def test_wrong_arguments(mailmerge, sandbox, arguments, code, words):

@@ -76,7 +76,7 @@ def test_a37_a_renamed_copy_with_an_older_ledger_sends_nothing(bench: Bench, ser
     (bench.folder.parent / "backup").rename(bench.folder.parent / "autumn")
     done = bench.mailmerge("send", "autumn", "--yes")
     assert done.code == 8, done
-    one_error(done, "L705", "knows of 1 hand-overs, there were 3")
+    one_error(done, "L705", "has 1 hand-overs, there were 3")
     assert len(taken_order(server)) == 3
 
 

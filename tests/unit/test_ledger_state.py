@@ -340,7 +340,7 @@ def test_an_older_ledger_of_a_known_campaign_is_refused(index: CampaignRegistry,
         index.note(spring, 40)
         index.note(spring, 30)
         index.check(autumn, autumn.path)
-        assert "knows of 39 hand-overs, there were 40" in refused(index, spring)
+        assert "has 39 hand-overs, there were 40" in refused(index, spring)
     with ledger_at(tmp_path / "a", handed_over=40) as spring:
         index.check(spring, spring.path)
 
@@ -353,7 +353,7 @@ def test_a_mark_goes_with_the_ledger(index: CampaignRegistry, tmp_path: Path) ->
     with ledger_at(moved, handed_over=3) as spring:
         index.check(spring, spring.path)
     with ledger_at(moved, handed_over=2) as spring:
-        assert "knows of 2 hand-overs, there were 3" in refused(index, spring)
+        assert "has 2 hand-overs, there were 3" in refused(index, spring)
         index.note(spring, 3)
     index.refuse_missing(tmp_path / "a" / "ledger.db", "spring")
 
@@ -399,7 +399,7 @@ def test_a_missing_or_exchanged_ledger_of_a_known_campaign_is_refused(
         index.refuse_missing(path, "spring")
     assert "--name NEW" in (caught.value.hint or "")
     with ledger_at(tmp_path / "a", handed_over=5) as another:
-        assert "is another one than was there" in refused(index, another)
+        assert "is not the one that was there" in refused(index, another)
     index.forget_place(path, "spring")
     index.refuse_missing(path, "spring")
 

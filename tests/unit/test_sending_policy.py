@@ -341,7 +341,7 @@ TABLE = {
         REFUSED,
         replace(
             ON,
-            stop=tripped("10 rows in a row were rejected", REJECTED, "look at the replies before you continue"),
+            stop=tripped("10 rows in a row were rejected", REJECTED, "look at the replies before continuing"),
         ),
         {"rejected": 9},
     ),
