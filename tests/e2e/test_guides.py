@@ -47,8 +47,7 @@ _STATEMENT = re.compile(r"^[^\n]*<<'?(\w+)'?\n.*?^\1$|^(?:[^\n]*\\\n)*[^\n]+$", 
 _PROGRESS = re.compile(r"^(waiting until .*|.*msg/s\].*)\n|\r", re.MULTILINE)
 _ALIKE = (
     (re.compile(r"\b\d{4}-\d\d-\d\d(?=\b|T)"), "2026-11-28"),
-    (re.compile(r"\b\d\d:\d\d(:\d\d(\.\d+)?)?\b"), "09:41"),
-    (re.compile(r"T09:41\+00:00"), "T09:41"),
+    (re.compile(r"(?<![\d:])\d\d:\d\d(:\d\d(\.\d+)?)?(?![\d:])"), "09:41"),
     (re.compile(r"\b\d+(\.\d+)? s\b|(?<=\"seconds\": )[\d.]+"), "0.5 s"),
     (re.compile(r"\b[0-9a-f]{16}\b|(?<=<)[0-9a-f]{40}(?=@)"), "1f2e3d4c"),
 )
@@ -303,3 +302,4 @@ def test_what_is_no_longer_true_is_found() -> None:
     assert missing(["a", "took 3 s", "c"], streams) == ["not printed: x"]
     assert missing(["took 3 s", "a", "..."], streams) == ["took 3 s"]
     assert missing(["a", "...", "b"], streams) == ["b"]
+    assert same('"2026-11-28T03:09:41.965463+00:00"') == same('"2026-12-01T17:00:01.5+00:00"')
