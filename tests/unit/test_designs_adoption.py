@@ -288,7 +288,7 @@ def test_what_was_done_is_said_in_lines(tmp_path: Path) -> None:
     assert described(adopted(tmp_path / "a.txt", COLUMNS)) == [
         f"Placeholders of {tmp_path / 'a.txt'} are columns now: *|FNAME|* -> {{{{ first_name }}}}",
         "Repaired: 1 template tag that the editor had changed",
-        'Not known: "*|X|*" in body.txt:1',
+        'Unknown: "*|X|*" in body.txt:1',
     ]
 
 
