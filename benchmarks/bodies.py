@@ -93,7 +93,7 @@ def _time(seconds: float) -> dict[str, list[float]]:
 
 
 def _planner(folder: Path, options: dict[str, Any]) -> tuple[Callable[[Any], object], dict[str, str]]:
-    """Give what plans a row, and the templates of text and HTML that the bodies were made into."""
+    """Return what plans a row, and the templates of text and HTML that the bodies were made into."""
     from mailmerge.config import campaign_file
     from mailmerge.model import Columns, Recipient
     from mailmerge.plan.composer import Composer, recipe

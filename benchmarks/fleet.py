@@ -117,7 +117,7 @@ def _empty(url: str, campaign: int) -> int:
 
 
 def _in_file(folder: Path, rows: int) -> float:
-    """Give microseconds a row of the processor for the ledger in a file, in the same windows."""
+    """Return microseconds a row of the processor for the ledger in a file, in the same windows."""
     from mailmerge.ledger.ledger import Ledger
 
     now = datetime.now(UTC)
@@ -154,7 +154,7 @@ class _Server:
         self.url = f"postgresql://mailmerge@127.0.0.1:{self._port}/postgres"
 
     def processor(self) -> float:
-        """Give the seconds of a processor that all its processes have used, ended ones included."""
+        """Return the seconds of a processor that all its processes have used, ended ones included."""
         master = int((self._data / "postmaster.pid").read_text().split()[0])
         seconds = 0
         for each in Path("/proc").glob("[0-9]*/stat"):

@@ -35,7 +35,7 @@ WHERE relnamespace = 'mailmerge'::regnamespace AND relname IN ('work', 'delivery
 
 
 def sizes(db: PostgresDatabase, campaign: int, rows: int) -> dict[str, int]:
-    """Give the octets that a row takes in each table, its indexes included, when all are accepted."""
+    """Return the octets that a row takes in each table, its indexes included, when all are accepted."""
     found = {name: round(octets / rows) for name, octets in db.rows(_SIZES)}
     db.execute(
         """INSERT INTO mailmerge.attempt (id, campaign, run, key, row, address, number, at, message_id, date,

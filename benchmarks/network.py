@@ -229,7 +229,7 @@ def network(folder: Path) -> Iterator[Network]:
 
 
 def listens(host: str, port: int) -> bool:
-    """Tell whether somebody takes connections there."""
+    """Return whether somebody takes connections there."""
     with contextlib.suppress(OSError), socket.create_connection((host, port), timeout=1):
         return True
     return False

@@ -79,7 +79,7 @@ def _measure_two_processes(setting: Setting, results: Results, count: int, most:
 
 
 def _seconds(command: list[str], folder: Path) -> tuple[float, float]:
-    """Give processor time and time of a command."""
+    """Return processor time and time of a command."""
     before, began = resource.getrusage(resource.RUSAGE_CHILDREN), time.perf_counter()
     done = subprocess.run(
         command, cwd=folder, check=False, capture_output=True, text=True, env=environment(folder)

@@ -49,7 +49,7 @@ class Yes:
         return iter(())
 
     def can_accept(self, _interval: float = 0.0) -> bool:
-        """Say whether the window is open."""
+        """Return whether the window is open."""
         return self.in_flight < WINDOW
 
     def submit(self, _message: object, token: int) -> None:

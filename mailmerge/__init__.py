@@ -1,7 +1,7 @@
 """Mail merge you can trust with your name: the library's public names.
 
 They are loaded when they are first used, so that ``import mailmerge`` costs next to nothing. The imports
-below are the one list of them: type checkers read it as it is, and `__getattr__` looks up in it which module
+below are the only list of them: type checkers read it directly, and `__getattr__` looks up in it which module
 a name comes from.
 """
 

@@ -32,7 +32,7 @@ _MAX_ADDRESS = 254  # RFC 5321 section 4.5.3.1.3 less the angle brackets
 
 
 class AddressError(ValueError):
-    """This text is not one address; the message says why, *suggestion* what may have been meant."""
+    """This text is not one address; the message explains why, *suggestion* is what may have been meant."""
 
     def __init__(self, reason: str, suggestion: str | None = None) -> None:
         super().__init__(reason)
@@ -138,12 +138,12 @@ def _refuse_mapped(written: str, read: str, text: str) -> None:
     """
     import unicodedata
 
-    lower = "".join([char.lower() for char in written])  # letter by letter: a sigma is no final one then
+    lower = "".join([char.lower() for char in written])  # letter by letter: a sigma is not final then
     if not written.isascii() and unicodedata.normalize("NFC", lower) != unicodedata.normalize("NFC", read):
         other = next((char for char in written if unicodedata.normalize("NFKC", char) != char), "")
         named = f" ({other})" if other and other.isprintable() else ""
         raise AddressError(
-            f"the domain contains a character that stands for others{named}",
+            f"the domain contains a character that means others{named}",
             f"{text.rpartition('@')[0]}@{read}" if _PLAIN.match(f"a@{read}") else None,
         )
 
@@ -155,13 +155,13 @@ def _refuse_unsupported_forms(text: str) -> None:
     if _GROUP.match(text):
         raise AddressError("it is a group of addresses: write the addresses themselves, without its name")
     if "=?" in text.rpartition("@")[0] or _ENCODED_WORD.search(text):
-        raise AddressError("it contains an encoded word (=?...?=): write the text that it stands for")
+        raise AddressError("it contains an encoded word (=?...?=): write the text that it encodes")
     if re.match(r'\s*"(?:\\.|[^"\\])*"@', text):
         raise AddressError("the part before @ is in double quotes, which is not supported")
 
 
 def _refuse_common_mistakes(text: str) -> None:
-    """Name the mistakes that people make in cells before the general validator words them its own way."""
+    """Name the mistakes that people make in cells before the general validator words them differently."""
     plain = _repaired(text)
     _refuse_unsupported_forms(text)
     if not text.isprintable() or any(mark in text for mark in _INVISIBLE):
@@ -207,7 +207,7 @@ _HIDDEN_DOT = re.compile(r"\s*[(\[{<]\s*(?:dot|punkt|point|punto|ponto)\s*[)\]}>
 
 
 def _repaired(text: str) -> str:
-    """Undo look-alikes, stray blanks, a comma typed for the dot of a domain, and what hides an address."""
+    """Undo look-alikes, stray spaces, a comma typed for the dot of a domain, and what hides an address."""
     if "@" not in text:
         text = _HIDDEN_DOT.sub(".", _HIDDEN_AT.sub("@", text))
     plain = text.translate(_LOOKALIKES).strip().strip("<>.,; ")
@@ -218,8 +218,8 @@ def _repaired(text: str) -> str:
 def parse_address_list(text: str) -> tuple[Mailbox, ...]:
     """Read mailboxes separated by ``,`` ``;`` or line breaks; empty items are skipped.
 
-    Each item is an addr-spec, or a name and an addr-spec in angle brackets; a name that holds a
-    separator must stand in double quotes.
+    Each item is an addr-spec, or a name and an addr-spec in angle brackets; a name that contains a separator
+    must be in double quotes.
 
     Raises:
         AddressError: one of the items is not a mailbox; the message quotes it if there are several.
@@ -287,23 +287,23 @@ _HOST_NAME = rf"(?=.{{1,253}}\Z)(?:{_HOST_LABEL}\.)*{_HOST_LABEL}\.?\Z"
 
 
 def is_host_name(text: str) -> bool:
-    """Tell whether *text* is an ASCII host name."""
+    """Return whether *text* is an ASCII host name."""
     return bool(re.match(_HOST_NAME, text))
 
 
 def is_host(text: str) -> bool:
-    """Tell whether *text* is an ASCII host name or an IP address, without brackets and scope."""
+    """Return whether *text* is an ASCII host name or an IP address, without brackets and scope."""
     return is_host_name(text) or ("%" not in text and _ip_address(text) is not None)
 
 
 def is_address_literal(text: str) -> bool:
-    """Tell whether *text* is an IP address as EHLO takes it: ``[192.0.2.1]``, ``[IPv6:2001:db8::1]``."""
+    """Return whether *text* is an IP address as EHLO accepts it: ``[192.0.2.1]``, ``[IPv6:2001:db8::1]``."""
     inner = text[1:-1].removeprefix("IPv6:") if text[:1] == "[" and text[-1:] == "]" else ""
     return "%" not in inner and _ip_address(inner) is not None
 
 
 def is_loopback(host: str) -> bool:
-    """Tell whether *host*, a name or an IP address, is this very machine (``::1%lo`` has a scope)."""
+    """Return whether *host*, a name or an IP address, is this very machine (``::1%lo`` has a scope)."""
     address = _ip_address(host)
     if address is None:
         return host.lower().rstrip(".") in {"localhost", "ip6-localhost"}
@@ -323,26 +323,26 @@ _FACT = re.compile(r"^(domains|mail_program|free_mail) = (.+)$", re.MULTILINE)
 
 
 class MailDomain(Struct, frozen=True):
-    """What is known of a domain where a provider has its users' mailboxes."""
+    """What is known about a domain where a provider has its users' mailboxes."""
 
     mail_program: str | None = None
-    """The program that it offers them, as caniemail.com calls it."""
+    """The program that it offers them, by its name at caniemail.com."""
     free_mail: bool = True
-    """Anybody gets a mailbox there without paying."""
+    """Anybody can get a mailbox there without paying."""
 
 
 @cache
 def provider_data() -> str:
-    """Give the text of ``providers.toml``."""
+    """Return the text of ``providers.toml``."""
     return Path(__file__).with_name("providers.toml").read_text(encoding="utf-8")
 
 
 @cache
 def mail_domains() -> Mapping[str, MailDomain]:
-    """Give every domain of a provider's mailboxes, whether the provider is a preset or not.
+    """Return every domain of a provider's mailboxes, whether the provider is a preset or not.
 
-    It is wanted in the middle of a run, where parsing the whole file would cost more than all else: hence
-    each of these facts is on a line of its own, where TOML and JSON agree.
+    It is needed in the middle of a run, where parsing the whole file would cost more than everything else:
+    hence each of these facts is on a line of its own, where TOML and JSON agree.
     """
     import json
 

@@ -58,14 +58,14 @@ class VirtualClock:
         return self._passed
 
     def sleep(self, seconds: float) -> None:
-        """Advance by *seconds* at once."""
+        """Advance by *seconds* immediately."""
         self._passed += max(0.0, seconds)
 
 
 class ClockWatch:
     """Notices that the wall clock moved by itself: it was set, or the machine slept.
 
-    The steady clock of some systems stands still meanwhile, so pace and pauses are not touched by either.
+    The steady clock of some systems stops meanwhile, so pace and pauses are not affected by either.
     """
 
     LEAST = 60.0
@@ -78,7 +78,7 @@ class ClockWatch:
         """Seconds of each jump so far; negative: the clock was set back."""
 
     def look(self) -> None:
-        """Compare the clocks; to be called every now and then."""
+        """Compare the clocks; to be called now and then."""
         distance = self._measured()
         jump = distance - self._distance
         if abs(jump) >= self.LEAST:

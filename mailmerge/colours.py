@@ -19,7 +19,7 @@ class Colour(NamedTuple):
 
 BLACK, WHITE = Colour(0, 0, 0), Colour(1, 1, 1)
 UNKNOWN = Colour(-1, -1, -1)
-"""A colour that is declared, but cannot be told from the declaration alone."""
+"""A colour that is declared, but cannot be determined from the declaration alone."""
 
 
 LEAST_CONTRAST: Final = 4.5
@@ -29,7 +29,7 @@ _STEPS, _ROUNDING = 50, 0.05
 
 
 def parse(value: str) -> Colour:
-    """Read a CSS colour; `UNKNOWN`: it is none, or one that shows what is behind it."""
+    """Read a CSS colour; `UNKNOWN`: it is not a colour, or one that shows what is behind it."""
     from tinycss2.color3 import RGBA, parse_color
 
     try:
@@ -58,9 +58,9 @@ def shown_colour(colour: Colour) -> str:
 
 
 def readable_on(colour: Colour, background: Colour, least: float = LEAST_CONTRAST) -> Colour:
-    """Make a colour as much darker, or lighter, as text of it needs on this background; its hue stays.
+    """Make a colour as much darker, or lighter, as text in it needs on this background; its hue stays.
 
-    *least* is the contrast that it gets at least, if black or white has as much.
+    *least* is the contrast that it has at least, if black or white has as much.
     """
     target = 0.0 if contrast(BLACK, background) > contrast(WHITE, background) else 1.0
     hue, lightness, saturation = colorsys.rgb_to_hls(*colour)
@@ -74,5 +74,5 @@ def readable_on(colour: Colour, background: Colour, least: float = LEAST_CONTRAS
 
 
 def text_on(background: Colour) -> Colour:
-    """Give white, almost black or black: the first that can be read on this background."""
+    """Return white, almost black or black: the first that can be read on this background."""
     return next(colour for colour in (WHITE, _INK, BLACK) if contrast(colour, background) >= LEAST_CONTRAST)

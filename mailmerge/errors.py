@@ -9,19 +9,19 @@
     │   ├── TemplateError          a template: syntax, unknown name, sandbox
     │   ├── AttachmentError        an attachment rule as a whole
     │   └── RowError               one row cannot become a message: it ends as ``invalid``
-    ├── CampaignHalted         a report in the mailbox stopped the campaign: a person decides how it goes on
-    ├── InUseError                 campaign or account is held by another process
+    ├── CampaignHalted         a report in the mailbox stopped the campaign: a person decides what to do
+    ├── InUseError                 campaign or account is in use by another process
     ├── LedgerError                the ledger cannot be trusted, read or written
     ├── PlanDamaged                a kept plan cannot be read: the next command makes it again
     ├── SecretLeak                 a message contains a secret that is in use: nothing more is sent
     ├── FileError                  a file or folder that we write: path, and an OSError with its errno
-    └── SessionError               the SMTP session cannot go on: reply
+    └── SessionError               the SMTP session cannot continue: reply
         ├── ConnectionLost         name look-up, connect, time-out, drop
         ├── TlsError               certificate, handshake, STARTTLS missing or stripped
         ├── AuthError              the server refused who we are, or as whom we send
-        └── ProtocolError          the server does not speak SMTP
+        └── ProtocolError          the server does not follow SMTP
 
-Attributes carry the facts, ``hint`` says what to do next, ``code`` is stable (its first letter names the
+Attributes have the facts, ``hint`` is the next step, ``code`` is stable (its first letter names the
 area: D list data, T template, A attachment, C campaign file and options, M message, S session, L ledger, B
 mail that came back).
 Our own misuse of a class is a plain ``RuntimeError``.
@@ -59,7 +59,7 @@ class MailmergeError(Exception):
 
 
 class InputError(MailmergeError):
-    """Something the user gave us is wrong; *place* says where, *problems* has all that were found."""
+    """Something the user gave us is wrong; *place* is where, *problems* are all that were found."""
 
     default_code = "C400"
 
@@ -97,7 +97,7 @@ class InputError(MailmergeError):
 
     @property
     def diagnostics(self) -> tuple[Diagnostic, ...]:
-        """The problems found together, else the one this error stands for."""
+        """The problems found together, else this error as one."""
         if self._problems:
             return self._problems
         return (
@@ -114,7 +114,7 @@ class InputError(MailmergeError):
 
 
 class CampaignFileError(InputError):
-    """The campaign file, the user's config, the environment or an option is wrong."""
+    """The campaign file, the user's config, the environment or an option is not valid."""
 
     default_code = "C400"
 
@@ -138,13 +138,13 @@ class AttachmentError(InputError):
 
 
 class RowError(InputError):
-    """This row cannot become a message; ``Campaign`` records it as ``invalid`` and goes on."""
+    """This row cannot become a message; ``Campaign`` records it as ``invalid`` and continues."""
 
     default_code = "D110"
 
 
 class NoAddressError(RowError):
-    """This row has nobody to send to; ``Campaign`` records it as ``skipped`` and goes on."""
+    """This row has no recipient; ``Campaign`` records it as ``skipped`` and continues."""
 
     default_code = "D141"
     empty: str | None = None
@@ -159,7 +159,7 @@ class CampaignHalted(MailmergeError):
 
 
 class InUseError(MailmergeError):
-    """Another process works on this campaign or this account."""
+    """Another process is using this campaign or this account."""
 
     exit_code = 7
     default_code = "L707"
@@ -173,7 +173,7 @@ class LedgerError(MailmergeError):
 
 
 class PlanDamaged(MailmergeError):
-    """A kept plan cannot be read any more: it is made again, nothing is lost with it."""
+    """A kept plan cannot be read any more: it is made again, and nothing is lost."""
 
     exit_code = 5
     default_code = "C491"
@@ -213,7 +213,7 @@ class FileError(MailmergeError, OSError):
 
 
 class SessionError(MailmergeError):
-    """The SMTP session cannot go on; *reply* is the server's last word, if it had one."""
+    """The SMTP session cannot continue; *reply* is the server's last reply, if there was one."""
 
     exit_code = 5
     default_code = "S600"
@@ -231,7 +231,7 @@ class SessionError(MailmergeError):
         super().__init__(message, code=code, hint=hint)
         self.reply = reply
         self.retry_after = retry_after
-        """Seconds to wait before the next try, where the server or our table for its words says so."""
+        """Seconds to wait before the next try, if the server or our table of its replies specifies that."""
         if exit_code is not None:
             self.exit_code = exit_code
 

@@ -1,7 +1,7 @@
 """The optional parts of the program: ``pip install "mailmerge-kit[NAME]"``.
 
-Whoever needs one asks `require` before the first row is planned, so that a missing package is a problem that
-``check`` shows, never a failure in the middle of a run.
+Code that needs one calls `require` before the first row is planned, so that a missing package is a problem
+that ``check`` shows, never a failure in the middle of a run.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ class Extra(NamedTuple):
     modules: tuple[str, ...]
     """What is imported from it."""
     distributions: Mapping[str, str]
-    """Those whose version decides what a message says, in lower case, each as messages call it."""
+    """Those whose version decides what a message contains, in lower case, each with its name in messages."""
 
 
 EXTRAS: Final[Mapping[str, Extra]] = {
@@ -38,11 +38,11 @@ EXTRAS: Final[Mapping[str, Extra]] = {
     "qr": Extra(("segno",), {"segno": "segno"}),
     "typst": Extra(("typst", "pypdf", "cryptography"), {"typst": "Typst", "pypdf": "pypdf"}),
 }
-"""By name. Those that only reach mailboxes, keyrings and old lists tell about themselves."""
+"""By name. Those that are only for mailboxes, keyrings and old lists report a missing package themselves."""
 
 
 def install_command(name: str) -> str:
-    """Give the commands that install the extra *name*, for a hint."""
+    """Return the commands that install the extra *name*, for a hint."""
     return f'uv tool install "mailmerge-kit[{name}]", or pip install "mailmerge-kit[{name}]"'
 
 
@@ -55,7 +55,7 @@ def require(name: str, what: str, *, place: Place | None = None) -> None:
         place: where the campaign asks for it.
 
     Raises:
-        CampaignFileError: it is not installed; the hint says how it is.
+        CampaignFileError: it is not installed; the hint has the command.
 
     """
     from importlib.util import find_spec

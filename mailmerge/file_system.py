@@ -1,8 +1,8 @@
-"""How planning looks at the user's files: through an object, so that somebody can note what it looked at.
+"""How planning accesses the user's files: through an object, so that what it looks at can be recorded.
 
-`FileSystem` is the system's own, and what everybody uses by default. Whoever plans hands in one that notes
-every path, whether there was anything or not (`mailmerge.plan.path_log`): that is how a later command can
-tell that nothing has changed. It changes no answer.
+`FileSystem` is the system's own, and the default everywhere. Planning passes one that records every path,
+whether it exists or not (`mailmerge.plan.path_log`): that is how a later command can tell that nothing has
+changed. It changes no result.
 """
 
 from __future__ import annotations
@@ -24,10 +24,10 @@ _MOST_OF_A_TEMPLATE = 20_000_000
 
 
 class FileSystem:
-    """Looks at files; nothing is noted."""
+    """Looks at files; nothing is recorded."""
 
     def looking_for(self, row: int | None) -> int | None:  # noqa: ARG002
-        """Be told which row's own files are looked for next, and say whose were until now.
+        """Set which row's own files are looked for next; return the previous row.
 
         What is found must be used for this row only, and looked for again for every other one (`used_again`).
 
@@ -41,35 +41,35 @@ class FileSystem:
         """Look at what *path* leads to, through links.
 
         Raises:
-            OSError: as the system says, `FileNotFoundError` above all.
+            OSError: the system's error, above all `FileNotFoundError`.
 
         """
         return os.stat(path)
 
     def exists(self, path: str) -> bool:
-        """Say whether something has this very name, if only a link that leads nowhere."""
+        """Return whether something has this very name, if only a link that leads nowhere."""
         return os.path.lexists(path)
 
     def glob(self, root: str, pattern: str) -> list[str]:
-        """Give the sorted names under the folder *root* that match; ``**`` reaches into its folders."""
+        """Return the sorted names under the folder *root* that match; ``**`` reaches into its folders."""
         import glob
 
         return sorted(glob.glob(pattern, root_dir=root, recursive=True))  # noqa: PTH207
 
     def used_again(self, root: str, pattern: str) -> None:
-        """Be told that what `glob` gave before is used once more."""
+        """Record that an earlier result of `glob` is used once more."""
 
     def read(self, path: Path) -> bytes:
         """Read a template.
 
         Raises:
-            OSError: as the system says, or in words because it is not a plain file, or too large.
+            OSError: the system's error, or one of ours because it is not a plain file, or too large.
 
         """
         return read_plain(path, _MOST_OF_A_TEMPLATE)
 
     def hashed(self, path: str, facts: os.stat_result, sha256: str) -> None:
-        """Be told of the SHA-256 (hexadecimal) of a file that was read by other means.
+        """Record the SHA-256 (hexadecimal) of a file that was read by other means.
 
         Args:
             path: the file.
@@ -84,14 +84,14 @@ FILE_SYSTEM = FileSystem()
 
 
 class PrivateFiles:
-    """What we read or write for ourselves: nothing of it may get into a message, whatever a cell names.
+    """What we read or write for ourselves: none of it may get into a message, whatever a cell names.
 
-    Files are known by device and inode, too, so that a link or a second name does not hide one.
+    Files are recognised by device and inode, too, so that a link or a second name does not hide one.
 
     Args:
-        files: each with what messages call it.
+        files: each with its description in messages.
         templates: files of bodies; more are added as they are loaded.
-        folders: folders that are ours with all that is in them.
+        folders: folders that are ours with everything in them.
 
     """
 
@@ -121,14 +121,14 @@ class PrivateFiles:
     def what(
         self, root: str, real: str, facts: os.stat_result, named: str = "", *, template: bool = False
     ) -> str | None:
-        """Say in words which file of ours it is; None: it is not.
+        """Return a description of which file of ours it is; None: it is not ours.
 
         Args:
             root: the folder that it was looked for in, its links resolved.
             real: the file, its links resolved.
-            facts: what `stat` says of it.
+            facts: the result of its `stat`.
             named: its path under *root* as it was given.
-            template: whether templates may be used, as they may by each other.
+            template: whether templates may be used, as other templates may.
 
         """
         inside = real[len(root.rstrip(os.sep)) + 1 :]
@@ -147,7 +147,7 @@ class PrivateFiles:
         return None
 
     def _written(self) -> set[tuple[int, int]]:
-        """Look through our folders once, for a file that has another name somewhere else."""
+        """Read our folders once, to find a file that has another name somewhere else."""
         if self._in_folders is None:
             paths = (
                 os.path.join(parent, name)

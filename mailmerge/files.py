@@ -1,8 +1,8 @@
 """The only place that creates, replaces, renames or deletes a file, or opens a database.
 
-Each function says what for. Which names are followed, and which are not, is told in `mailmerge.folders`:
-short, nothing in a folder of ours, and no file that the user named. No other module writes: a test reads them
-all (``tests/unit/test_files_alone.py``), and another one watches the program's system calls.
+Each function documents its purpose. Which names are followed, and which are not, is described in
+`mailmerge.folders`: in short, nothing in a folder of ours, and no file that the user named. No other module
+writes: a test reads all of them (``tests/unit/test_files_alone.py``), another watches the system calls.
 """
 
 from __future__ import annotations
@@ -35,9 +35,9 @@ def replace_file(path: Path, *, named: bool = False) -> Iterator[BinaryIO]:
     """Write a private file that takes *path*'s place when it is complete; if that fails, nothing has changed.
 
     Args:
-        path: the file; its folder is made if there is none.
+        path: the file; its folder is created if necessary.
         named: the user named this very file: the way to it is followed, and a link or a device there is
-            refused. Else it lies in a folder of ours, and whatever has its name is replaced.
+            refused. Otherwise it is in a folder of ours, and whatever has its name is replaced.
 
     Raises:
         FileError: it cannot be written.
@@ -78,7 +78,7 @@ def write_file(path: Path, content: bytes) -> None:
 
 
 def start_file(path: Path) -> BinaryIO:
-    """Begin a private file that can be read while it grows; an older one that has its name is removed.
+    """Begin a private file that can be read while it grows; an older one with its name is removed.
 
     Raises:
         FileError: a link, a device or a folder has this name, or it cannot be made.
@@ -92,12 +92,12 @@ def start_file(path: Path) -> BinaryIO:
 
 
 def create_file(path: Path, content: bytes, *, mode: int | None = None) -> None:
-    """Make a file of the user's own, in a folder that is made if there is none; nothing is overwritten.
+    """Make a file of the user's own, in a folder that is created if necessary; nothing is overwritten.
 
     Args:
         path: the file.
         content: what is in it.
-        mode: who may read and write it; None: whoever may with any new file of this user.
+        mode: who may read and write it; None: the same as for any new file of this user.
 
     Raises:
         FileError: something has this name already, or it cannot be made.
@@ -111,10 +111,10 @@ def create_file(path: Path, content: bytes, *, mode: int | None = None) -> None:
 
 
 def remove_file(path: Path) -> None:
-    """Remove a file from a folder of ours; nothing happens where there is none.
+    """Remove a file from a folder of ours; nothing happens if it does not exist.
 
     Raises:
-        FileError: it cannot be removed, or its folder is none of ours.
+        FileError: it cannot be removed, or its folder is not ours.
 
     """
     if (opened := existing(path.parent)) is not None:
@@ -132,7 +132,7 @@ def refuse_without_room(path: Path, size: int, what: str, hint: str) -> None:
         hint: what to do about it.
 
     Raises:
-        FileError: there is less room than that; where nobody knows there is enough.
+        FileError: there is less room than that; where it cannot be determined, there is enough.
 
     """
     if not hasattr(os, "statvfs"):  # there, a full disk is met when it is full
@@ -148,10 +148,10 @@ def refuse_without_room(path: Path, size: int, what: str, hint: str) -> None:
 
 
 def size(path: Path) -> int | None:
-    """Give the size of a plain file in a folder of ours; None: there is none, or something else.
+    """Return the size of a plain file in a folder of ours; None: it does not exist, or is something else.
 
     Raises:
-        FileError: its folder is none of ours.
+        FileError: its folder is not ours.
 
     """
     if (opened := existing(path.parent)) is None:
@@ -162,10 +162,10 @@ def size(path: Path) -> int | None:
 
 
 def contents(path: Path) -> dict[str, os.stat_result]:
-    """Look at the plain files in a folder of ours; where there is no folder, there are none.
+    """Return the plain files in a folder of ours; none if the folder does not exist.
 
     Raises:
-        FileError: it is none of ours.
+        FileError: it is not ours.
 
     """
     if (opened := existing(path)) is None:
@@ -176,7 +176,7 @@ def contents(path: Path) -> dict[str, os.stat_result]:
 
 
 def mark_used(path: Path, when: float) -> None:
-    """Note in a file of ours that it was used at this time (seconds since 1970), if that is possible."""
+    """Record in a file of ours that it was used at this time (seconds since 1970), if that is possible."""
     with contextlib.suppress(OSError), folder(path.parent, make=False) as opened:
         opened.set_time(path.name, when)
 
@@ -190,7 +190,7 @@ def clear(path: Path, names: re.Pattern[str], *, drafts: bool = True) -> None:
         drafts: False, where others may be writing theirs: only those of dead processes.
 
     Raises:
-        FileError: one cannot be removed, or the folder is none of ours.
+        FileError: one cannot be removed, or the folder is not ours.
 
     """
     if (opened := existing(path)) is None:
@@ -204,12 +204,12 @@ def clear(path: Path, names: re.Pattern[str], *, drafts: bool = True) -> None:
 
 
 def open_in_place(path: Path, *, named: bool = False) -> int:
-    """Open a file in a folder of ours for reading and writing, and give its descriptor; for locks.
+    """Open a file in a folder of ours for reading and writing, and return its descriptor; for locks.
 
     *named*: the user named it, and what is written is put at its end.
 
     Raises:
-        FileError: it is a link, no plain file, or has other names; or it cannot be made.
+        FileError: it is a link, not a plain file, or has other names; or it cannot be made.
 
     """
     with named_folder(path.parent) if named else folder(path.parent) as opened:
@@ -231,7 +231,7 @@ def open_own(path: Path, *, hold: bool = False) -> BinaryIO:
         hold: `remove_unused` leaves it alone for as long as it is open.
 
     Raises:
-        FileError: there is none (ENOENT), or it is a link, not a plain file, has other names, or belongs to
+        FileError: it does not exist (ENOENT), or is a link, not a plain file, has other names, or belongs to
             somebody else.
 
     """
@@ -255,10 +255,10 @@ def _refuse_not_own(opened: Folder, path: Path, handle: int, *, hold: bool) -> N
 
 
 def remove_unused(path: Path) -> bool:
-    """Remove a file from a folder of ours unless somebody holds it open; say whether it is gone.
+    """Remove a file from a folder of ours unless somebody has it open; return whether it is gone.
 
     Raises:
-        FileError: its folder is none of ours.
+        FileError: its folder is not ours.
 
     """
     with folder(path.parent, make=False) as opened:
@@ -269,7 +269,7 @@ def private_folder(path: Path) -> None:
     """Make a folder of ours that nobody else can look into, and remove what dead processes left in it.
 
     Raises:
-        FileError: it is a link, no folder, belongs to somebody else, or cannot be made.
+        FileError: it is a link, not a folder, belongs to somebody else, or cannot be made.
 
     """
     with folder(path, durable=True) as opened:
@@ -283,16 +283,16 @@ def private_folder(path: Path) -> None:
 
 
 def folder(path: Path, *, make: bool = True, named: bool = False, durable: bool = False) -> Folder:
-    """Open a folder of ours, made with its parents if there is none.
+    """Open a folder of ours, created with its parents if necessary.
 
     Args:
-        path: the folder; neither it nor a folder of ours that it lies in is followed as a link.
+        path: the folder; neither it nor a folder of ours that it is in is followed as a link.
         make: make it: private, and with a ``.gitignore`` that keeps all of it out of repositories.
         named: the user named it as a place for files; it may belong to somebody else.
         durable: a new one survives a power cut.
 
     Raises:
-        FileError: it is a link, no folder, belongs to somebody else, or cannot be made or opened.
+        FileError: it is a link, not a folder, belongs to somebody else, or cannot be made or opened.
 
     """
     base, names = _split(path)
@@ -316,7 +316,7 @@ def folder(path: Path, *, make: bool = True, named: bool = False, durable: bool 
 
 
 def existing(path: Path) -> Folder | None:
-    """Open a folder of ours; None: there is none.
+    """Open a folder of ours; None: it does not exist.
 
     Raises:
         FileError: as for `folder`.
@@ -331,7 +331,7 @@ def existing(path: Path) -> Folder | None:
 
 
 def named_folder(path: Path) -> Folder:
-    """Open a folder as the user named it, made if there is none.
+    """Open a folder as the user named it, created if necessary.
 
     Raises:
         FileError: it cannot be made or opened.
@@ -365,13 +365,13 @@ def _settle(opened: Folder, *, new: bool) -> None:
                 hint="work as that user, or move it away: its owner could change what is written there",
             )
     if new:
-        # Lists and results are personal data. This is only a help: without it all works, too.
+        # Lists and results are personal data. This only helps: everything works without it, too.
         with contextlib.suppress(FileError), opened.replacing(".gitignore") as stream:
             stream.write(b"*\n")
 
 
 def _gives_away(opened: Folder, owner: int) -> bool:
-    """Say whether all that is made there belongs to *owner*: so do some network disks and shared folders."""
+    """Return whether all new files there belong to *owner*, as on some network disks and shared folders."""
     with contextlib.suppress(FileError), opened.draft_folder() as made:
         return made.at is not None and os.fstat(made.at).st_uid == owner
     return False
@@ -387,9 +387,9 @@ def open_database(
 
     Args:
         path: the file. Neither it nor one of its journals may be a link or have another name.
-        create: make an empty file, private to its owner, if there is none.
-        read_only: change nothing in it; SQLite may still need its shared memory beside it.
-        immutable: nobody changes it meanwhile, so that nothing is written beside it either.
+        create: make an empty file, private to its owner, if it does not exist.
+        read_only: change nothing in it; SQLite may still need its shared memory next to it.
+        immutable: nobody changes it meanwhile, so that nothing is written next to it either.
 
     Raises:
         FileError: it is not what it should be, or missing.
@@ -418,7 +418,7 @@ def open_database(
 
 
 def database_in_memory() -> sqlite3.Connection:
-    """Make an empty SQLite database that is nowhere on the disk, in autocommit mode."""
+    """Make an empty SQLite database in memory only, in autocommit mode."""
     import sqlite3
 
     return sqlite3.connect(":memory:", isolation_level=None)
@@ -456,7 +456,7 @@ class Drafts:
     Use it as a context manager: what has not been adopted by then is removed.
 
     Args:
-        path: the folder; made if there is none.
+        path: the folder; created if necessary.
 
     Raises:
         FileError: no file can be made there.
@@ -541,7 +541,7 @@ class ScratchFolder:
     """A private folder among the system's temporary files; it goes with `close`, or is swept later.
 
     Raises:
-        FileError: there is no place for one.
+        FileError: no place for one was found.
 
     """
 
@@ -574,13 +574,13 @@ def _temporary() -> Folder:
         path = Path(place).absolute()
         if path.is_dir() and os.access(path, os.W_OK | os.X_OK):
             return followed(path)
-    raise FileError("/tmp", "there is no folder for temporary files", hint="set TMPDIR to one")  # noqa: S108
+    raise FileError("/tmp", "no folder for temporary files was found", hint="set TMPDIR to one")  # noqa: S108
 
 
 def sweep(*folders: Path, named: Iterable[Path] = ()) -> None:
     """Remove the drafts that dead processes left in these folders, and their scratch folders.
 
-    What cannot be removed, and a folder that is none of ours, is left to whoever writes there next.
+    What cannot be removed, and a folder that is not ours, is left to the next command that writes there.
 
     Args:
         folders: folders of ours.

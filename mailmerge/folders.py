@@ -1,7 +1,7 @@
 """Open folders: what is in one is reached by name, through the open directory, and no link is followed.
 
 A campaign's folder may come from anybody, as a zip, a clone or on a shared drive: the very name that we are
-about to write may already be a link to something precious. Four rules keep us inside our own folders.
+about to write may already be a link to something important. Four rules keep us inside our own folders.
 
 1. A *folder of ours* (``.mailmerge``, ``out`` and the folders in it, the user's state folder) is a real
    directory that belongs to us. The way to it is the user's: its parents are followed as they were named.
@@ -13,9 +13,9 @@ about to write may already be a link to something precious. Four rules keep us i
 4. A draft is locked by the process that writes it. The system frees that lock when the process dies, however
    it dies, so a draft that can be locked has no owner any more, and `Folder.sweep` removes it.
 
-Windows has no directory descriptors. There every component is looked at first and then used by its path,
-which leaves a moment in which somebody else who can write there could exchange it; and a file that is open
-cannot be removed there, which does the work of the lock.
+Windows has no directory descriptors. There every component is checked first and then used by its path, which
+leaves a moment in which somebody else who can write there could exchange it; and a file that is open cannot
+be removed there, which replaces the lock.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ DRAFT = ".mailmerge-draft-"
 DRAFTS = re.compile(r"\.mailmerge-draft-[0-9a-f]{16}\Z")
 
 _DEEPEST = 8
-"""No tree that we make has more levels."""
+"""More levels than any tree that we make has."""
 _BUFFER = 1 << 16
 _OWNER = "owner"
 
@@ -69,7 +69,7 @@ class Folder:
 
     def __init__(self, path: Path, at: int | None) -> None:
         self.path = path
-        """As the user knows it, for messages."""
+        """As the user named it, for messages."""
         self.at = at
         """Its descriptor; None where the system has none."""
         self._owner: BinaryIO | None = None
@@ -96,7 +96,7 @@ class Folder:
             return [entry.name for entry in found]
 
     def look(self, name: str) -> os.stat_result | None:
-        """Say what has this name, a link as a link; None: nothing has it."""
+        """Return what has this name, a link as a link; None: nothing has it."""
         with telling(self.path / name):
             try:
                 return os.stat(self._where(name), dir_fd=self.at, follow_symlinks=False)
@@ -104,14 +104,14 @@ class Folder:
                 return None
 
     def device(self) -> int:
-        """Say in which file system it is."""
+        """Return the number of its file system."""
         return (self.path.lstat() if self.at is None else os.fstat(self.at)).st_dev
 
     def plain(self, name: str) -> os.stat_result | None:
-        """Look at a file that is written in place; None: there is none.
+        """Look at a file that is written in place; None: it does not exist.
 
         Raises:
-            FileError: what has the name is a link, no file, or a file that has other names, too.
+            FileError: what has the name is a link, not a file, or a file that has other names, too.
 
         """
         found = self.look(name)
@@ -120,7 +120,7 @@ class Folder:
         return found
 
     def content(self, name: str, most: int) -> bytes:
-        """Read a plain file of at most *most* octets, never through a link; nothing where there is none such.
+        """Read a plain file of at most *most* octets, never through a link; empty if there is none like that.
 
         Raises:
             FileError: it cannot be read.
@@ -170,10 +170,10 @@ class Folder:
             raise
 
     def open(self, name: str, flags: int, mode: int = 0o600) -> int:
-        """Open a file as the system does, but never through a link, and give its descriptor.
+        """Open a file as the system does, but never through a link, and return its descriptor.
 
         Raises:
-            FileError: it cannot be opened so.
+            FileError: it cannot be opened like that.
 
         """
         with telling(self.path / name):
@@ -192,7 +192,7 @@ class Folder:
         return io.BufferedWriter(_PrivateFile(handle, self.path / name), _BUFFER)
 
     def remove(self, name: str) -> None:
-        """Remove a file, or a link itself; nothing happens where there is none.
+        """Remove a file, or a link itself; nothing happens if it does not exist.
 
         Raises:
             FileError: it cannot be removed, or is a folder.
@@ -212,7 +212,7 @@ class Folder:
             os.utime(self._where(name), (when, when), dir_fd=self.at, follow_symlinks=False)
 
     def remove_unheld(self, name: str) -> bool:
-        """Remove a file, or a link itself, unless somebody holds it (`share`); say whether it is gone.
+        """Remove a file, or a link itself, unless somebody shares it (`share`); return whether it is gone.
 
         Windows does not remove a file that is open.
         """
@@ -234,12 +234,12 @@ class Folder:
         """Remove a folder with all that is in it; links in it are removed, and what they point to stays.
 
         Raises:
-            FileError: it cannot be removed, or is nothing of ours: a link, a mount point, endlessly deep.
+            FileError: it cannot be removed, or is not ours: a link, a mount point, endlessly deep.
 
         """
         with self.inside(name) as inner:
             if inner.device() != self.device() or not levels:
-                raise FileError(inner.path, "this is nothing that we made", code="C488", hint="move it away")
+                raise FileError(inner.path, "mailmerge did not make this", code="C488", hint="move it away")
             for entry in inner.names():
                 found = inner.look(entry)
                 if found is not None and stat.S_ISDIR(found.st_mode):
@@ -252,7 +252,7 @@ class Folder:
     # --- folders in it --------------------------------------------------------------------------------
 
     def make(self, name: str) -> bool:
-        """Make a private folder; False: there is one, or something else has the name.
+        """Make a private folder; return False if it exists, or something else has the name.
 
         Raises:
             FileError: it cannot be made.
@@ -269,7 +269,7 @@ class Folder:
         """Open a folder that is in this one.
 
         Raises:
-            FileError: it is a link or no folder, or cannot be opened.
+            FileError: it is a link, not a folder, or cannot be opened.
 
         """
         path = self.path / name
@@ -287,7 +287,7 @@ class Folder:
         if _is_link(found):
             raise _link(path)
         if not stat.S_ISDIR(found.st_mode):
-            why = "this is no folder, and a folder must be here"
+            why = "this is not a folder, and a folder must be here"
             raise FileError(path, why, number=errno.ENOTDIR, code="C488", hint="move it away")
         return Folder(path, None)
 
@@ -344,7 +344,7 @@ class Folder:
         if inner.at is None:
             inner.close()
         try:
-            # Locked until it is gone, so that no `sweep` is at it at the same time.
+            # Locked until it is gone, so that no `sweep` works on it at the same time.
             self.remove_tree(inner.path.name)
         finally:
             inner.close()
@@ -354,18 +354,18 @@ class Folder:
         self._owner = self.create(_OWNER)
 
     def is_unclaimed(self) -> bool:
-        """Say whether the process that claimed it is gone."""
+        """Return whether the process that claimed it is gone."""
         with contextlib.suppress(FileError):
             self.remove(_OWNER)
             return True
         return False
 
     def sweep(self, names: re.Pattern[str] = DRAFTS, *, living: bool = False) -> None:
-        """Remove drafts that have no owner any more; one that cannot be removed is passed over.
+        """Remove drafts that have no owner any more; skip one that cannot be removed.
 
         Args:
             names: which names drafts have here.
-            living: remove those too that a process has, and do not pass over any.
+            living: also remove those that a process has, and skip none.
 
         Raises:
             FileError: one of the *living* or dead cannot be removed, or the folder cannot be read.
@@ -398,7 +398,7 @@ class Folder:
             os.close(handle)
 
     def _holds(self, name: str, handle: int) -> bool:
-        """Lock what was just made; False: a `sweep` was quicker, and it is gone or soon will be."""
+        """Lock what was made; return False if a `sweep` was quicker, and it is gone or soon will be."""
         if not _lock(handle, otherwise=True):
             return False
         found = self.look(name)
@@ -417,7 +417,7 @@ class Folder:
         os.replace(old, self._where(new), src_dir_fd=at, dst_dir_fd=self.at)
 
     def sync(self) -> None:
-        """Make its names durable; where a folder cannot be synchronised, they are as durable as they get."""
+        """Make its names durable, as far as the system can synchronise a folder."""
         if self.at is not None:
             with contextlib.suppress(OSError):
                 readable = os.open(".", _DIRECTORY, dir_fd=self.at)
@@ -456,7 +456,7 @@ def followed(path: Path, *, passing: bool = False) -> Folder:
     *passing*: only what is in it will be opened, so that we need not be able to read it (as in ``/home``).
 
     Raises:
-        FileError: there is none, or it cannot be opened.
+        FileError: it does not exist, or cannot be opened.
 
     """
     with telling(path):
@@ -495,7 +495,7 @@ def refuse_odd(path: Path, most: int) -> None:
     """Refuse to read what `read_plain` would not.
 
     Raises:
-        OSError: it is not a plain file of that size, or is not there.
+        OSError: it is not a plain file of that size, or does not exist.
 
     """
     if why := _odd(path.stat(), path, most):
@@ -509,7 +509,7 @@ def _odd(found: os.stat_result, path: Path, most: int) -> str:
         return "it is not a plain file"
     real = os.path.realpath(path)
     if real.startswith(_NO_DISK) and not real.startswith("/dev/shm/"):  # noqa: S108  files like any others
-        return "it is no file on a disk: the system makes it up"
+        return "it is not a file on a disk: the system generates it"
     return f"it is larger than {most // 1_000_000} MB" if found.st_size > most else ""
 
 
@@ -518,7 +518,7 @@ def _odd(found: os.stat_result, path: Path, most: int) -> str:
 
 @contextlib.contextmanager
 def telling(path: Path) -> Iterator[None]:
-    """Turn what the system says into a `FileError` that names the whole path."""
+    """Turn an error of the system into a `FileError` that names the whole path."""
     try:
         yield
     except FileError:
@@ -529,7 +529,7 @@ def telling(path: Path) -> Iterator[None]:
 
 @contextlib.contextmanager
 def _passing_over(*, everything: bool = False) -> Iterator[None]:
-    """Pass over what another `sweep` removed meanwhile; *everything*: whatever cannot be removed, too."""
+    """Ignore what another `sweep` removed meanwhile; *everything*: also whatever cannot be removed."""
     try:
         yield
     except FileError as error:
@@ -556,18 +556,18 @@ def refuse_shared(path: Path, found: os.stat_result) -> None:
     """Refuse to write in place what is not a plain file, or has another name somewhere.
 
     Raises:
-        FileError: it is so.
+        FileError: it is one of these.
 
     """
     refuse_special(path, found)
     if found.st_nlink > 1:
         why = "this file has another name somewhere else (a hard link)"
-        hint = "put a copy of it in its place: what has the other name is then left alone"
+        hint = "put a copy of it in its place: the file with the other name then stays unchanged"
         raise FileError(path, why, code="C488", hint=hint)
 
 
 def _link(path: Path) -> FileError:
-    hint = "remove this link (what it points to is left alone), or name the place that it points to"
+    hint = "remove this link (what it points to stays unchanged), or name the place that it points to"
     return FileError(path, "this is a symbolic link", code="C488", hint=hint)
 
 
@@ -577,7 +577,7 @@ def _is_link(found: os.stat_result) -> bool:
 
 
 def share(handle: int) -> bool:
-    """Hold an open file, together with others; False: somebody is about to remove it."""
+    """Lock an open file, shared with others; return False if somebody is about to remove it."""
     if sys.platform != "win32":
         with contextlib.suppress(OSError):  # a file system without locks
             try:
@@ -588,7 +588,7 @@ def share(handle: int) -> bool:
 
 
 def _lock(handle: int, *, otherwise: bool = False) -> bool:
-    """Lock an open file or folder if nobody has; *otherwise*: the answer where nothing can be locked."""
+    """Lock an open file or folder if nobody has; *otherwise*: the result where nothing can be locked."""
     if sys.platform == "win32":
         return True
     try:

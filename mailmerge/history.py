@@ -1,4 +1,4 @@
-"""A campaign's history in figures, as the report page has it; `mailmerge.ledger.statistics` counts them."""
+"""A campaign's history in figures, for the report page; `mailmerge.ledger.statistics` counts them."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ if TYPE_CHECKING:
 
 
 class Bin(Struct, frozen=True):
-    """What the attempts that ended in one stretch of time came to."""
+    """The outcomes of the attempts that ended in one stretch of time."""
 
     start: float
     """Seconds since 1970, UTC."""
     by_status: Mapping[Status, int] = field(default_factory=dict)
     """An attempt's own outcome: ``pending`` is one that did not count and was made again."""
     connections: int = 0
-    """How many new connections brought their first message here, those that open a run left out."""
+    """How many new connections carried their first message here, without those that open a run."""
     pause: float = 0.0
-    """Seconds without anything before this bin that are left out of the series."""
+    """Seconds without any attempt before this bin that are left out of the series."""
 
 
 class Timeline(Struct, frozen=True):
@@ -35,7 +35,7 @@ class Timeline(Struct, frozen=True):
 
 
 class Domain(Struct, frozen=True):
-    """What became of the contacted rows of one domain."""
+    """The results of the contacted rows of one domain."""
 
     name: str
     by_status: Mapping[Status, int]
@@ -59,7 +59,7 @@ class Answer(Struct, frozen=True):
     """None: there was no reply."""
     enhanced: str
     words: str
-    """What the server said to the first of them, or else what a person decided about it."""
+    """The server's reply to the first of them, or else what a person decided about it."""
     count: int
     rows: tuple[int, ...] = ()
     """The first few rows of the list; none for accepted ones."""
@@ -91,7 +91,7 @@ class Waits(Struct, frozen=True):
 
 
 class Runs(Struct, frozen=True):
-    """The runs of one kind in a line."""
+    """Consecutive runs of one kind."""
 
     count: int = 0
     started: datetime | None = None

@@ -1,8 +1,8 @@
 """Keep secrets out of everything that is shown.
 
-`mask` finds a secret in each form in which a text of ours may quote it, and is for what is written once.
-`Masker` knows the forms in which a session used its secrets, and is quick enough for every line of it. A
-`Secret` is a text that shows itself to nobody who does not ask for it by name.
+`mask` finds a secret in each form in which our output may quote it, and is for what is written once.
+`Masker` has the forms in which a session used its secrets, and is quick enough for every line of it. A
+`Secret` is a string that is only shown by an explicit call.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ def _pattern(secret: str) -> re.Pattern[str]:
 
 
 def _cores(data: bytes, altchars: bytes) -> set[str]:
-    """Give the base64 of *data* at each of its three alignments, without digits that neighbours share."""
+    """Return the base64 of *data* at each of its three alignments, without digits that neighbours share."""
     cores = set()
     for lead in range(3):
         whole = base64.b64encode(bytes(lead) + data, altchars).decode("ascii").rstrip("=")
@@ -59,7 +59,7 @@ def _cores(data: bytes, altchars: bytes) -> set[str]:
 
 
 class Masker:
-    """Remembers every form in which a secret was used, and blanks them in what is shown."""
+    """Remembers every form in which a secret was used, and masks them in what is shown."""
 
     def __init__(self) -> None:
         self.active = False
@@ -89,7 +89,7 @@ frames refer to what the call was using; a call that is over leaves nothing here
 
 
 class Secret:
-    """A text that shows itself only to `reveal`: not printed, not formatted, not pickled.
+    """A string that is only shown by `reveal`: not printed, not formatted, not pickled.
 
     Raises:
         AuthError: it is empty, or contains a line break or NUL, which no sign-in can carry.
@@ -119,18 +119,18 @@ class Secret:
         _IN_USE.add(self)
 
     def reveal(self) -> str:
-        """Give the secret itself."""
+        """Return the secret itself."""
         return self._text
 
     @property
     def spellings(self) -> tuple[str, ...]:
-        """Give the secret as it is used and as it was written: both must stay out of outputs."""
+        """The secret as it is used and as it was written: both must stay out of outputs."""
         trimmed = self._given.strip()
-        # A very short one would occur in anything; the untrimmed text is masked all the same.
+        # A very short one would occur in anything; the untrimmed text is masked anyway.
         return tuple({self._text, self._given, trimmed if len(trimmed) >= 4 else self._text})
 
     def __call__(self) -> str:
-        """Give the secret itself: a text that an account was made with is asked for like any other."""
+        """Return the secret itself: a string that an account was made with is called like a function."""
         return self._text
 
     def __str__(self) -> str:
@@ -147,7 +147,7 @@ class Secret:
 
 
 class Unsent:
-    """A text that no message may contain as long as something refers to this; it shows itself to nobody."""
+    """A string that no message may contain while something refers to this object; it is never shown."""
 
     __slots__ = ("__weakref__", "_spellings")
 
@@ -157,7 +157,7 @@ class Unsent:
 
     @property
     def spellings(self) -> tuple[str, ...]:
-        """Give the text as it was written and as it may be used."""
+        """The string as it was written and as it may be used."""
         return self._spellings
 
     def __repr__(self) -> str:
@@ -168,7 +168,7 @@ _UNSENT: WeakSet[Unsent] = WeakSet()
 
 
 def in_use() -> tuple[bytes, ...]:
-    """Give every secret that something refers to and that is too long to occur in anything by chance."""
+    """Return every secret that something refers to and that is too long to occur in anything by chance."""
     if not _IN_USE and not _UNSENT:
         return ()
     kept: list[Secret | Unsent] = [*_IN_USE, *_UNSENT]

@@ -1,7 +1,7 @@
-"""The domain model: what the stages hand on to each other, as frozen values without I/O or clock.
+"""The domain model: what the stages pass to each other, as frozen values without I/O or clock.
 
-Its words are used everywhere: a list row is a `Recipient`, its templates' output is `Rendered`,
-the bytes and their envelope are a `Message`, what the server says is a `Reply`, and what that means
+Its terms are used everywhere: a list row is a `Recipient`, its templates' output is `Rendered`,
+the bytes and their envelope are a `Message`, the server's answer is a `Reply`, and what that means
 for the row is an `Outcome`.
 """
 
@@ -26,9 +26,9 @@ if TYPE_CHECKING:
     from mailmerge.values import Cell
 
 KEY_COLUMN = "mailmerge_key"
-"""The column of the file of failed rows that says who a row is, whatever becomes of the list meanwhile."""
+"""The column of the file of failed rows that identifies a row, however the list changes meanwhile."""
 MARK_COLUMN = "mailmerge_mark"
-"""The column that tells whether a row was edited since that file was written, see `MarkedRow`."""
+"""The column that shows whether a row was edited since that file was written, see `MarkedRow`."""
 OWN_COLUMNS = (
     "mailmerge_status",
     "mailmerge_code",
@@ -40,18 +40,18 @@ OWN_COLUMNS = (
 """What a file of failed rows adds to the columns of a list; ignored where that file is the list."""
 
 QR_CODE = "mailmerge-qr:"
-"""How an address begins that stands for a QR code until its message is made; its text follows as base64."""
+"""The beginning of an address that represents a QR code until its message is made; its text is base64."""
 
 TlsMode = Literal["starttls", "tls", "none"]
 """TLS after STARTTLS, from the first octet, or not at all."""
 SignIn = Literal["password", "oauth", "token", "certificate", "none"]
 """How an account signs in: a password, tokens that we fetch, tokens that a program prints, a certificate."""
 Grant = Literal["person", "application"]
-"""Whose right to send a token says: a person's, who signs in, or an application's own."""
+"""Whose right to send a token grants: a person's, who signs in, or an application's own."""
 Mode = Literal["off", "grouped", "overlap", "window"]
 """Messages in flight: one; the next one's envelope while a reply is awaited; several."""
 Pipeline = Literal["auto", "off", "overlap", "window"]
-"""The mode that is wanted; ``auto``: as fast as the server is trusted to bear."""
+"""The mode that is wanted; ``auto``: as fast as the server is known to support."""
 
 
 # --- diagnostics ---------------------------------------------------------------------------------
@@ -65,7 +65,7 @@ class Severity(enum.StrEnum):
 
     @classmethod
     def of(cls, code: str) -> Severity:
-        """Tell a code's usual severity: in each area, warnings are numbered from 200."""
+        """Return a code's usual severity: in each area, warnings are numbered from 200."""
         return cls.WARNING if code[1:2] == "2" else cls.ERROR
 
 
@@ -100,7 +100,7 @@ class Diagnostic(Struct, frozen=True):
 
 
 class Columns(Struct, frozen=True):
-    """The header of a list: headings as written, names as templates can write them."""
+    """The columns of a list: headings as written, names as templates can write them."""
 
     headings: tuple[str, ...]
     names: tuple[str, ...]
@@ -128,9 +128,10 @@ class Recipient(Struct, frozen=True, gc=False):
         return dict(zip(self.columns.headings, self.values))  # noqa: B905  as wide as each other, and it costs
 
     def digest(self) -> str:
-        """Hash of the row's cells: tells whether the row was edited between two runs.
+        """Hash of the row's cells: shows whether the row was edited between two runs.
 
-        It is made of canonical texts: formatting a column anew is no edit, nor is sorting a message's rows.
+        It is made from canonical texts: formatting a column differently does not count as an edit, nor does
+        sorting a message's rows.
         """
         text = "\x1f".join([cell if cell.__class__ is str else canonical(cell) for cell in self.values])
         digest = hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:16]
@@ -157,13 +158,13 @@ class AttachmentRule(Struct, frozen=True):
     name: str | None = None
     """Template of the file name to show instead of the path's own."""
     base: Path = Path()
-    """The folder that no attachment of this rule may lie outside of."""
+    """The folder that every attachment of this rule must be in."""
     missing: Missing = "error"
     """What a row without such a file is: invalid, or a message without it."""
     shared: bool = False
     """Whether rows may get the same file although the path depends on the row."""
     guard: bool = True
-    """Whether files that only one row gets are read for whom they name."""
+    """Whether files that only one row gets are read for the row that they name."""
     place: Place | None = None
     """Where the rule is set, for messages."""
     template: Path | None = None
@@ -172,16 +173,16 @@ class AttachmentRule(Struct, frozen=True):
 
 
 class RenderedDocument(Struct, frozen=True):
-    """What a file is to be made of: all that it depends on in the row."""
+    """What a file is to be made from: everything that it depends on in the row."""
 
     kind: Literal["html", "typst", "text"]
     content: str
-    """The page, the row as a JSON object for Typst, or what is in the file."""
+    """The page, the row as a JSON object for Typst, or the content of the file."""
     password: str | None = None
 
 
 class RenderedAttachment(Struct, frozen=True):
-    """One `AttachmentRule` as it came out for a row: still text, not yet a file."""
+    """One `AttachmentRule` rendered for a row: still text, not yet a file."""
 
     rule: int
     """Index of the rule in the campaign file."""
@@ -194,9 +195,9 @@ class RenderedAttachment(Struct, frozen=True):
     fixed: bool = False
     """Whether the path is the same for every row."""
     row: int | None = None
-    """The row that it came out for, where that need not be the first of its message."""
+    """The row that it was rendered for, which need not be the first of its message."""
     document: RenderedDocument | None = None
-    """What it is made of; *path* is its name then."""
+    """What it is made from; *path* is its name then."""
 
 
 class RenderedEvent(Struct, frozen=True):
@@ -209,18 +210,18 @@ class RenderedEvent(Struct, frozen=True):
     timezone: str
     """Of the time zone database; empty: UTC, or whole days."""
     kind: str
-    """What tells this campaign's event of a row from another one's."""
+    """What distinguishes this campaign's event of a row from another campaign's."""
     location: str = ""
     description: str = ""
     url: str = ""
     uid: str = ""
-    """What calendars know it by; empty: made from the row's key."""
+    """Its identifier in calendars; empty: made from the row's key."""
     reminder: int | None = None
     """Minutes before it begins."""
 
 
 class Rendered(Struct, frozen=True):
-    """What the templates made of one row; texts stay in the chunks that Jinja2 yields."""
+    """What the templates made from one row; texts stay in the chunks that Jinja2 yields."""
 
     recipient: Recipient
     from_: Mailbox
@@ -245,7 +246,7 @@ class Rendered(Struct, frozen=True):
 
 
 class Envelope(Struct, frozen=True):
-    """Who the server is told: RFC 5321's reverse-path and forward-paths, apart from any header."""
+    """Sender and recipients for the server: RFC 5321's reverse-path and forward-paths, not the headers."""
 
     mail_from: Address
     rcpt_to: tuple[Address, ...]
@@ -256,7 +257,7 @@ class Envelope(Struct, frozen=True):
 
 
 class FrozenFile(Struct, frozen=True):
-    """A file of a message: what it is called there, and what it was when the message was frozen."""
+    """A file of a message: its name there, and its state when the message was frozen."""
 
     path: bytes
     """Absolute, its links resolved, as the system has it: it need not be UTF-8."""
@@ -267,15 +268,15 @@ class FrozenFile(Struct, frozen=True):
     size: int
     """Octets of the file itself."""
     content_id: str = ""
-    """What the HTML calls it, without brackets; only an inline image has one."""
+    """Its Content-ID in the HTML, without brackets; only an inline image has one."""
     media_type: str = "application/octet-stream"
-    """With the charset of a text."""
+    """With the charset of text."""
     own: bool = False
     """Whether no other row may get it: its rule names another file for each row, and is not shared."""
     guarded: bool = False
-    """Whether it is read for whom it names."""
+    """Whether it is read for the row that it names."""
     wanted: str = ""
-    """What it was to be called, where the name lacks characters of it."""
+    """Its intended name, where characters had to be left out of the name."""
 
 
 OWN_HEADER: Final = "X-Mailmerge-ID"
@@ -285,7 +286,7 @@ OWN_HEADER: Final = "X-Mailmerge-ID"
 class FrozenMessage(Struct, frozen=True):
     """A message but for its Date, its Message-ID, `OWN_HEADER` and the bytes of its files.
 
-    Frozen, it can be kept (msgspec encodes and decodes it) and looked at; thawed, it is a `Message`.
+    Frozen, it can be kept (msgspec encodes and decodes it) and examined; thawed, it is a `Message`.
     """
 
     row: int
@@ -295,9 +296,9 @@ class FrozenMessage(Struct, frozen=True):
     sender: str
     """The address of From."""
     head: bytes
-    """The header fields as they go out but Date, Message-ID and `OWN_HEADER`, up to and with MIME-Version."""
+    """The header fields as they are sent, up to MIME-Version; no Date, Message-ID or `OWN_HEADER`."""
     body: tuple[bytes | int, ...]
-    """The MIME header of the root, and the content in pieces; a number stands for that one of `files`."""
+    """The MIME header of the root, and the content in pieces; a number is the index of one of `files`."""
     files: tuple[FrozenFile, ...]
     size: int
     """Octets of the whole message, with all that is added when it goes out, but signatures."""
@@ -308,7 +309,7 @@ class FrozenMessage(Struct, frozen=True):
 class Message(Struct, frozen=True, dict=True):
     """One finished message: the same bytes in preview and on the wire for the same Date.
 
-    The bytes need no dot-stuffing (no line begins with a dot), use CRLF only, hold no byte over 127
+    The bytes need no dot-stuffing (no line begins with a dot), use CRLF only, contain no byte over 127
     and end with CRLF.
     """
 
@@ -337,7 +338,7 @@ class Message(Struct, frozen=True, dict=True):
 
 
 class Phase(enum.StrEnum):
-    """How far a session or transaction had got when something was said."""
+    """How far a session or transaction had got when something happened."""
 
     GREETING = "greeting"
     EHLO = "ehlo"
@@ -368,7 +369,7 @@ class Reply(Struct, frozen=True):
 
     @property
     def severity(self) -> int:
-        """The first digit: 2 done, 3 go on, 4 not now, 5 no."""
+        """The first digit: 2 done, 3 continue, 4 not now, 5 no."""
         return self.code // 100
 
     @property
@@ -396,14 +397,14 @@ class Status(enum.StrEnum):
     REJECTED = "rejected"
     EXPIRED = "expired"
     BOUNCED = "bounced"
-    """Accepted, and returned later: a report in the sender's mailbox says so."""
+    """Accepted, and returned later, according to a report in the sender's mailbox."""
     IN_DOUBT = "in_doubt"
     DRAFTED = "drafted"
     """In the Drafts folder of the sender's mailbox: whether a person has sent it is not known."""
 
 
 class Scope(enum.StrEnum):
-    """Whom a refusal is about, hence who must suffer for it."""
+    """What a refusal is about, hence what it affects."""
 
     ROW = "row"
     CONNECTION = "connection"
@@ -411,14 +412,14 @@ class Scope(enum.StrEnum):
     ACCOUNT = "account"
     """The account for now (rate, quota, block): pause or stop."""
     CONFIG = "config"
-    """How we are set up (sender, TLS, sign-in): stop at the first one, a person must act."""
+    """Our own set-up (sender, TLS, sign-in): stop at the first one, a person must act."""
 
 
 class Outcome(Struct, frozen=True):
     """What happened to one message in one attempt.
 
     *status* is ``accepted``, ``drafted``, ``rejected``, ``deferred``, ``in_doubt`` or ``pending`` (the
-    attempt never counted: nothing of the message was taken, try again).
+    attempt never counted: nothing of the message was accepted, try again).
     """
 
     status: Status
@@ -428,9 +429,9 @@ class Outcome(Struct, frozen=True):
     reason: str = ""
     """A short word for the report: ``recipient``, ``content``, ``size``, ``quota``, ``rate`` ..."""
     retry_after: float | None = None
-    """Seconds the server, or our table for its words, asks us to wait; None: the usual backoff."""
+    """Seconds that the server, or our table of its replies, asks us to wait; None: the usual backoff."""
     slower: bool = False
-    """The server says that we are too fast: halve the rate."""
+    """The server reports that we are too fast: halve the rate."""
     hint: str | None = None
     refused: tuple[tuple[Address, Reply], ...] = ()
     """Recipients of the row that were refused, with the reply to each RCPT."""
@@ -450,7 +451,7 @@ class Rate(Struct, frozen=True):
         return f"{self.count}/{unit or self._length()}"
 
     def _length(self) -> str:
-        """Write the window with at most six digits, as campaign files do."""
+        """Return the window with at most six digits, as campaign files have it."""
         units = ((60, "m"), (3600, "h"), (86400, "d"))
         large = (f"{self.seconds / size:g}{unit}" for size, unit in units if self.seconds < size * 1e6)
         return f"{self.seconds:g}s" if self.seconds < 1e6 else next(large, f"{self.seconds:.0f}s")
@@ -502,18 +503,18 @@ class Delivery(Struct, frozen=True):
     version: str = ""
     row_digest: str = ""
     generation: int = 0
-    """How often the row was given another chance: the message of each generation has its own Message-ID."""
+    """How often the row was requeued: the message of each generation has its own Message-ID."""
     bounce: str = ""
-    """What a report in the mailbox said of it: ``hard: recipient``, ``soft: full``, ``delayed: ...``."""
+    """What a report in the mailbox contained: ``hard: recipient``, ``soft: full``, ``delayed: ...``."""
     rows: str = ""
     """The rows of a message for several, as `Attempt` has them."""
 
 
 class Result(Struct, frozen=True):
-    """One line of the report: a row of the list, or a row that is no longer in it."""
+    """One line of the report: a row of the list, or a row that was removed from it."""
 
     row: int | None
-    """None: the row is no longer in the list."""
+    """None: the row was removed from the list."""
     key: str
     address: str
     status: Status
@@ -543,7 +544,7 @@ class Counts(Struct, frozen=True):
 
 
 class Version(Struct, frozen=True):
-    """One version of the campaign: a digest over all of it, and one over each part to tell what changed."""
+    """One version of the campaign: a digest over all of it, and one over each part to show what changed."""
 
     digest: str
     parts: Mapping[str, str]
@@ -552,6 +553,6 @@ class Version(Struct, frozen=True):
     """How many rows were accepted with it."""
 
     def changed(self, parts: Mapping[str, str]) -> tuple[str, ...]:
-        """Name the parts that differ between this version and *parts*."""
+        """Return the names of the parts that differ between this version and *parts*."""
         names = [*self.parts, *(name for name in parts if name not in self.parts)]
         return tuple(name for name in names if self.parts.get(name) != parts.get(name))

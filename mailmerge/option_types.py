@@ -69,21 +69,21 @@ REQUIRED: Final = "(required)"
 
 
 class Option(Struct, frozen=True, kw_only=True):
-    """One setting: what it is called everywhere, what it may be, and what it means for a run."""
+    """One setting: its names everywhere, its values, and what it means for a run."""
 
     key: str
     """In TOML; of an option without a section: the parameter of the commands that have it."""
     section: str | None
     """``""`` is the top of campaign.toml, ``accounts`` a ``[accounts.NAME]`` of the user's config.toml;
-    None: there is no such key, it is said on the command line or in the environment only."""
+    None: it has no key, and is set on the command line or in the environment only."""
     type: ValueType[Any]
     default: object = REQUIRED
     help: str
     """What it does, as a sentence without its full stop and without the default."""
     default_help: str = ""
-    """The default in words, where the value does not say it."""
+    """The default in words, where the value does not show it."""
     flag: str | None = None
-    """With what it takes: ``--list FILE``; ``-q/--quiet``, ``--html/--no-html``."""
+    """With its argument: ``--list FILE``; ``-q/--quiet``, ``--html/--no-html``."""
     commands: tuple[str, ...] = ()
     """Those that have the flag."""
     environment: tuple[str, ...] = ()
@@ -91,8 +91,8 @@ class Option(Struct, frozen=True, kw_only=True):
     fact: bool = False
     """Messages depend on it: another value means another plan."""
     identifies: bool = False
-    """Given on the command line it changes which campaign, rows, message or account is meant: a command
-    that continues this one must repeat it."""
+    """On the command line it changes which campaign, rows, message or account is meant: a command that
+    continues this one must repeat it."""
 
     @property
     def name(self) -> str:
@@ -101,7 +101,7 @@ class Option(Struct, frozen=True, kw_only=True):
 
     @property
     def required(self) -> bool:
-        """Whether it must be said."""
+        """Whether it must be set."""
         return self.default is REQUIRED
 
     @property
@@ -124,13 +124,13 @@ class Option(Struct, frozen=True, kw_only=True):
 
     @property
     def written_default(self) -> object:
-        """The default as TOML would say it; None: there is nothing to say."""
+        """The default as TOML would write it; None: there is none to write."""
         if self.default is REQUIRED or self.default in (None, (), {}, frozenset(), "", Path()):
             return None
         written = self.type.write(self.default)
         try:
             self.type.read(written)
-        except ValidationError:  # it means "not said", such as no jitter
+        except ValidationError:  # it means "not set", such as no jitter
             return None
         return written
 
@@ -143,7 +143,7 @@ class Option(Struct, frozen=True, kw_only=True):
 
 
 def toml_text(value: object) -> str:
-    """Give a written default for a person to read: strings bare, arrays with commas."""
+    """Return a written default for a person to read: strings bare, arrays with commas."""
     if isinstance(value, bool):
         return str(value).lower()
     if isinstance(value, list | tuple):
@@ -181,12 +181,12 @@ def option(
 
 
 def option(kind: ValueType[Any], text: str, **declared: Any) -> Any:
-    """Declare a field of a `Section`: an `Option` with the help *text*; its values are what *kind* gives."""
+    """Declare a field of a `Section`: an `Option` with the help *text*, whose values *kind* reads."""
     return Option(key="", section=None, type=kind, help=text, **declared)
 
 
 class SectionMeta(StructMeta):
-    """Takes the options of a class apart: defaults for the struct, the rest into ``options``."""
+    """Splits the options of a class: defaults for the struct, the rest into ``options``."""
 
     options: dict[str, Option]
     """By key."""
@@ -219,7 +219,7 @@ class Section(Struct, frozen=True, kw_only=True, metaclass=SectionMeta):
 
 
 def fields_of(values: Mapping[str, Any]) -> dict[str, Any]:
-    """Name the values of a section as its fields: ``from`` is a word of Python, hence ``from_``."""
+    """Return the values of a section by field name: ``from`` is a keyword of Python, hence ``from_``."""
     return {f"{key}_" if iskeyword(key) else key: value for key, value in values.items()}
 
 
@@ -243,7 +243,7 @@ _STRUCTURED = re.compile(
 
 @lru_cache(maxsize=64)
 def is_structured(name: str) -> bool:
-    """Tell whether machines read this header: RFC 2047 has no place in it for encoded words."""
+    """Return whether machines read this header: RFC 2047 has no place in it for encoded words."""
     return _STRUCTURED.match(name) is not None
 
 
@@ -267,7 +267,7 @@ LAYOUTS: Final = ("letter", "newsletter")
 
 
 class MarkdownText(str):
-    """A template of Markdown that is given itself, not as the name of a file."""
+    """A template in Markdown that is given directly, not as the name of a file."""
 
     __slots__ = ()
 
@@ -290,7 +290,7 @@ _DOCUMENTS = (".html", ".htm", ".typ", ".txt", ".csv", ".tsv")
 
 
 def _read_document(value: object) -> Path:
-    """Read the name of a template; refuse one that no file can be made from."""
+    """Read the name of a template; refuse a kind that no file can be made from."""
     path = FILE.read(value)
     suffix = path.suffix.lower()
     if suffix in _DOCUMENTS:
@@ -299,7 +299,7 @@ def _read_document(value: object) -> Path:
     if suffix == ".ics":
         hint = 'an invitation is made by [message] calendar = { summary = "...", start = "...", ... }'
     elif suffix == ".pdf":
-        hint = 'a PDF that is there already is attached by path = "..."'
+        hint = 'an existing PDF is attached by path = "..."'
     message = f"names a template that no file can be made from: {quoted(path.name)}"
     raise ValidationError(ValidationIssue(message, hint=hint))
 
@@ -445,14 +445,14 @@ def _check_user(text: str) -> ValidationIssue | None:
 
 
 Algorithm = Literal["rsa-sha256", "ed25519-sha256"]
-"""How a message is signed, as the tag ``a=`` of DKIM says it."""
+"""How a message is signed, as in DKIM's tag ``a=``."""
 
 
 class DkimKey(Struct, frozen=True, kw_only=True):
     """A key that signs messages (DKIM), and where its public half is published.
 
     Raises:
-        ValidationError: the selector is not one.
+        ValidationError: the selector is not valid.
 
     """
 
@@ -556,7 +556,7 @@ def _check_copy_to(text: str) -> ValidationIssue | None:
         return None
     return ValidationIssue(
         f"does not name a place for copies: {quoted(text)}",
-        'write "imap:Sent", "maildir:DIR" or "mbox:FILE"; the account\'s `imap` says which server',
+        'write "imap:Sent", "maildir:DIR" or "mbox:FILE"; the account\'s `imap` names the server',
     )
 
 

@@ -1,8 +1,8 @@
-"""The one table of options: each setting once, wherever it can be said.
+"""The one table of options: each setting once, wherever it can be set.
 
 From it come the schema of campaign.toml and of the accounts in config.toml, the values that the program
 works with, the flags of the commands, ``--set``, the environment variables, the JSON Schema, and
-docs/options.md. The fields of a `Section` are the values; `Option` tells what each declaration can say.
+docs/options.md. The fields of a `Section` are the values; `Option` documents what a declaration has.
 """
 
 from __future__ import annotations
@@ -100,7 +100,7 @@ SchemaName = Literal["campaign", "accounts"]
 StockTemplate = Literal["letter", "newsletter", "announcement", "event", "invoice", "plain"]
 """What ``init`` can start from: the folders of templates/."""
 LIST: Final = "list"
-"""In place of a stock template: say which there are."""
+"""In place of a stock template: list them."""
 
 _DUPLICATES: ValueType[Duplicates] = one_of(*get_args(Duplicates))
 _HIDDEN: ValueType[Hidden] = one_of(*get_args(Hidden))
@@ -152,8 +152,8 @@ class DataOptions(Section):
 
     source: Path = option(PATH, "The list: text, workbook, JSON, or - (standard input)", default=Path(),
         flag="--list FILE", commands=(*_CAMPAIGN, "init", "convert"), fact=True, identifies=True)
-    original: Path | None = option(PATH, "What the list was copied from: you are told when that is newer",
-        default=None, default_help="it is no copy")
+    original: Path | None = option(PATH, "What the list was copied from: you are warned when that is newer",
+        default=None, default_help="it is not a copy")
     sheet: str | None = option(LABEL, "The sheet of a workbook", default=None,
         default_help="the only one with addresses",
         flag="--sheet NAME", commands=_MAKE, fact=True, identifies=True)
@@ -163,14 +163,14 @@ class DataOptions(Section):
     header: int | None = option(whole(1), "The row of the headings, numbered as the spreadsheet shows it",
         default=None, default_help="the row that is found", flag="--header N", commands=_MAKE, fact=True,
         identifies=True)
-    key: str | None = option(LABEL, "The column that tells who a row is", default=None,
+    key: str | None = option(LABEL, "The column that identifies a row", default=None,
         default_help="the address", flag="--key COLUMN", commands=_MAKE, fact=True,
         identifies=True)
     where: str | None = option(FILLED_TEXT, "Only rows for which this Jinja expression is true", default=None,
         flag="--where EXPR", commands=MESSAGE_COMMANDS, fact=True, identifies=True)
     group_by: str | None = option(FILLED_TEXT,
-        "One message for all rows for which this Jinja expression comes to the same, such as a column",
-        default=None, default_help="one message a row", flag="--group-by EXPR", commands=MESSAGE_COMMANDS,
+        "One message for all rows with the same value of this Jinja expression, such as a column",
+        default=None, default_help="one message per row", flag="--group-by EXPR", commands=MESSAGE_COMMANDS,
         fact=True, identifies=True)
     duplicates: Duplicates = option(_DUPLICATES, "Rows that repeat an address (allow needs a key)",
         default="first", default_help="only the first is sent; with group_by: allow", flag="--duplicates",
@@ -186,7 +186,7 @@ class DataOptions(Section):
     types: Mapping[str, str] = option(PAIRS,
         "Types of columns: text, integer, decimal, decimal:de, boolean, date, date:%d/%m/%Y", default={},
         fact=True)
-    defaults: Mapping[str, str] = option(PAIRS, "What a column's empty cells say", default={},
+    defaults: Mapping[str, str] = option(PAIRS, "What replaces a column's empty cells", default={},
         fact=True)
     suppress: tuple[Path, ...] = option(one_or_more(PATH), "Never write to the addresses in this file",
         default=(), flag="--suppress FILE", commands=MESSAGE_COMMANDS, identifies=True)
@@ -223,13 +223,13 @@ class MessageOptions(Section):
         default=None, default_help="made from a text part that is Markdown", flag="--html FILE",
         commands=MESSAGE_COMMANDS, fact=True, identifies=True)
     layout: Path | str | None = option(LAYOUT,
-        "What surrounds the HTML: letter, newsletter, or a file of yours", default=None,
+        "What surrounds the HTML: letter, newsletter, or your own file", default=None,
         default_help="letter for Markdown, none for HTML", flag="--layout NAME",
         commands=MESSAGE_COMMANDS, fact=True, identifies=True)
     """A `str` names a stock layout."""
     layout_vars: Mapping[str, str] = option(PAIRS,
-        "What the layout asks for, such as colour, logo, button, button_url, footer", default={}, fact=True)
-    preheader: str | None = option(FILLED_TEXT, "What inboxes show beside the subject", default=None,
+        "Values for the layout, such as colour, logo, button, button_url, footer", default={}, fact=True)
+    preheader: str | None = option(FILLED_TEXT, "What inboxes show next to the subject", default=None,
         fact=True)
     inline_css: bool | None = option(FLAG, "Move the rules of <style> into style attributes; @media is kept",
         default=None, default_help="only with a layout", fact=True)
@@ -270,16 +270,16 @@ class AttachOptions(Section):
 
 
 class SendOptions(Section):
-    """``[send]``: pace and patience."""
+    """``[send]``: pace and retries."""
 
     toml_section: ClassVar[str] = "send"
 
-    rate: tuple[Rate, ...] = option(one_or_more(RATE), "Pace; several hold together, in every window",
+    rate: tuple[Rate, ...] = option(one_or_more(RATE), "Pace; several apply together, in every window",
         default=(), default_help="the account's", flag="--rate 60/m", commands=_RUN)
     per_domain: tuple[Rate, ...] = option(one_or_more(RATE), "Pace for each recipient domain by itself",
         default=())
-    jitter: float = option(SHARE, "How much longer than even a pause may be, never shorter", default=0.0,
-        default_help="0%")
+    jitter: float = option(SHARE, "How much longer a pause may be than the even pace, never shorter",
+        default=0.0, default_help="0%")
     retry: tuple[float, ...] = option(PAUSES,
         "Pauses before each new try of a row that the server asked to try later",
         default=(60.0, 300.0, 900.0, 3600.0, 10800.0, 21600.0, 43200.0))
@@ -290,13 +290,13 @@ class SendOptions(Section):
         "Connections at the same time: more than 1 only where the provider allows it", default=None,
         default_help="the account's")
     pipeline: Pipeline | None = option(_PIPELINE,
-        "How messages may follow each other (auto: as the pace needs and the server bears)", default=None,
+        "How messages may follow each other (auto: as the pace needs and the server supports)", default=None,
         default_help="the account's", flag="--pipeline", commands=_RUN)
     copy_to: str | None = option(COPY_TO,
         "Where a copy of each accepted message is put: imap:Sent, maildir:DIR or mbox:FILE", default=None,
         default_help="the account's")
     at: str | None = option(MOMENT, "Not before then: 2026-12-01 09:00, or 09:00 for the next one",
-        default=None, default_help="at once", flag="--at TIME", commands=("send",))
+        default=None, default_help="immediately", flag="--at TIME", commands=("send",))
     window: tuple[Hours, ...] = option(one_or_more(HOURS),
         "Only within these hours: 08:00-18:00, or Mon-Fri 08:00-18:00", default=(),
         default_help="at any hour", flag="--window HOURS", commands=("send",))
@@ -307,11 +307,11 @@ class SendOptions(Section):
 
 
 class CheckOptions(Section):
-    """``[check]``: what is not to be reported."""
+    """``[check]``: what is not reported."""
 
     toml_section: ClassVar[str] = "check"
 
-    ignore: frozenset[str] = option(CODES, "Codes of findings that you overrule, see docs/checks.md",
+    ignore: frozenset[str] = option(CODES, "Codes of findings to ignore, see docs/checks.md",
         default=frozenset(), fact=True)
 
 
@@ -319,25 +319,25 @@ class CheckOptions(Section):
 
 
 def _smtp(part: str) -> tuple[str, ...]:
-    """Give the variables for a part of an account: ours, then the one that people know from tutorials."""
+    """Return the variables for a part of an account: ours, then the one known from tutorials."""
     return f"MAILMERGE_SMTP_{part}", f"SMTP_{part}"
 
 
 class AccountOptions(Section):
-    """``[accounts.NAME]``: a way to a submission service, whose addresses it may use, and what it takes."""
+    """``[accounts.NAME]``: a submission service with its sign-in, its addresses and its limits."""
 
     toml_section: ClassVar[str] = "accounts"
 
     provider: str | None = option(LABEL, "The preset that it builds on, see `mailmerge providers`",
         default=None)
-    host: str = option(HOST, "The server that takes the mail", default_help="the provider's",
+    host: str = option(HOST, "The server for outgoing mail", default_help="the provider's",
         environment=_smtp("SERVER"))
     port: int = option(whole(1, 65535), "587 is for STARTTLS, 465 for implicit TLS", default=587,
         environment=_smtp("PORT"))
     tls: TlsMode = option(_TLS, "starttls is never skipped; tls is implicit; none is for trusted networks",
-        default="starttls", default_help="as usual at the port", environment=_smtp("TLS"))
-    user: str | None = option(USER, "Who signs in", default=None, default_help="the sender's address",
-        environment=_smtp("USER"))
+        default="starttls", default_help="as usual for the port", environment=_smtp("TLS"))
+    user: str | None = option(USER, "The user who signs in", default=None,
+        default_help="the sender's address", environment=_smtp("USER"))
     auth: SignIn = option(_SIGN_IN, "How it signs in; none is for relays that trust this machine",
         default="password")
     from_: Mailbox | None = option(MAILBOX, "The sender of campaigns that do not name one", default=None,
@@ -348,15 +348,15 @@ class AccountOptions(Section):
     return_path: Address | None = option(ADDRESS, "The sender in the envelope: where bounces go",
         default=None, default_help="the address in From")
     bounces: str | None = option(LABEL,
-        "Where they come to: imaps://imap.example.org/INBOX, maildir:PATH or mbox:PATH", default=None)
+        "Where bounces arrive: imaps://imap.example.org/INBOX, maildir:PATH or mbox:PATH", default=None)
     imap: str | None = option(LABEL, "The server of its mailbox: imap.example.org or imaps://user@host",
         default=None, default_help="that of `bounces`, or the provider's")
     copy_to: str | None = option(COPY_TO,
         "Where a copy of each accepted message is put: imap:Sent, maildir:DIR or mbox:FILE", default=None)
     timezone: str | None = option(TIME_ZONE, "The time zone of the hours in which campaigns are sent",
         default=None, default_help="this machine's")
-    rate: tuple[Rate, ...] = option(one_or_more(RATE), "Messages per time; several hold together", default=(),
-        default_help="the provider's")
+    rate: tuple[Rate, ...] = option(one_or_more(RATE), "Messages per time; several apply together",
+        default=(), default_help="the provider's")
     quota: Rate | None = option(RATE, "Recipients per time", default=None, default_help="the provider's")
     max_size: int | None = option(SIZE, "The largest message, encoded", default=None,
         default_help="the provider's")
@@ -366,10 +366,11 @@ class AccountOptions(Section):
     per_connection: int | None = option(whole(1, 1_000_000), "Messages after which a new connection is made",
         default=None, default_help="the provider's")
     pipeline: Pipeline = option(_PIPELINE,
-        "How messages may follow each other (auto: as the pace needs and the server bears)", default="auto")
+        "How messages may follow each other (auto: as the pace needs and the server supports)",
+        default="auto")
     sessions: int = option(whole(1, 50), "Connections at the same time", default=1)
     helo: str = option(HELO, "Our name in EHLO", default="[127.0.0.1]")
-    """The default tells nothing about this machine."""
+    """The default reveals nothing about this machine."""
     ca_file: Path | None = option(PATH, "Trust this certificate authority for the server", default=None,
         flag="--ca-file FILE", commands=("check", "test", "send", "drafts", "login"), identifies=True)
     insecure: bool = option(FLAG, "Accept any certificate: for servers on this machine only", default=False)
@@ -381,11 +382,11 @@ class AccountOptions(Section):
         default=None, flag="--client-id ID", commands=("login",))
     tenant: str = option(LABEL, "The organisation's tenant at Microsoft: its domain or id",
         default="common", flag="--tenant NAME", commands=("login",))
-    issuer: str | None = option(LABEL, "The OpenID issuer that gives tokens, as an https address",
+    issuer: str | None = option(LABEL, "The OpenID issuer of the tokens, as an https address",
         default=None, default_help="the provider's", flag="--issuer URL", commands=("login",))
     scopes: tuple[str, ...] = option(one_or_more(LABEL), "What a token must allow", default=(),
-        default_help="what the provider wants for sending")
-    grant: Grant = option(_GRANT, "Whose right a token is: a person's who signs in, or the application's own",
+        default_help="what the provider requires for sending")
+    grant: Grant = option(_GRANT, "Whose right a token grants: that of a person, or the application's own",
         default="person")
     service_account: Path | None = option(PATH, "The JSON key of a service account that acts for the user",
         default=None)
@@ -420,20 +421,20 @@ COMMAND_LINE: Final = (
         "rehearse", "send", "drafts", default="auto"),
     # init
     _only("kind", one_of(*get_args(StockTemplate), LIST), "--template [NAME]",
-        "Which stock template to start from; without a name: what there is", "init"),
+        "Which stock template to start from; without a name: list them", "init"),
     _only("origins", _TEXTS, "--from FILE|MAILBOX",
         "A design (.html ...), letter (.docx) or draft (.eml) to start from, or the sender; or one of each",
         "init", "convert"),
     _only("types", _TEXTS, "--type COLUMN=TYPE", "The type of a column, as in data.types", "init",
         "convert"),
-    _only("copy_list", FLAG, "--copy", "Copy the list into the folder, where its path is named otherwise",
+    _only("copy_list", FLAG, "--copy", "Copy the list into the folder instead of naming its path",
         "init"),
     # campaigns of other programs
     _only("server_conf", FILE, "--server-conf FILE",
         "The server configuration of a template that awdeorio's mailmerge made", *MESSAGE_COMMANDS,
-        "convert", default_help="mailmerge_server.conf beside the template", identifies=True),
+        "convert", default_help="mailmerge_server.conf next to the template", identifies=True),
     _only("into", PATH, "--out DIR", "The folder that is made", "convert",
-        default_help="beside what is converted"),
+        default_help="next to what is converted"),
     # which rows
     _only("rows", LABEL, "--rows 2-50,77",
         "Only these rows, numbered as the spreadsheet shows them (header = 1)", "preview", "rehearse", "test",
@@ -458,7 +459,7 @@ COMMAND_LINE: Final = (
         "preview"),
     _only("port", whole(0, 65535), "--port N", "With --watch: the port", "preview", default=0,
         default_help="any free one"),
-    _only("terminal", FLAG, "--terminal", "Show messages here instead: one, unless --limit says otherwise",
+    _only("terminal", FLAG, "--terminal", "Show messages here instead: one, or as many as --limit",
         "preview"),
     _only("eml", PATH, "--eml DIR", "Write one .eml file per message to DIR", "preview"),
     _only("mbox", PATH, "--mbox FILE", "Write all messages to one mbox file", "preview"),
@@ -476,10 +477,10 @@ COMMAND_LINE: Final = (
     _only("per_minute", whole(1), "--per-minute N", "Accept N messages per minute", *_FAULTY),
     _only("greylist", LABEL, "--greylist 5m", "Greylist each new recipient for this long", *_FAULTY,
         default="0s"),
-    _only("refuse_sign_in", LABEL, "--refuse-sign-in gmail", "Refuse to sign in, in this provider's words",
+    _only("refuse_sign_in", LABEL, "--refuse-sign-in gmail", "Refuse to sign in, with this provider's reply",
         *_FAULTY),
     _only("no_pipelining", one_of("503", "500", "554", "421", "crash", "silent"), "--no-pipelining 503",
-        "Refuse so what arrives before the message in front of it is answered", *_FAULTY),
+        "Refuse like this what arrives before the previous message is answered", *_FAULTY),
     _only("delay", NUMBER, "--delay SECONDS", "Delay each final reply of the server", *_FAULTY, default=0),
     _only("seed", INTEGER, "--seed N", "Seed of the faults, to repeat them", *_FAULTY),
     _only("refused", _TEXTS, "--refuse ADDRESS", "Refuse this recipient: 550 5.1.1 No such user here",
@@ -495,7 +496,7 @@ COMMAND_LINE: Final = (
     # send
     _only("dry_run", FLAG, "--dry-run", "Show what would be sent; nothing is sent or recorded", "send",
         "drafts"),
-    _only("first", whole(1), "--first N", "Send N, show what became of them, and ask before the others",
+    _only("first", whole(1), "--first N", "Send N, show the results, and ask before the others",
         "send"),
     _only("wait", FLAG, "--wait", "Wait for deferred rows and send them, too", "rehearse", "send"),
     _only("notify", FLAG, "--notify", "Show a desktop notification when the run has ended",
@@ -516,14 +517,14 @@ COMMAND_LINE: Final = (
     _only("accounts", LABEL, "--accounts NAME,...",
         "The accounts, as the workers' config.toml names them, that may send", "send", "worker"),
     _only("until_done", FLAG, "--until-done", "End when no campaign has anything left to send", "worker"),
-    _only("ready", FLAG, "--check", "Only see whether it could work: database, accounts, secrets", "worker"),
+    _only("ready", FLAG, "--check", "Only check that it could work: database, accounts, secrets", "worker"),
     _only("again", FLAG, "--watch", "Show it again every two seconds, until Ctrl-C", "fleet"),
     # login
     _only("oauth", FLAG, "--oauth", "Sign in with tokens, even where a password would do", "login"),
     _only("device", FLAG, "--device", "Show a code to enter on another device", "login"),
     _only("no_browser", FLAG, "--no-browser", "Open the address on another machine, and paste where it ended",
         "login"),
-    _only("in_file", FLAG, "--in-file", "Keep the secret in a private file, not in the keyring", "login"),
+    _only("in_file", FLAG, "--in-file", "Store the secret in a private file, not in the keyring", "login"),
     # report, resolve
     _only("page", FLAG, "--html/--no-html", "Write report.html", "report", default=True, default_help="yes"),
     _only("workbook", FLAG, "--xlsx", "Also write results.xlsx, with text cells only", "report"),
@@ -535,13 +536,13 @@ COMMAND_LINE: Final = (
         "resolve"),
     _only("resend", FLAG, "--resend", "Send them again in the next run; some may arrive twice", "resolve"),
     # bounces
-    _only("imap", LABEL, "--imap HOST|URL", "Look into this IMAP mailbox: imaps://user@imap.example.org/INBOX",
+    _only("imap", LABEL, "--imap HOST|URL", "Read this IMAP mailbox: imaps://user@imap.example.org/INBOX",
         "bounces", default_help="the account's `bounces`"),
-    _only("maildir", PATH, "--maildir DIR", "Look into this maildir", "bounces"),
-    _only("mbox_file", PATH, "--mbox FILE", "Look into this mbox", "bounces"),
-    _only("eml_files", PATH, "--eml FILE|DIR", "Look at this message, or at every file in this folder",
+    _only("maildir", PATH, "--maildir DIR", "Read this maildir", "bounces"),
+    _only("mbox_file", PATH, "--mbox FILE", "Read this mbox", "bounces"),
+    _only("eml_files", PATH, "--eml FILE|DIR", "Read this message, or every file in this folder",
         "bounces"),
-    _only("every", LABEL, "--watch 10m", "Look again and again, with this pause in between", "bounces"),
+    _only("every", LABEL, "--watch 10m", "Read again and again, with this pause in between", "bounces"),
     # what is asked and printed
     _only("transcript", PATH, "--transcript FILE", "Write the SMTP dialogue there, secrets masked", "test",
         "send"),
@@ -553,7 +554,7 @@ COMMAND_LINE: Final = (
         "drafts", "status", "report", "bounces", "providers", "suppress list", "worker", "fleet"),
     _only("quiet", FLAG, "-q/--quiet", "Only results and problems", "check", "rehearse", "send",
         "drafts", "status", "bounces"),
-    _only("verbose", FLAG, "-v/--verbose", "Say more: what the plan was made of, the traceback of a bug",
+    _only("verbose", FLAG, "-v/--verbose", "Show more: what the plan was made from, the traceback of a bug",
         "check", "rehearse", "send", "drafts", "report", "bounces", "worker"),
 )
 
@@ -583,7 +584,7 @@ ACCOUNT: Final[Mapping[str, Option]] = AccountOptions.options
 PLANNED: Final[Mapping[str, str]] = {
     "data.cells": "raw cell values",
 }
-"""Keys of later versions: they get an answer of their own instead of a guess at a misspelling."""
+"""Keys of later versions: they get their own message instead of a guess at a misspelling."""
 
 
 def every_option() -> Iterator[Option]:

@@ -1,9 +1,9 @@
 """The folder of results, ``out``: what a person has edited there since we wrote it is never overwritten.
 
-Which files are as we wrote them is told by their SHA-256, kept in ``.written`` beside them: a folder of
-results may be copied, moved or deleted as a whole. A file that is not in there is somebody else's. The new
-one gets a number (``failed-2.csv``), and numbered files of ours that are out of date are removed. What is no
-plain file (a link, a pipe) is replaced as `mailmerge.files` does: that is no place where a person edits.
+Which files are as we wrote them is determined by their SHA-256, kept in ``.written`` next to them: a folder
+of results may be copied, moved or deleted as a whole. A file that is not recorded there is somebody else's.
+The new one gets a number (``failed-2.csv``), and numbered files of ours that are out of date are removed.
+What is not a plain file (a link, a pipe) is replaced, as in `mailmerge.files`: nobody edits there.
 """
 
 from __future__ import annotations
@@ -37,9 +37,9 @@ class OutputFolder:
     """One folder of results while files are written into it.
 
     Args:
-        path: the folder; it is made with the first file.
-        source: the list that what is written now comes from, to be remembered; None: that of an earlier time.
-        spared: files that stay as they are although they are ours: the list that is being sent.
+        path: the folder; created with the first file.
+        source: the list that the results come from, to be remembered; None: keep the earlier one.
+        spared: files of ours that are not replaced: the list that is being sent.
 
     """
 
@@ -47,22 +47,22 @@ class OutputFolder:
         self.path = path
         self.spared = spared
         self.names: dict[str, str] = {}
-        """What each file is called that was written, by the name that it has as a rule."""
+        """The name of each file that was written, by its usual name."""
         self._ours, self._list = _read(path / RECORD)
         if source is not None:
             self._list = str(source.absolute())
 
     @property
     def list_path(self) -> Path | None:
-        """The list that the latest run was made from: what its failed rows are rows of."""
+        """The list that the latest run was made from: its failed rows are rows of it."""
         return Path(self._list) if self._list else None
 
     @contextlib.contextmanager
     def writing(self, name: str) -> Iterator[Path]:
-        """Say where to write the file *name*; once that is done it is remembered as ours.
+        """Yield where to write the file *name*; once that is done it is remembered as ours.
 
         Raises:
-            FileError: the folder is none of ours, or cannot be written.
+            FileError: the folder is not ours, or cannot be written.
 
         """
         chosen = next(one for one in _numbered(name) if self._may_replace(one))
@@ -84,7 +84,7 @@ class OutputFolder:
             self._save()
 
     def notes(self) -> Iterator[str]:
-        """Say which files were not overwritten."""
+        """Yield which files were not overwritten."""
         for name, chosen in self.names.items():
             if name != chosen:
                 yield f"{self.path / name} is kept as you edited it: the new one is {chosen}"
@@ -110,7 +110,7 @@ class OutputFolder:
         return bool(outdated)
 
     def _save(self) -> None:
-        # Without it the next run numbers its files, which is no loss.
+        # Without it the next run numbers its files, and nothing is lost.
         with contextlib.suppress(FileError):
             files.write_file(self.path / RECORD, msgspec.json.encode(_Record(self._list, self._ours)))
 
@@ -132,7 +132,7 @@ def _is_plain(path: Path) -> bool:
 
 
 def _digest(path: Path) -> str:
-    """Hash a file's bytes; nothing that a file has where it cannot be read."""
+    """Return the hash of a file's bytes; if it cannot be read, a value that no file has."""
     try:
         with path.open("rb") as file:
             return hashlib.file_digest(file, "sha256").hexdigest()
@@ -141,7 +141,7 @@ def _digest(path: Path) -> str:
 
 
 def _read(path: Path) -> tuple[dict[str, str], str]:
-    """Read which files are ours, and the list; nothing is believed that is not as we write it."""
+    """Read which files are ours, and the list; what is not in our own format is ignored."""
     if not _is_plain(path):
         return {}, ""
     try:

@@ -1,4 +1,4 @@
-"""The one way to PostgreSQL: how it is reached, how a transaction ends, and what an error means to a person.
+"""The only access to PostgreSQL: connecting, transactions, and what an error means to a person.
 
 A ledger on a server uses it, and the plan that a fleet sends. A commit means "on the disk", because
 ``synchronous_commit`` is switched on for every connection of ours, whatever the server's default is.
@@ -21,14 +21,14 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 
 _PAGE = 500
-"""Rows read in one go by `PostgresDatabase.stream`."""
+"""Rows read together by `PostgresDatabase.stream`."""
 ATTEMPT_BLOCK: Final = 1000
 """Numbers of attempts that a writer takes at a time, so that several can write to one database."""
 _WITHOUT_NUL = str.maketrans({"\0": r"\x00"})
-"""PostgreSQL's texts cannot contain the character; it is shown so everywhere."""
+"""PostgreSQL's text cannot contain the character; it is shown like this everywhere."""
 _CONNECT_SECONDS = 10
 _SILENT_SECONDS = 60
-"""After how long a silent peer is given up: one that was stopped in a transaction keeps its locks so long."""
+"""Seconds after which a silent peer is given up: one stopped in a transaction keeps its locks until then."""
 _OPTIONS = (
     "-c search_path=mailmerge -c synchronous_commit=on -c client_encoding=UTF8 "
     f"-c idle_in_transaction_session_timeout={_SILENT_SECONDS * 1000}"
@@ -82,12 +82,12 @@ class PostgresDatabase:
         self.connection = connection
         self.path = place
         self.known_as = place
-        """What is remembered of it elsewhere: its mark, once that was read."""
+        """What is remembered about it elsewhere: its mark, once that was read."""
         self.unsure = False
-        """Whether the last transaction's end was asked for, and nobody heard what became of it."""
+        """Whether the end of the last transaction was requested, and its result is unknown."""
         self._streams = 0
         self._locally = ""
-        """What each transaction begins with, where a pooler is in between."""
+        """The beginning of each transaction, if a pooler is in between."""
         self._another: Callable[[], PostgresDatabase] | None = None
 
     @property
@@ -103,10 +103,9 @@ class PostgresDatabase:
 
         Args:
             conninfo: a URL or keywords, as libpq reads them.
-            place: what messages call it.
+            place: its name in messages.
             read_only: change nothing.
-            answer_within: seconds after which a server that is silent counts as gone; None: it may take its
-                time.
+            answer_within: seconds after which a silent server counts as gone; None: it may take any time.
 
         Raises:
             LedgerError: the server cannot be reached, or refuses.
@@ -174,7 +173,7 @@ class PostgresDatabase:
         """Commit what is done inside, or nothing of it.
 
         Raises:
-            LedgerError: nothing was changed; or the connection was lost at the end, and nobody knows.
+            LedgerError: nothing was changed; or the connection was lost at the end, and that is unknown.
 
         """
         with _explained(self.path):
@@ -188,7 +187,7 @@ class PostgresDatabase:
 
     @property
     def _begins(self) -> bool:
-        """Whether what is done next begins a transaction that has to be told how we work."""
+        """Whether the next statement begins a transaction that needs our settings first."""
         return self.pooled and not self.connection.info.transaction_status
 
     def execute(self, statement: str, cells: Sequence[object] = ()) -> Any:
@@ -204,7 +203,7 @@ class PostgresDatabase:
         """Run several statements, all or none, in one round trip; return the rows of each.
 
         Raises:
-            LedgerError: nothing was changed; or the connection was lost, and nobody knows.
+            LedgerError: nothing was changed; or the connection was lost, and that is unknown.
 
         """
         with _explained(self.path):
@@ -212,7 +211,7 @@ class PostgresDatabase:
                 return [_fetched(self.execute(*statements[0]))]
             begins = self._begins
             # psycopg's own transaction waits for the server three times, after BEGIN, around COMMIT.
-            # Here an error keeps the server from reading on, so that the COMMIT behind it is never obeyed.
+            # Here an error keeps the server from reading on, so that the COMMIT after it is never executed.
             try:
                 with self.connection.pipeline():
                     self.connection.execute("BEGIN")
@@ -224,7 +223,7 @@ class PostgresDatabase:
                     self.connection.execute("COMMIT")
             except BaseException:
                 if self.connection.info.transaction_status.name in {"INTRANS", "INERROR"}:
-                    self.connection.rollback()  # else it is over, or nobody answers
+                    self.connection.rollback()  # otherwise it is over, or the server does not answer
                 raise
             return [_fetched(cursor) for cursor in cursors]
 
@@ -236,15 +235,15 @@ class PostgresDatabase:
             return cursor
 
     def copy(self, table: str, columns: Mapping[str, str], rows: Iterable[Sequence[object]]) -> int:
-        """Add *rows* by COPY, many times as quick as by INSERT; return how many.
+        """Add *rows* by COPY, many times as fast as by INSERT; return how many.
 
-        All of them or none. Nothing else can be asked of this connection before the last one was given.
+        All of them or none. The connection cannot be used for anything else before the last one was sent.
 
         Args:
             table: of ours.
             columns: which of its columns, with the server's name for the type of each: ``int8``, ``float8``,
                 ``text``, ``bytea``, ``bool``.
-            rows: their values, each of just that type, or None.
+            rows: their values, each of exactly that type, or None.
 
         Raises:
             LedgerError: they cannot be added.
@@ -274,7 +273,7 @@ class PostgresDatabase:
         return self.transaction() if self._begins else contextlib.nullcontext()
 
     def row(self, query: str, cells: Sequence[object] = ()) -> Any:
-        """Return the first row as a tuple, or None: there is none."""
+        """Return the first row as a tuple, or None."""
         return self.execute(query, cells).fetchone()
 
     def rows(self, query: str, cells: Sequence[object] = ()) -> list[Any]:
@@ -317,7 +316,7 @@ class PostgresDatabase:
         return int(first), ATTEMPT_BLOCK
 
     def take_ids(self, table: str, count: int) -> list[int]:
-        """Take so many numbers of another table."""
+        """Take *count* numbers of another table."""
         query = f"SELECT nextval(pg_get_serial_sequence('{table}', 'id')) FROM generate_series(1, ?)"  # noqa: S608
         return [int(number) for (number,) in self.rows(query, (count,))]
 
@@ -325,7 +324,7 @@ class PostgresDatabase:
         """Nothing to prepare: the server rewrites what is removed when it is vacuumed."""
 
     def reclaim(self) -> None:
-        """Give back the room of what was removed."""
+        """Return the room of what was removed."""
         names = ("delivery", "attempt", "bounce", "run", "campaign")
         with _explained(self.path):  # not in a transaction
             self.connection.execute(f"VACUUM FULL {', '.join(f'mailmerge.{name}' for name in names)}")
@@ -337,7 +336,7 @@ def _fetched(cursor: Any) -> list[Any]:
 
 @lru_cache
 def _connections(answer_within: float | None) -> Any:
-    """Give the class of connections that wait so long for an answer."""
+    """Return the class of connections that wait this long for an answer."""
     import logging
     import time
 
@@ -346,7 +345,7 @@ def _connections(answer_within: float | None) -> Any:
     if answer_within is None:
         return psycopg.Connection
     limit = answer_within
-    # What it says of a connection that is given up, our own error says.
+    # Our own error reports what it would report about a connection that is given up.
     logging.getLogger("psycopg").setLevel(logging.ERROR)
 
     class Impatient(psycopg.Connection[Any]):
@@ -389,10 +388,10 @@ def _bound(statement: str, cells: Sequence[object]) -> Any:
 
 
 def _own_options(conninfo: str) -> str:
-    """Give the options of the server that an address asks for itself.
+    """Return the server options that an address sets itself.
 
     Raises:
-        LedgerError: it is not an address. What libpq says of it may quote a password, and is not repeated.
+        LedgerError: it is not an address. libpq's message may quote a password, and is not repeated.
 
     """
     import psycopg
@@ -417,7 +416,7 @@ def _own_options(conninfo: str) -> str:
 
 @contextlib.contextmanager
 def _explained(place: str) -> Iterator[None]:
-    """Turn what the database raises into the error that a person reads."""
+    """Turn an error of the database into the error that a person reads."""
     import psycopg
 
     try:
@@ -450,16 +449,16 @@ def _line(error: Exception) -> str:
 
 
 class TableGroup(Struct, frozen=True):
-    """Tables that are made together, and whose version says whether this program knows them."""
+    """Tables that are made together, and whose version shows whether this program supports them."""
 
     name: str
     version: int
     statements: str
-    """Makes them; in SQLite's words for types, see `tables`."""
+    """The statements that make them, with SQLite's names of types, see `tables`."""
 
 
 def prepare(db: PostgresDatabase, groups: Sequence[TableGroup]) -> None:
-    """Make the tables that are not there yet, in this order.
+    """Make the tables that do not exist yet, in this order.
 
     Raises:
         LedgerError: they cannot be made, or are of another version.
@@ -480,10 +479,10 @@ def prepare(db: PostgresDatabase, groups: Sequence[TableGroup]) -> None:
 
 
 def check_versions(db: PostgresDatabase, groups: Sequence[TableGroup]) -> None:
-    """Make sure that these tables are there, and of the version that this program knows.
+    """Make sure that these tables exist, and are of the version that this program supports.
 
     Raises:
-        LedgerError: there are none, or they are of another version.
+        LedgerError: they do not exist, or are of another version.
 
     """
     known = known_versions(db)
@@ -491,19 +490,19 @@ def check_versions(db: PostgresDatabase, groups: Sequence[TableGroup]) -> None:
         version = known.get(group.name)
         if version is None:
             raise LedgerError(
-                f"there is no ledger in {db.path}", code="L705", hint="nothing was sent from here yet"
+                f"no ledger was found in {db.path}", code="L705", hint="nothing was sent from here yet"
             )
         if version != group.version:
             raise LedgerError(
                 f"{db.path} was written by another version of mailmerge (schema {version} of its tables "
-                f"{group.name!r}, this one knows {group.version})",
+                f"{group.name!r}, this one supports {group.version})",
                 code="L704",
                 hint="use the same version of mailmerge-kit everywhere",
             )
 
 
 def known_versions(db: PostgresDatabase) -> dict[str, int]:
-    """Tell which groups of tables are there, with their versions."""
+    """Return which groups of tables exist, with their versions."""
     if db.row("SELECT to_regclass('mailmerge.table_group')")[0] is None:
         return {}
     return dict(db.rows("SELECT name, version FROM table_group"))

@@ -1,7 +1,7 @@
 """What is known about mail providers: ``providers.toml`` as frozen values.
 
 Everything here is data, and no other module names a provider's domains or hosts. What a provider's replies
-mean is told by the SMTP session's table of replies.
+mean is in the SMTP session's table of replies.
 """
 
 from __future__ import annotations
@@ -30,13 +30,13 @@ ProviderGroup = Literal["mailbox", "organisation", "service"]
 """Mailboxes at the provider's own domains, those at one's own domain, and services for sending."""
 
 _MAILBOXES: Final = "mailboxes"
-"""The tables of mailbox providers that are no presets: only their domains are known."""
+"""The tables of mailbox providers that are not presets: only their domains are known."""
 _HOST = re.compile(r'"([a-z0-9.{}-]+):[0-9]+ (?:tls|starttls|none)"')
 """A host in the data file, maybe with ``{region}`` in it."""
 
 
 class ProviderServer(Struct, frozen=True):
-    """One way to a provider's submission service."""
+    """One server of a provider's submission service."""
 
     host: str
     port: int
@@ -47,7 +47,7 @@ class ProviderServer(Struct, frozen=True):
 
 
 class OAuthEndpoints(Struct, frozen=True):
-    """Where a provider gives tokens (RFC 6749), and what for; ``{tenant}`` is the organisation's."""
+    """Where a provider issues tokens (RFC 6749), and what for; ``{tenant}`` is the organisation's."""
 
     authorize: str
     token: str
@@ -56,13 +56,13 @@ class OAuthEndpoints(Struct, frozen=True):
     page: str
     """The provider's own page about it."""
     device: str = ""
-    """Where codes for other devices come from (RFC 8628); empty: there are none for mail."""
+    """Where codes for other devices come from (RFC 8628); empty: it has none for mail."""
     application_scopes: tuple[str, ...] = ()
     """For an application that acts in its own right; empty: none may."""
     extra: Mapping[str, str] = field(default_factory=dict)
     """Parameters of the authorization address."""
     wants_secret: bool = False
-    """It gives installed applications a secret, and wants it back."""
+    """It issues installed applications a secret, and requires it."""
 
 
 class Provider(Struct, frozen=True):
@@ -76,7 +76,7 @@ class Provider(Struct, frozen=True):
     """``address``, ``other``, or the literal text with which everybody signs in."""
     user_note: str
     secret: str
-    """What the provider calls the thing to enter where a password is asked for."""
+    """The provider's name for what to enter as the password."""
     rates: tuple[Rate, ...]
     """Of messages."""
     quota: Rate | None
@@ -97,7 +97,7 @@ class Provider(Struct, frozen=True):
     imap: str | None = None
     """The IMAP server of its mailboxes, with TLS at port 993."""
     keeps_sent: bool = False
-    """Whether it puts what it accepts into the Sent folder by itself."""
+    """Whether it puts accepted messages into the Sent folder by itself."""
     auth: SignIn = "password"
     steps_zh: tuple[str, ...] = ()
     oauth: OAuthEndpoints | None = None
@@ -109,9 +109,9 @@ class Provider(Struct, frozen=True):
     domains: tuple[str, ...] = ()
     """Domains of addresses that belong to it."""
     mail_program: str | None = None
-    """The program that it offers its readers, by the name that caniemail.com has for it."""
+    """The program that it offers its readers, by its name at caniemail.com."""
     free_mail: bool = True
-    """Whether anybody gets a mailbox at its domains without paying."""
+    """Whether anybody can get a mailbox at its domains without paying."""
     sign_in_refusal: str | None = None
     """Code and text of its reply to a wrong password, to rehearse it."""
     max_size: int | None = None
@@ -119,11 +119,11 @@ class Provider(Struct, frozen=True):
     max_recipients: int | None = None
     """Per message."""
     per_connection: int | None = None
-    """Messages after which a new connection is wanted."""
+    """Messages after which a new connection is required."""
     sessions: int | None = None
     """Connections at the same time; None: one, to be safe."""
     any_from: bool = False
-    """Takes any sender that was verified with it, not only the account's own address."""
+    """It accepts any sender that was verified with it, not only the account's own address."""
     spaces: Literal["keep", "remove"] = "keep"
     """``remove``: it shows secrets in groups, and the spaces do not belong to them."""
     regions: Mapping[str, tuple[ProviderServer, ...]] = field(default_factory=dict)
@@ -133,7 +133,7 @@ class Provider(Struct, frozen=True):
 
     @property
     def needs_region(self) -> bool:
-        """Whether there is no server without choosing a region first."""
+        """Whether its servers are only known after choosing a region."""
         return "{" in self.servers[0].host
 
     @property
@@ -144,21 +144,21 @@ class Provider(Struct, frozen=True):
         return "mailbox" if self.domains else "organisation"
 
     def in_region(self, region: str) -> Provider:
-        """Give the same provider in one of its regions."""
+        """Return the same provider in one of its regions."""
         servers = self.regions[region]
         return replace(self, name=f"{self.name}-{region}", servers=servers, regions={}, aliases=())
 
 
 def providers() -> tuple[Provider, ...]:
-    """Give all providers, in the order of the data file."""
+    """Return all providers, in the order of the data file."""
     return tuple(_load().values())
 
 
 def find_provider(name: str) -> Provider:
-    """Give the provider of that name, alias, or name and region.
+    """Return the provider of that name, alias, or name and region.
 
     Raises:
-        CampaignFileError: there is none; the hint names those that are spelt alike.
+        CampaignFileError: it does not exist; the hint has names that are spelt alike.
 
     """
     found = get_provider(name)
@@ -169,18 +169,18 @@ def find_provider(name: str) -> Provider:
 
 
 def get_provider(name: str) -> Provider | None:
-    """Give the provider of that name, alias, or name and region, if there is one."""
+    """Return the provider of that name, alias, or name and region, if there is one."""
     name = name.strip().lower()
     return (_load_one(name) or _by_name().get(name)) if name else None
 
 
 def provider_names() -> tuple[str, ...]:
-    """Give every name that `find_provider` knows."""
+    """Return every name that `find_provider` accepts."""
     return tuple(_by_name())
 
 
 def provider_for_host(host: str) -> Provider | None:
-    """Give the provider that takes mail at *host*, the one with the lower limits if there are two."""
+    """Return the provider that accepts mail at *host*, the one with the lower limits if there are two."""
     host = host.strip().rstrip(".").lower()
     patterns = (pattern.partition("{region}") for pattern in _HOST.findall(provider_data()))
     known = any(host.startswith(start) and host.endswith(end) for start, _, end in patterns)
@@ -188,17 +188,17 @@ def provider_for_host(host: str) -> Provider | None:
 
 
 def provider_for_address(domain: str) -> Provider | None:
-    """Give the provider whose own addresses end with *domain*, to suggest it."""
+    """Return the provider whose own addresses end with *domain*, to suggest it."""
     return next((found for found in providers() if domain.lower() in found.domains), None)
 
 
 def near_providers(name: str) -> tuple[str, ...]:
-    """Give names of providers that are spelt like *name*."""
+    """Return names of providers that are spelt like *name*."""
     return near(name, provider_names())
 
 
 def sign_in_refusals() -> Mapping[str, str]:
-    """Give the replies in which providers refuse a sign-in, by the names of their presets."""
+    """Return the replies in which providers refuse a sign-in, by the names of their presets."""
     known = ((provider.name, provider.sign_in_refusal) for provider in providers())
     return {name: refusal for name, refusal in known if refusal is not None}
 
@@ -206,7 +206,7 @@ def sign_in_refusals() -> Mapping[str, str]:
 # --- the data file -------------------------------------------------------------------------------------
 
 
-# Most runs need one provider or none, and reading all of them takes 10 ms: hence the looks at the text.
+# Most runs need one provider or none, and reading all of them takes 10 ms: hence the search in the text.
 
 
 @cache
@@ -226,13 +226,13 @@ def _load_one(name: str) -> Provider | None:
 
 
 def _table(name: str) -> dict[str, Any]:
-    """Read the table of that name alone; empty: there is none."""
+    """Read the table of that name alone; empty: it does not exist."""
     _, header, rest = provider_data().partition(f"\n[{name}]\n")
     return tomllib.loads(header + rest.partition("\n[")[0]) if header else {}
 
 
 def _shared(tables: Mapping[str, Any], table: Mapping[str, Any]) -> dict[str, Any]:
-    """Give what a table takes from the one it is ``like``: how to sign in."""
+    """Return what a table takes from the one it is ``like``: how to sign in."""
     model = tables.get(table.get("like", ""), {})
     shared = ("steps", "steps_zh", "page", "oauth", "oauth_steps")
     return {key: model[key] for key in shared if key in model}

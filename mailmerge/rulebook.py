@@ -1,7 +1,7 @@
 """Rules that others make, as dated data: standards, what receivers ask and refuse, laws (``rulebook.toml``).
 
-They age, which is why each has its source and the day on which it was last compared with it. Nobody is told
-what to do by law: the facts are named where a message meets them.
+They age, which is why each has its source and the day on which it was last compared with it. This is not
+legal advice: the facts are named where they concern a message.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ class Rule(Struct, frozen=True, forbid_unknown_fields=True):
     programs: tuple[str, ...] = ()
     """Of a receiver's rule: the mail programs of the addresses it is about."""
     at_least: int = 0
-    """Messages a day from which it holds."""
+    """Messages per day from which it applies."""
     codes: tuple[str, ...] = ()
     """Of a refusal: the enhanced codes without their class, such as ``7.26``."""
     words: tuple[str, ...] = ()
@@ -47,13 +47,13 @@ class Rule(Struct, frozen=True, forbid_unknown_fields=True):
 
 @cache
 def rulebook() -> Mapping[str, Rule]:
-    """Give all rules by their names, in the order of the file."""
+    """Return all rules by their names, in the order of the file."""
     return _rules(_text())
 
 
 @cache
 def rules_of(kind: RuleKind) -> tuple[Rule, ...]:
-    """Give the rules of one kind; the others are not read, for a run needs its refusals at once."""
+    """Return the rules of one kind; the others are not read, because a run needs its refusals quickly."""
     blocks = _text().split("\n[")
     return tuple(_rules("".join(f"\n[{block}" for block in blocks if f'\nkind = "{kind}"' in block)).values())
 
@@ -68,5 +68,5 @@ def _rules(text: str) -> Mapping[str, Rule]:
 
 
 def old(checked: Iterable[date], today: date) -> list[date]:
-    """Give the days that are so long ago that what was checked then may have changed, the oldest first."""
+    """Return the days on which something was checked that may have changed since, the oldest first."""
     return sorted(day for day in checked if today - day > OLD_AFTER)

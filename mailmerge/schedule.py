@@ -1,7 +1,7 @@
 """When messages may go out: from a moment on, within some hours of the week, outside of quiet hours.
 
-Hours are those of a clock on the wall in one time zone. Where the clock is put forward or back, an hour that
-is missing is none, and one that comes twice counts twice.
+Hours are those of a wall clock in one time zone. When the clock is put forward or back, a missing hour does
+not count, and one that comes twice counts twice.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ _DAYS = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
 _ALL_DAYS = frozenset(range(7))
 _MIDNIGHT = time()
 _AHEAD = 15
-"""Days that are looked ahead: within a week every window has opened."""
+"""Days to look ahead: within a week every window has opened."""
 _HOURS = re.compile(
     r"(?:(?P<days>[a-z]{3}(?:\s*[-,]\s*[a-z]{3})*)\s+)?(?P<start>\d{1,2}:\d{2})\s*-\s*(?P<end>\d{1,2}:\d{2})\Z"
 )
@@ -39,7 +39,7 @@ class Hours(Struct, frozen=True):
         """Read ``08:00-18:00`` or ``Mon-Fri 08:00-18:00``; ``22:00-07:00`` ends the next morning.
 
         Raises:
-            ValueError: it is not such a text; the message says what one is.
+            ValueError: it is in another form; the message shows the right one.
 
         """
         found = _HOURS.match(text.strip().lower())
@@ -55,7 +55,7 @@ class Hours(Struct, frozen=True):
         return f"{','.join(_DAYS[day].title() for day in sorted(self.days))} {hours}"
 
     def on(self, day: date, zone: ZoneInfo | None) -> tuple[datetime, datetime] | None:
-        """Give beginning and end of the hours that begin on a day, in UTC; None: there are none."""
+        """Return beginning and end of the hours that begin on a day, in UTC; None: there are none."""
         if day.weekday() not in self.days:
             return None
         last = day + timedelta(days=1) if self.end <= self.start else day
@@ -78,18 +78,18 @@ class Schedule(Struct, frozen=True):
         return bool(self.start or self.windows or self.quiet)
 
     def told(self) -> str:
-        """Say in words when, but for the beginning: ``within Mon 08:00-18:00, never 22:00-07:00 (UTC)``."""
+        """Return when, without the beginning: ``within Mon 08:00-18:00, never 22:00-07:00 (UTC)``."""
         parts = [f"within {' or '.join(map(str, self.windows))}"] if self.windows else []
         parts += [f"never {' or '.join(map(str, self.quiet))}"] if self.quiet else []
         zone = f" ({self.zone.key})" if parts and self.zone else ""
         return ", ".join(parts) + zone
 
     def is_never_open(self, now: datetime) -> bool:
-        """Tell whether the quiet hours leave nothing of the week."""
+        """Return whether the quiet hours leave nothing of the week."""
         return self._closed_until(self.open_from(now) or now) is not None
 
     def open_from(self, now: datetime) -> datetime | None:
-        """Say when messages may go out next; None: now, or never again.
+        """Return when messages may be sent next; None: now, or never again.
 
         Args:
             now: with its time zone.
@@ -104,7 +104,7 @@ class Schedule(Struct, frozen=True):
         return at if at > now else None
 
     def closes_at(self, now: datetime) -> datetime:
-        """Say until when what `open_from` says of *now* holds, a day ahead at most."""
+        """Return until when the result of `open_from` for *now* is valid, at most a day ahead."""
         edges = [self.start] if self.start else []
         for hours in (*self.windows, *self.quiet):
             edges += (edge for pair in self._near(hours, now) for edge in pair)
@@ -123,7 +123,7 @@ class Schedule(Struct, frozen=True):
         return next((begin for begin, end in near if begin > at and end > begin), None)
 
     def _near(self, hours: Hours, at: datetime) -> Iterator[tuple[datetime, datetime]]:
-        """Give the hours that begin from the day before *at* on."""
+        """Yield the hours that begin from the day before *at* on."""
         first = at.astimezone(self.zone).date() - timedelta(days=1)
         for ahead in range(_AHEAD):
             pair = hours.on(first + timedelta(days=ahead), self.zone)
@@ -135,12 +135,12 @@ def moment_of(text: str, now: datetime, zone: ZoneInfo | None) -> datetime:
     """Read when to begin: ``2026-12-01 09:00``, with a time zone or in *zone*, or ``09:00``, the next one.
 
     Args:
-        text: what was said.
+        text: the option's value.
         now: the time, with its zone.
         zone: whose clock it is read from; None: this machine's.
 
     Raises:
-        ValueError: it is not such a text; the message says what one is.
+        ValueError: it is in another form; the message shows the right one.
 
     """
     plain = text.strip()

@@ -1,7 +1,7 @@
-"""The one way to SQLite: how a file is opened, how a transaction ends, and what an error means to a person.
+"""The only access to SQLite: opening files, transactions, and what an error means to a person.
 
 Several kinds of database use it: a campaign's ledger, its plans, and two small ones in the user's state
-folder. They differ in what losing them costs, so each brings its own explanation.
+folder. They differ in what losing them costs, so each has its own explanation.
 """
 
 from __future__ import annotations
@@ -25,11 +25,11 @@ if TYPE_CHECKING:
     Explain = Callable[[Path, Exception], MailmergeError]
 
 _PAGE = 500
-"""Rows read in one go by `Database.stream`."""
+"""Rows read together by `Database.stream`."""
 
 
 class _Guard:
-    """Turns what SQLite raises inside it into the error that a person reads."""
+    """Turns an error of SQLite inside it into the error that a person reads."""
 
     def __init__(self, path: Path, explain: Explain) -> None:
         self._path = path
@@ -39,7 +39,7 @@ class _Guard:
         pass
 
     def __exit__(self, _kind: object, error: BaseException | None, _traceback: object) -> None:
-        # UnicodeDecodeError: damage in the middle of a text.
+        # UnicodeDecodeError: damage in the middle of a string.
         if isinstance(error, FileError | sqlite3.Error | UnicodeDecodeError):
             raise self._explain(self._path, error) from error
 
@@ -47,14 +47,13 @@ class _Guard:
 class Database:
     """One open file; use it as a context manager.
 
-    Every statement goes through here, so whatever SQLite raises comes out as the error that *explain* makes
-    of it, in the user's terms, the original as its cause. A transaction is begun where it says so and nowhere
-    else.
+    Every statement goes through here, so an error of SQLite becomes the one that *explain* makes from it, in
+    the user's terms, with the original as its cause. Transactions begin only where the code begins them.
 
     Args:
         connection: open in autocommit mode.
         path: the file, for messages.
-        explain: makes the error that a person reads of what SQLite raised.
+        explain: makes the error that a person reads from that of SQLite.
 
     """
 
@@ -79,9 +78,9 @@ class Database:
         Args:
             path: the file.
             explain: see the class.
-            create: make an empty one, private to its owner, if there is none.
+            create: make an empty one, private to its owner, if it does not exist.
             read_only: change nothing in it.
-            immutable: nobody changes it meanwhile, so that nothing is written beside it either.
+            immutable: nobody changes it meanwhile, so that nothing is written next to it either.
 
         Raises:
             MailmergeError: it cannot be opened.
@@ -97,14 +96,14 @@ class Database:
         """Fill a new database that takes *path*'s place, durably, when the context ends well.
 
         Raises:
-            MailmergeError: there is none; what was at *path* is still there.
+            MailmergeError: it was not made; what was at *path* is still there.
 
         """
         with _Guard(path, explain), files.create_database(path) as connection:
             yield cls(connection, path, explain)
 
     def close(self) -> None:
-        """Close the file as it is."""
+        """Close the file."""
         self.connection.close()
 
     def __enter__(self) -> Self:
@@ -114,7 +113,7 @@ class Database:
         self.close()
 
     def explained(self, error: sqlite3.Error) -> MailmergeError:
-        """Make the error to raise, where *connection* itself was used."""
+        """Return the error to raise, where *connection* itself was used."""
         return self._explain(self.path, error)
 
     @contextlib.contextmanager
@@ -122,7 +121,7 @@ class Database:
         """Commit what is done inside, or nothing of it.
 
         IMMEDIATE takes the write lock at the start, against other processes too: a transaction that reads
-        first and then finds that it cannot write would have to be begun again.
+        first and then finds that it cannot write would have to start again.
 
         Raises:
             MailmergeError: nothing was changed.
@@ -154,7 +153,7 @@ class Database:
             self.connection.executescript(statements)
 
     def row(self, query: str, cells: Sequence[object] = ()) -> Any:
-        """Return the first row as a tuple, or None: there is none."""
+        """Return the first row as a tuple, or None."""
         with self._guard:
             return self.connection.execute(query, cells).fetchone()
 
@@ -179,7 +178,7 @@ class Database:
         self.execute("PRAGMA temp_store = MEMORY")
 
     def reclaim(self) -> None:
-        """Give back the room of what was removed, and leave nothing of it in the log."""
+        """Return the room of what was removed, and leave nothing of it in the log."""
         self.execute("VACUUM")
         self.execute("PRAGMA wal_checkpoint(TRUNCATE)")
 
@@ -189,8 +188,8 @@ class Database:
             self.connection.backup(target.connection)
 
 
-# Sorted are places alone: what is kept of each row is looked up behind that. All of it lies in a file of
-# SQLite's own, which no folder shows and which is gone with the connection.
+# Only places are sorted: the data of each row is looked up afterwards. Everything is in a file of SQLite's
+# own, which no folder shows and which is gone with the connection.
 _GROUPED = (
     "CREATE TEMP TABLE grouped (n INTEGER PRIMARY KEY, kind BLOB, kept BLOB)",
     "CREATE TEMP TABLE placed (first INTEGER, n INTEGER, PRIMARY KEY (first, n)) WITHOUT ROWID",
@@ -203,11 +202,11 @@ _SORTED = "SELECT p.first, g.kept FROM placed p JOIN grouped g ON g.n = p.n ORDE
 
 
 def grouped(db: Database, rows: Iterable[tuple[int, bytes, bytes]]) -> Iterator[tuple[int, bytes]]:
-    """Put rows of the same group behind each other, groups by their first row; once for each connection.
+    """Put rows of the same group together, groups ordered by their first row; once for each connection.
 
     Args:
         db: has room for them.
-        rows: the place, the group (empty: none but this row), and whatever is to be kept; places rise.
+        rows: the place, the group (empty: only this row), and the data to be kept; places rise.
 
     Yields:
         The place of the first row of its group, and what was kept, row by row.
@@ -228,15 +227,15 @@ def is_full(error: BaseException | None) -> bool:
     return isinstance(error, sqlite3.Error) and code in {sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR}
 
 
-# --- times: the tables hold seconds since 1970, UTC -------------------------------------------------------
+# --- times: the tables have seconds since 1970, UTC -------------------------------------------------------
 
 
 def stamp(value: datetime | None) -> float | None:
-    """Turn a time into what the tables hold."""
+    """Return a time as the tables have it."""
     return None if value is None else value.timestamp()
 
 
 @lru_cache(maxsize=512)  # the rows of one window share theirs
 def moment(value: float | None) -> datetime | None:
-    """Turn what the tables hold back into a time, in UTC."""
+    """Return the time of a value in the tables, in UTC."""
     return None if value is None else datetime.fromtimestamp(value, UTC)

@@ -1,8 +1,8 @@
-"""The standard streams: no file of ours takes the place of a closed one, and none that fails costs a run.
+"""The standard streams: no file of ours takes the place of a closed one, and one that fails stops no run.
 
-Whoever closes our output, or lets its disk fill up, has lost what would be shown; what matters is in the
-ledger. So a stream that cannot be written goes nowhere from then on. It is said once, on standard error; not
-of a pipe whose reader has gone away, as ``head`` does.
+If our output is closed, or its disk is full, what would be shown is lost; what matters is in the ledger. So a
+stream that cannot be written is ignored from then on. That is reported once, on standard error; not for a
+pipe whose reader has gone away, such as ``head``.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ _IN, _OUT, _ERROR = 0, 1, 2
 
 
 def protect_streams() -> None:
-    """See that all three are there, and that writing to one never fails; called before anything is opened."""
+    """Make sure that all three exist, and that writing never fails; called before anything is opened."""
     closed = [descriptor for descriptor in (_IN, _OUT, _ERROR) if not _is_open(descriptor)]
     for descriptor in closed:
         point_nowhere(descriptor)
@@ -30,7 +30,7 @@ def protect_streams() -> None:
 
 
 def point_nowhere(descriptor: int) -> None:
-    """Let what is written to a standard stream go nowhere from now on, and nothing be read from it."""
+    """Discard what is written to a standard stream from now on, and read nothing from it."""
     nowhere = os.open(os.devnull, os.O_RDWR)
     if nowhere != descriptor:
         os.dup2(nowhere, descriptor)

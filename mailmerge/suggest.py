@@ -9,7 +9,7 @@ itself in cmd *and* in PowerShell, because a program cannot tell which of them i
 - the C runtime, which cuts the line into arguments, reads ``\"`` ("Parsing C command-line arguments"), and
   PowerShell before 7.3 does not write it for us (about_Parsing, PSNativeCommandArgumentPassing).
 
-What no such word can say is said in words instead: never a command that means something else.
+What cannot be written like this is described in words instead: never a command that means something else.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
 _PROGRAM: Final = "mailmerge"
 _REPEATED_BY_SEND: Final = frozenset({"rows", "limit", "wait"})
-"""Given to a run and no part of the campaign: what continues the run needs them, too."""
+"""Given to a run and not part of the campaign: what continues the run needs them, too."""
 _PLAIN: Final = {
     "posix": re.compile(r"[\w@+:,./-][\w@%+=:,./-]*"),
     "windows": re.compile(r"[\w./\\:+-]+"),
@@ -43,18 +43,18 @@ _NOT_ON_WINDOWS: Final = frozenset('"$`“”„')
 
 
 class Shell(enum.Enum):
-    """Whose rules of quoting hold."""
+    """Whose rules of quoting apply."""
 
     POSIX = "posix"
     WINDOWS = "windows"
 
 
 class CannotQuoteError(ValueError):
-    """No word of this shell means the text for certain."""
+    """The text cannot be written as a word of this shell."""
 
 
 def users_shell(system: str | None = None, environ: Mapping[str, str] | None = None) -> Shell:
-    """Tell for which shell to write: on Windows a POSIX one (Git Bash, MSYS2, Cygwin) sets ``SHELL``."""
+    """Return the shell to write for: on Windows a POSIX one (Git Bash, MSYS2, Cygwin) sets ``SHELL``."""
     windows = (system or os.name) == "nt"
     return Shell.WINDOWS if windows and "SHELL" not in (environ or os.environ) else Shell.POSIX
 
@@ -72,11 +72,11 @@ def quote(text: str, shell: Shell) -> str:
 
 
 def word(text: str) -> str:
-    """Write *text* as one word of a command that a hint tells in words; where there is none, say so."""
+    """Return *text* as one word of a command in a hint, or a remark if that is not possible."""
     try:
         return quote(text, users_shell())
     except CannotQuoteError:
-        return "(a name that this shell cannot be told)"
+        return "(a name that cannot be written in this shell)"
 
 
 def _posix(text: str) -> str:
@@ -123,12 +123,12 @@ class Invocation(Struct, frozen=True):
 
     @property
     def typed(self) -> bool:
-        """Whether a person typed it: messages call options by their flags, else by their names."""
+        """Whether a person typed it: messages use options' flags, otherwise their names."""
         return bool(self.command)
 
     @classmethod
     def parsed(cls, command: str, parameters: Mapping[str, Any]) -> Self:
-        """Keep of a command's *parameters*, by name, those that a suggestion may have to repeat."""
+        """Keep those of a command's *parameters*, by name, that a suggestion may have to repeat."""
         values = {option.parameter: parameters.get(option.parameter) for option in _REPEATABLE}
         given = {name: _texts(value) for name, value in values.items() if _is_given(value)}
         campaign = parameters.get("campaign")
@@ -136,9 +136,9 @@ class Invocation(Struct, frozen=True):
 
     @classmethod
     def programmed(cls, campaign: Path | None, options: Mapping[str, Any], **more: Any) -> Self:
-        """Write as a command line what a program has said: *options* by name, *more* by parameter.
+        """Return a program's settings as a command line: *options* by name, *more* by parameter.
 
-        A key without a flag cannot be said there; then the messages can be made by the program only.
+        A key without a flag cannot be given there; then only the program can make the messages.
         """
         values = {name: value for name, value in options.items() if _is_given(value)}
         flags = {option.name for option in every_option() if option.flag}
@@ -157,9 +157,9 @@ class Invocation(Struct, frozen=True):
         return json.dumps(to_builtins(self))
 
     def continuing(self, earlier: Invocation | None) -> Invocation:
-        """Give what a run is continued by: this one, with what an *earlier* run was given and this cannot be.
+        """Return what continues a run: this one, with what an *earlier* run was given and this cannot be.
 
-        A command that makes messages was told everything itself. One that only reads the ledger has no
+        A command that makes messages was given everything itself. One that only reads the ledger has no
         ``--where``: without what the last run was given, `send` would write to other people.
         """
         if earlier is None or self.command in MESSAGE_COMMANDS:
@@ -169,13 +169,13 @@ class Invocation(Struct, frozen=True):
         return replace(self, given={**before, **self.given}, unsaid=earlier.unsaid)
 
     def having(self, **given: str | int | None) -> Invocation:
-        """Give the same with these options instead; without those that are None."""
+        """Return the same with these options instead; without those that are None."""
         kept = {name: values for name, values in self.given.items() if name not in given}
         more = {name: (str(value),) for name, value in given.items() if value is not None}
         return replace(self, given={**kept, **more})
 
     def one(self, name: str) -> str | None:
-        """Give the value of an option that can be given once; None: it was not."""
+        """Return the value of an option that can be given once; None: it was not."""
         return next(iter(self.given.get(name, ())), None)
 
 
@@ -189,7 +189,7 @@ _REPEATABLE: Final = tuple(
 
 
 def _is_given(value: object) -> bool:
-    """Tell whether an option was given; what may be repeated and was not is empty."""
+    """Return whether an option was given; one that may be repeated and was not given is empty."""
     return value is not None and value is not False and value not in ((), [])
 
 
@@ -200,7 +200,7 @@ def _texts(value: Any) -> tuple[str, ...]:
 
 
 def _moved(name: str, earlier: Invocation) -> tuple[str, ...]:
-    """Give the values of an option as they are to be written in another working directory."""
+    """Return the values of an option as they are to be written in another working directory."""
     values = earlier.given[name]
     schemas = (option.type.schema for option in every_option() if option.parameter == name)
     is_path = name == "attach" or any("format" in _first(schema) for schema in schemas)
@@ -210,7 +210,7 @@ def _moved(name: str, earlier: Invocation) -> tuple[str, ...]:
 
 
 def _first(schema: Mapping[str, Any]) -> Mapping[str, object]:
-    """Give the schema of one value."""
+    """Return the schema of one value."""
     one: Mapping[str, object] = schema.get("anyOf", [schema])[0]
     return one
 
@@ -219,7 +219,7 @@ def _first(schema: Mapping[str, Any]) -> Mapping[str, object]:
 
 
 class Suggestion(Struct, frozen=True):
-    """A command line to be pasted; or, where none can be, what to do in words."""
+    """A command line to be pasted; or, if that is not possible, what to do in words."""
 
     text: str
     runs: bool = True
@@ -230,19 +230,18 @@ class Suggestion(Struct, frozen=True):
 
 
 def login_command(account: str = "") -> str:
-    """Write the command that signs in with an account; without a name: one that asks which."""
+    """Return the command that signs in with an account; without a name: one that asks which."""
     return f"mailmerge login {word(account)}".rstrip() if account else "mailmerge login"
 
 
 def suggested(invocation: Invocation, command: str, *words: str, shell: Shell | None = None) -> Suggestion:
-    """Write the command that means this run's campaign, rows and account again, and adds *words*.
+    """Return the command for this run's campaign, rows and account, with *words* added.
 
     Repeated, each as it was given: the campaign's folder or file, and every option that identifies the run
     and that *command* has. ``send`` after a run also gets what shaped that run: ``--rows``, ``--limit``,
-    ``--wait``, and pace (``--rate``, ``--pipeline``, ``--max-rejected``); take rows and limit off with
-    `Invocation.having` where all the rest is meant. Never repeated: what answers a question in advance
-    (``--yes``, ``--skip-invalid``, ``--accept-changes``, ``--accept-repeats``) and what only concerns the
-    output.
+    ``--wait``, and pace (``--rate``, ``--pipeline``, ``--max-rejected``); remove rows and limit with
+    `Invocation.having` if all the rest is meant. Never repeated: answers to questions in advance (``--yes``,
+    ``--skip-invalid``, ``--accept-changes``, ``--accept-repeats``) and what only concerns the output.
     """
     shell = shell or users_shell()
     if invocation.unsaid and command in MESSAGE_COMMANDS:

@@ -1,6 +1,6 @@
 """Text and figures as people read them: escaping, quoting, near misses, plurals, spans of time, sizes.
 
-Knows none of the program's own types, so that everything may use it.
+It uses none of the program's own types, so that everything may use it.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from datetime import datetime
 
 _SIMILAR = 0.7
-"""Share of letters that a near miss has in common with the name that was meant, as difflib counts them."""
+"""Share of letters that a near miss has in common with the name that was meant, as difflib counts it."""
 _ALMOST_EQUAL = 0.87
 _MOST_MISSES = 3
 
@@ -26,7 +26,7 @@ _MOST_MISSES = 3
 def printable(text: str) -> str:
     """Return *text* on one line with every control, bidi and other invisible character as an escape.
 
-    What is printable here can neither steer a terminal nor turn the words around it.
+    What is printable here can neither control a terminal nor change the direction of the text around it.
     """
     if text.isprintable():
         return text
@@ -41,7 +41,7 @@ def excerpt(text: str, limit: int = 40) -> str:
 
 
 def quoted(value: object, limit: int = 60) -> str:
-    """Show *value* in a message: in double quotes, shortened to *limit*, everything invisible escaped."""
+    """Return *value* for a message: in double quotes, shortened to *limit*, everything invisible escaped."""
     text = str(value)
     text = text if len(text) <= limit else text[: limit - 1] + "…"
     escaped = (c if c.isprintable() and c not in '"\\' else json.dumps(c)[1:-1] for c in text)
@@ -49,26 +49,26 @@ def quoted(value: object, limit: int = 60) -> str:
 
 
 def toml_key(name: str) -> str:
-    """Write a name as TOML wants it left of ``=``: in quotes unless it is ASCII letters and digits."""
+    """Return a name as TOML requires it left of ``=``: in quotes unless it is ASCII letters and digits."""
     if re.fullmatch(r"[A-Za-z0-9_-]+", name):
         return name
     return json.dumps(name, ensure_ascii=False).replace("\x7f", "\\u007f")
 
 
 BLANKS = "".join(filter(str.isspace, map(chr, range(0x3001))))
-"""Blanks and line ends of all scripts."""
+"""Spaces and line ends of all scripts."""
 _EMBEDDINGS = "\u202a\u202b\u202c\u2066\u2067\u2068\u2069"
 _EMBEDDED = re.compile(f"[{_EMBEDDINGS}\u202d\u202e]")
 _MARKS = "\u00ad\u061c\u180e\u200b\u200c\u200d\u200e\u200f\u2060\ufeff"
 INVISIBLE = _MARKS + _EMBEDDINGS
-"""Marks without any width: soft hyphen, zero-width blank and joiners, byte order mark, those of direction."""
+"""Marks without any width: soft hyphen, zero-width space and joiners, byte order mark, those of direction."""
 
 
 def trimmed(text: str) -> str:
-    """Take off what nobody sees at both ends: blanks of all kinds, line ends, marks without any width.
+    """Remove what is invisible at both ends: spaces of all kinds, line ends, marks without any width.
 
-    What is inside stays. So do marks that turn the direction by force, which are no accident, and the ends of
-    those that embed a part of the text.
+    What is inside stays. So do marks that override the direction, which are deliberate, and the ends of those
+    that embed a part of the text.
     """
     if text.isascii():
         return text.strip()
@@ -115,13 +115,13 @@ def cut(text: str, cells: int) -> str:
 def near(name: str, names: Iterable[str], *, strict: bool = False) -> tuple[str, ...]:
     """Return at most three of *names* that *name* was probably meant to be, best first.
 
-    Case does not count, and a blank, hyphen or underscore are the same. *strict* is for names where a
-    similar one is often right as well, such as domains: it lets only almost equal ones through.
+    Case does not count, and a space, hyphen or underscore are the same. *strict* is for names where a
+    similar one is often right as well, such as domains: it accepts only almost equal ones.
     """
     import difflib
 
     word = _folded(name)
-    matcher = difflib.SequenceMatcher(None, b=word)  # it keeps what it found out about its second text
+    matcher = difflib.SequenceMatcher(None, b=word)  # it keeps what it learnt about its second text
     ranked = []
     for candidate in names:
         other = _folded(candidate)
@@ -136,7 +136,7 @@ def near(name: str, names: Iterable[str], *, strict: bool = False) -> tuple[str,
 
 
 def did_you_mean(name: str, names: Iterable[str]) -> str | None:
-    """Return the hint that names the near misses; None: there is none."""
+    """Return the hint that names the near misses; None: there are none."""
     found = [f"`{candidate}`" for candidate in near(name, names)]
     return f"did you mean {' or '.join(found)}?" if found else None
 
@@ -146,7 +146,7 @@ def _folded(name: str) -> str:
 
 
 def one_slip(one: str, other: str) -> bool:
-    """Tell whether one letter was left out, added, changed or swapped: difflib is blind in short words."""
+    """Return whether one letter was left out, added, changed or swapped: difflib is blind in short words."""
     if one == other:
         return True
     if len(one) > len(other):
@@ -176,7 +176,7 @@ def figure(value: float) -> str:
 
 
 def slowed_down(times: int, longest: float, last: float, full: float) -> str:
-    """Say what a server's complaints made of the pace: the longest, the last and the usual interval."""
+    """Return how a server's complaints changed the pace: the longest, the last and the usual interval."""
     often = "once" if times == 1 else f"{times} times"
     lowest, now = (60 / interval if interval else 0.0 for interval in (longest, last))
     back = "back to full speed" if last <= full else f"{figure(now)}/min"
@@ -239,19 +239,19 @@ _BEGINNINGS = r"=+\-@\t\r\uff0b\uff0d\uff1d\uff20"
 _STARTS = f"[{_BEGINNINGS}]"
 _FORMULA = re.compile(rf"(\A|[,;\t\r\n][ \"]*)(?='*{_STARTS})")
 _HARMLESS = re.compile(rf"(?:[^'{_BEGINNINGS},;\n][^,;\t\r\n]*)?")
-"""What most cells are: nothing to guard, seen faster."""
+"""What most cells are: nothing to guard, detected faster."""
 _GUARDED = re.compile(rf"(\A|[,;\t\r\n][ \"]*)'(?='*{_STARTS})")
 
 
 def guarded(text: str) -> str:
-    """Make a text a cell that no spreadsheet program takes for a formula: an apostrophe stands before it.
+    """Return text as a cell that no spreadsheet program reads as a formula: with an apostrophe before it.
 
-    A program that is set to another separator splits the cells of a table once more, and line ends begin a
-    row for it: what follows any of them is guarded as well.
+    A program with another separator splits the cells of a table once more, and line ends begin a row for it:
+    what follows any of them is guarded as well.
     """
     return text if _HARMLESS.fullmatch(text) else _FORMULA.sub(r"\1'", text)
 
 
 def unguarded(text: str) -> str:
-    """Give the text that `guarded` was given."""
+    """Return the text that was passed to `guarded`."""
     return _GUARDED.sub(r"\1", text)

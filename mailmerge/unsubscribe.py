@@ -1,7 +1,7 @@
-"""Tokens of unsubscribe links: who clicked, told so that nobody can make one up.
+"""Tokens of unsubscribe links: who clicked, in a form that nobody can forge.
 
 A token is 72 characters of the URL-safe base64 alphabet (RFC 4648 section 5), which no part of a URL and no
-mail address has to escape. They stand for 54 octets::
+mail address has to escape. They encode 54 octets::
 
     5   the key's id: it names the series
     32  SHA-256 of the recipient's address, normalised (lower case, the domain in A-labels)
@@ -9,7 +9,7 @@ mail address has to escape. They stand for 54 octets::
     1   the version, 1
 
 Every token has the same length, so a message is frozen with `STAND_IN` in its place: what is frozen depends
-neither on the key nor on the series, and the size and the line breaks are those of what goes out. The
+neither on the key nor on the series, and the size and the line breaks are those of what is sent. The
 stand-in itself is what tests, previews and rehearsals show: it unsubscribes nobody.
 """
 
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
 STAND_IN: Final = "Nobody_is_unsubscribed_by_this_it_belongs_to_a_preview_or_a_test_message"
-"""What stands for a token until a message is sent. No hyphen, at which programs break lines."""
+"""Takes the place of a token until a message is sent. It has no hyphen, at which programs break lines."""
 SECRET_SIZE: Final = 32
 """Octets of a key."""
 _ABOUT = b"mailmerge unsubscribe"
@@ -41,7 +41,7 @@ _TOKEN = re.compile(r"[A-Za-z0-9_-]{72}")
 
 
 class UnsubscribeError(MailmergeError):
-    """A token is not one of ours, or was made with a key that is not at hand; nobody is unsubscribed."""
+    """A token is not one of ours, or was made with a key that is not available; nobody is unsubscribed."""
 
     default_code = "M510"
 
@@ -56,7 +56,7 @@ class UnsubscribeKey(Struct, frozen=True):
 
     @property
     def id(self) -> str:
-        """Tell this key from any other one, 10 hex digits; it gives nothing of the secret away."""
+        """What identifies this key, 10 hex digits; it reveals nothing about the secret."""
         return hashlib.sha256(b"mailmerge key id\0" + self.secret).hexdigest()[: 2 * _ID]
 
     def token(self, address: Address) -> str:
@@ -68,7 +68,7 @@ class UnsubscribeKey(Struct, frozen=True):
         return hmac.digest(self.secret, _ABOUT + signed, "sha256")[:_MAC]
 
     def made(self, signed: bytes, mac: bytes) -> bool:
-        """Tell whether a token was made with this key; it takes the same time whatever the answer is."""
+        """Return whether a token was made with this key; it takes the same time whatever the answer is."""
         return hmac.compare_digest(self._mac(signed), mac)
 
     def __repr__(self) -> str:
@@ -76,13 +76,13 @@ class UnsubscribeKey(Struct, frozen=True):
 
 
 class Unsubscription(Struct, frozen=True):
-    """What a token says: who wants nothing more of which series."""
+    """The content of a token: who wants no more messages of which series."""
 
     series: str
     """The key's; empty in the token of a test."""
     key_id: str
     address_sha256: str
-    """SHA-256 of the normalised address, 64 hex digits, as suppression files take it; empty: nobody."""
+    """SHA-256 of the normalised address, 64 hex digits, as in suppression files; empty: nobody."""
 
     @property
     def nobody(self) -> bool:
@@ -90,25 +90,25 @@ class Unsubscription(Struct, frozen=True):
         return not self.address_sha256
 
     def is_for(self, address: str) -> bool:
-        """Tell whether it is this address that wants nothing more.
+        """Return whether this is the address that unsubscribes.
 
         Raises:
-            AddressError: *address* is not one.
+            AddressError: *address* is not valid.
 
         """
         return address_digest(Address.parse(address)) == self.address_sha256
 
 
 def address_digest(address: Address) -> str:
-    """Give the SHA-256 of a normalised address, 64 hex digits: what suppression files take in its place."""
+    """Return the SHA-256 of a normalised address, 64 hex digits; suppression files accept it instead."""
     return hashlib.sha256(address.normalised.encode("ascii")).hexdigest()
 
 
 def verify_token(token: str, keys: Iterable[UnsubscribeKey]) -> Unsubscription:
-    """Say who a token unsubscribes.
+    """Return who a token unsubscribes.
 
     Args:
-        token: as it stands in the link, from anybody.
+        token: as in the link, from anybody.
         keys: those that it may have been made with.
 
     Raises:
@@ -128,7 +128,7 @@ def verify_token(token: str, keys: Iterable[UnsubscribeKey]) -> Unsubscription:
         raise UnsubscribeError(
             f"the unsubscribe token was made with another key: {key_id}",
             code="M511",
-            hint="the keys are in the folder `unsubscribe` beside config.toml of whoever sends",
+            hint="the keys are in the folder `unsubscribe` next to the sender's config.toml",
         )
     if not found[0].made(signed, mac):
         raise UnsubscribeError("the unsubscribe token was changed or made up", code="M512")

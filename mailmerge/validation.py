@@ -1,4 +1,4 @@
-"""What a setting may be, and how to say what is wrong with it.
+"""What values a setting may have, and messages about what is wrong with them.
 
 A `ValueType` reads one plain TOML value into ours or refuses it with `ValidationError`. The message of an
 issue continues the name of the key: ```send.rate` is not a valid rate: "fast"``. The same types read files,
@@ -60,7 +60,7 @@ class ValidationError(Exception):
 
 
 def _write_plainly(value: object) -> object:
-    """Give a value as TOML says it, where that is plain."""
+    """Return a value as TOML writes it, if that is a plain value."""
     if isinstance(value, list | tuple):
         return [_write_plainly(item) for item in value]
     return str(value) if isinstance(value, Path | Rate) else value
@@ -79,14 +79,14 @@ class ValueType(Struct, Generic[T_co], frozen=True):
     entries: ValueType[Any] | None = None
     """For tables: the type of each entry."""
     write: Callable[[Any], object] = _write_plainly
-    """Turns a value back into what TOML would say, to show defaults."""
+    """Turns a value back into what TOML would have, to show defaults."""
 
 
 # --- saying what is wrong ---------------------------------------------------------------------------
 
 
 def describe(value: object) -> str:
-    """Name a TOML value in a message: ``the string "two"``, ``an array``."""
+    """Return how a message names a TOML value: ``the string "two"``, ``an array``."""
     if isinstance(value, bool):
         return "true" if value else "false"
     if isinstance(value, str):
@@ -106,7 +106,7 @@ _WORDS: tuple[tuple[tuple[type, ...], str], ...] = (
 
 
 def wrong_type(expected: str, value: object, hint: str | None = None) -> ValidationError:
-    """Make the error for a value of another type."""
+    """Return the error for a value of another type."""
     return ValidationError(ValidationIssue(f"must be {expected}, not {describe(value)}", "C404", hint))
 
 
@@ -152,9 +152,9 @@ FILE = ValueType("the name of a file", _read_path, {**_FILLED, "format": "file"}
 
 
 def one_of(*words: str, later: Mapping[str, str] | None = None) -> ValueType[Any]:
-    """Make the type of one of a few words; *later* are words that will be known one day.
+    """Return the type of one of a few words; *later* are words that later versions will accept.
 
-    Give the result the `typing.Literal` of these words: type checkers cannot make one from the other.
+    Annotate the result with the `typing.Literal` of these words: type checkers cannot infer it.
     """
     choice = f"one of {', '.join(map(quoted, words))}"
 
@@ -172,7 +172,7 @@ def one_of(*words: str, later: Mapping[str, str] | None = None) -> ValueType[Any
 
 
 def checked(kind: ValueType[str], check: Callable[[str], ValidationIssue | None]) -> ValueType[str]:
-    """Make the type of those values of *kind* in whose text *check* finds nothing wrong."""
+    """Return the type of those values of *kind* in whose text *check* finds nothing wrong."""
 
     def read(value: object) -> str:
         text = kind.read(value)
@@ -206,7 +206,7 @@ INTEGER = ValueType("a whole number", _read_integer, {"type": "integer"})
 
 
 def whole(least: int, most: int | None = None) -> ValueType[int]:
-    """Make the type of whole numbers from *least* to *most*, both allowed."""
+    """Return the type of whole numbers from *least* to *most*, both included."""
     allowed = f"from {least} to {most}" if most is not None else f"at least {least}"
 
     def read(value: object) -> int:
@@ -232,7 +232,7 @@ def parse_rate(text: str) -> Rate:
     """Read a rate: ``60/m``, ``2000/day``, ``5000/180s``.
 
     Raises:
-        ValidationError: it is not one, or it allows nothing.
+        ValidationError: it is not a rate, or allows nothing.
 
     """
     match = re.match(_RATE, text.lower())
@@ -252,7 +252,7 @@ def _read_hours(value: object) -> Hours:
     try:
         return Hours.parse(value)
     except ValueError as error:
-        message = f"contains what are not hours: {quoted(value)}"
+        message = f"does not contain valid hours: {quoted(value)}"
         raise ValidationError(ValidationIssue(message, hint=str(error))) from None
 
 
@@ -325,7 +325,7 @@ def _write_pauses(pauses: Iterable[float]) -> str:
 
 def _pause(text: str) -> float:
     try:
-        # A bare number is refused: nobody can tell seconds from minutes.
+        # A bare number is refused: it could be seconds or minutes.
         seconds = 0.0 if text.strip()[-1:].isdigit() else parse_span(text)
     except ValidationError:
         seconds = 0.0
@@ -377,7 +377,7 @@ def parse_size(text: str) -> int:
     """Read a size in octets: ``25MB`` (millions), ``20MiB`` or plain digits.
 
     Raises:
-        ValidationError: it is not one, or it is 0.
+        ValidationError: it is not a size, or it is 0.
 
     """
     match = re.match(_SIZE, text)
@@ -395,7 +395,7 @@ def _read_size(value: object) -> int:
 
 
 def _matching(pattern: str) -> Mapping[str, object]:
-    """Make the schema of strings that match all of *pattern*, which is lower case."""
+    """Return the schema of strings that match all of *pattern*, which is lower case."""
     return {"type": "string", "pattern": f"^{pattern}$"}
 
 
@@ -441,7 +441,7 @@ PLAIN = ValueType(
 
 
 def one_or_more(kind: ValueType[T]) -> ValueType[tuple[T, ...]]:
-    """Make the type of a single value or an array of them; it gives a tuple."""
+    """Return the type of a single value or an array of them, read as a tuple."""
 
     def read(value: object) -> tuple[T, ...]:
         if not isinstance(value, list | tuple):
@@ -455,7 +455,7 @@ def one_or_more(kind: ValueType[T]) -> ValueType[tuple[T, ...]]:
 
 
 def array_of(kind: ValueType[T], expected: str) -> ValueType[tuple[T, ...]]:
-    """Make the type of arrays; it gives a tuple."""
+    """Return the type of arrays, read as a tuple."""
 
     def read(value: object) -> tuple[T, ...]:
         if not isinstance(value, list | tuple):
@@ -478,7 +478,7 @@ def _read_items(kind: ValueType[T], items: Iterable[object]) -> tuple[T, ...]:
 def table_of(
     kind: ValueType[T], check_name: Callable[[str], ValidationIssue | None] | None = None
 ) -> ValueType[Mapping[str, T]]:
-    """Make the type of tables whose entries are all of one type."""
+    """Return the type of tables whose entries are all of one type."""
 
     def read(value: object) -> Mapping[str, T]:
         if not isinstance(value, dict):
@@ -499,7 +499,7 @@ def table_of(
 
 
 def _read_part(kind: ValueType[T], value: object, path: str, issues: list[ValidationIssue]) -> tuple[T, ...]:
-    """Read one part of an array or table; nothing: it is wrong, and *issues* say how."""
+    """Read one part of an array or table; empty if it is wrong, which is added to *issues*."""
     try:
         return (kind.read(value),)
     except ValidationError as error:
@@ -514,16 +514,16 @@ def _read_part(kind: ValueType[T], value: object, path: str, issues: list[Valida
 
 
 _CHAIN = re.compile(r"""(?:\.[ \t]*["']?[\w-]+["']?[ \t]*){500}""")
-"""A key of so many parts keeps tomllib busy for seconds."""
+"""A key of this many parts keeps tomllib busy for seconds."""
 _LARGEST_TOML = 4 << 20
 
 
 def parse_toml(text: str) -> dict[str, Any]:
-    """Read a TOML text, floats as decimals.
+    """Read TOML, floats as decimals.
 
     Raises:
-        ValueError: it is not valid TOML (`tomllib.TOMLDecodeError`, a place in its words), or it is nested,
-            chained or long beyond what anybody writes.
+        ValueError: it is not valid TOML (`tomllib.TOMLDecodeError`, with a place in its message), or it is
+            nested, chained or long beyond what anybody writes.
 
     """
     import tomllib

@@ -1,4 +1,4 @@
-"""Which version of the program this is, and of what it works with."""
+"""Which version of the program this is, and which versions of other packages are installed."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _DISTRIBUTION = re.compile(r"([A-Za-z0-9._-]+?)-([^-]+)\.dist-info\Z")
 
 
 def program_version() -> str:
-    """Give the version of the installed distribution, or one that says that it runs from its sources."""
+    """Return the version of the installed distribution, or one for a run from its sources."""
     from importlib.metadata import PackageNotFoundError, version
 
     try:
@@ -24,16 +24,16 @@ def program_version() -> str:
 
 
 def installed_versions(names: Collection[str]) -> dict[str, str]:
-    """Give the versions of those of these distributions that are installed, by their names in lower case.
+    """Return the versions of those of these distributions that are installed, by their names in lower case.
 
-    The names of folders tell, as pip writes them: importlib.metadata reads every one's files, and its import
-    alone takes longer than all else that a command does which finds nothing changed.
+    They are read from the names of folders, as pip writes them: importlib.metadata reads every package's
+    files, and its import alone takes longer than everything else in a command that finds nothing changed.
     """
     found: dict[str, str] = {}
     for place in sys.path:
         try:
             entries = os.listdir(place or ".")  # noqa: PTH208
-        except OSError:  # an archive, or not there
+        except OSError:  # an archive, or missing
             continue
         for entry in entries:
             if entry.endswith(".dist-info") and (match := _DISTRIBUTION.match(entry)):
@@ -44,7 +44,7 @@ def installed_versions(names: Collection[str]) -> dict[str, str]:
 
 
 def sources_version() -> str:
-    """Tell the sources that this program runs from, from those after the next edit."""
+    """Return what identifies the sources that this program runs from until the next edit."""
     newest, folders = 0, [os.path.dirname(__file__)]  # noqa: PTH120
     while folders:
         with os.scandir(folders.pop()) as found:

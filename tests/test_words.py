@@ -66,7 +66,7 @@ PATTERNS: tuple[tuple[str, str, bool], ...] = (
         False,
     ),
     (r"\bhold(?:s|ing)?\b", "contains, keeps, has; is true, applies; accepts; locks", False),
-    (r"\bstand(?:s|ing)?\b(?!-?alone)", "is, is in, appears; status", False),
+    (r"\bstand(?:s|ing)?\b(?!-?alone|-in\b)", "is, is in, appears; status", False),
     (r"\bmend(?:s|ed|ing)?\b", "fix, correct, repair", False),
     (r"\banew\b", "again, from scratch, a new ...", False),
     (r"\bkeepers?\b", "administrator, owner, operator", False),
@@ -86,6 +86,9 @@ PATTERNS: tuple[tuple[str, str, bool], ...] = (
 
 _ARGUMENT = re.compile(r"^ +[a-z_]+:|\*[a-z_]+\*", re.MULTILINE)
 _CODE = re.compile(r"``.+?``|`[^`\n]+`|https?://[^\s)>\"']+|\b[\w/-]+\.(?:py|md|toml|html|js)\b", re.DOTALL)
+# Of SQL only the comments are for people.
+_SQL = re.compile(r"^\s*(?:ALTER|CREATE|DELETE|INSERT|PRAGMA|SELECT|UPDATE|WITH)\s", re.MULTILINE)
+_SQL_LINE = re.compile(r"^(?!\s*--).*", re.MULTILINE)
 _STRINGS = {
     ".toml": re.compile(
         r"""
@@ -137,7 +140,8 @@ def _python(source: str) -> Iterator[Prose]:
                 docstrings.add(id(first.value))
                 yield Prose(first.lineno, first.value.value, docstring=True)
         elif isinstance(node, ast.Constant) and isinstance(node.value, str) and id(node) not in docstrings:
-            yield from [Prose(node.lineno, node.value)] if any(map(str.isspace, node.value)) else []
+            text = _SQL_LINE.sub("", node.value) if _SQL.search(node.value) else node.value
+            yield from [Prose(node.lineno, text)] if any(map(str.isspace, text)) else []
     yield from _comments(source)
 
 
@@ -281,6 +285,7 @@ KINDS = (
     ("a.py", 'x = "{0}"\n'),
     ("a.py", 'x = f"{{y}} {0}"\n'),
     ("a.py", '"""{0}."""\n'),
+    ("a.py", 'x = """\nSELECT anew\n-- {0}\n"""\n'),
     ("a.py", "x = 1  # {0}\n"),
     ("a.toml", "# {0}\n"),
     ("a.toml", 'x = "{0}"\n'),

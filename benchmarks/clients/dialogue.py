@@ -39,7 +39,7 @@ class Watch:
         self._until = self._began + seconds
 
     def over(self) -> bool:
-        """Tell whether the time is used up."""
+        """Return whether the time is used up."""
         return time.perf_counter() >= self._until
 
     def report(self, count: int, **more: object) -> None:

@@ -1,13 +1,13 @@
 """Where plans are kept between two commands: a folder that may be deleted at any time.
 
 It is the user's cache folder, never the campaign's, which may come from anybody. All campaigns share it. The
-names of a plan's two files have three parts. By the digest of its owner, what belongs to a campaign can be
-told even of files that nobody can read any more; by that of its premises, it is found; the last is its name::
+names of a plan's two files have three parts. The digest of its owner shows what belongs to a campaign even
+for files that nobody can read any more; by that of its premises, it is found; the last is its name::
 
     3f1c0b7a99d2-0123456789abcdef-fedcba9876543210.plan
     3f1c0b7a99d2-0123456789abcdef-fedcba9876543210.messages
 
-Nothing in it is trusted: what is torn, of another version, somebody else's, or not a plain file is not there.
+Nothing in it is trusted: what is torn, of another version, somebody else's, or not a plain file is ignored.
 """
 
 from __future__ import annotations
@@ -36,16 +36,16 @@ if TYPE_CHECKING:
 
 UNUSED_DAYS = 14
 TEXTS = "texts"
-"""The folder in it of what was read of attachments; the names of the files begin as those of their plans."""
+"""Its folder of texts read from attachments; the names of the files begin like those of their plans."""
 INPUT = "input"
-"""The folder in it of lists that came from standard input; their names begin as those of their plans."""
+"""Its folder of lists that came from standard input; their names begin like those of their plans."""
 DOCUMENTS = "documents"
-"""The folder in it of files that were made for rows, a folder for each campaign."""
+"""Its folder of files that were made for rows, with a folder for each campaign."""
 _FILE = re.compile(r"([0-9a-f]{12}-[0-9a-f]{16}-[0-9a-f]{16})\.(?:plan|messages)\Z")
 _OWNER = re.compile(r"[0-9a-f]{12}\Z")
 _DOCUMENT = re.compile(r"[0-9a-f]{64}\.[a-z]+\Z")
 MOST_UNUSED = 1 << 30
-"""Octets of a campaign's made files that are in no plan of it any more, or not yet."""
+"""Most octets of a campaign's made files that are in none of its plans any more, or not yet."""
 _OTHER_PLACE = "set MAILMERGE_CACHE_DIR to a folder that you may write to"
 
 
@@ -58,7 +58,7 @@ class PlanOwner(Struct, frozen=True):
 
     @property
     def digest(self) -> str:
-        """What the names of its files begin with."""
+        """The beginning of the names of its files."""
         text = f"{self.folder}\n{self.name}".encode("utf-8", "surrogatepass")
         return hashlib.sha256(text).hexdigest()[:12]
 
@@ -67,7 +67,7 @@ class PlanCache:
     """The kept plans of one campaign, and what all campaigns share: the folder and its sweeping.
 
     Args:
-        folder: where plans are kept; made when the first one is.
+        folder: where plans are kept; created with the first one.
         owner: the campaign.
 
     """
@@ -82,15 +82,15 @@ class PlanCache:
         return self.folder / DOCUMENTS / self._owner.digest
 
     def path(self, name: str) -> Path:
-        """Give the path of a plan's database, for people."""
+        """Return the path of a plan's database, for people."""
         found = next((place for place in self._places() if place.endswith("-" + name)), name)
         return self.folder / (found + SUFFIX)
 
     def find(self, wanted: str, now: datetime) -> PlanReader | None:
-        """Open the latest plan that can be trusted; None: there is none, so it has to be made.
+        """Open the latest plan that can be trusted; None: none exists, so it has to be made.
 
         Args:
-            wanted: the digest of its premises: it counts as used now; or its name.
+            wanted: the digest of its premises (the plan counts as used now), or its name.
             now: the time.
 
         """
@@ -108,7 +108,7 @@ class PlanCache:
         return None
 
     def _places(self) -> list[str]:
-        """Give what the names of this campaign's plans begin with, the one that was used last first."""
+        """Return what the names of this campaign's plans begin with, the one that was used last first."""
         try:
             found = files.contents(self.folder)
         except FileError:
@@ -137,13 +137,13 @@ class PlanCache:
             raise
 
     def texts(self, now: datetime) -> TextCache:
-        """Give what was read of this campaign's files; it counts as used *now*."""
+        """Return what was read of this campaign's files; it counts as used *now*."""
         path = self.folder / TEXTS / f"{self._owner.digest}-texts"
         files.mark_used(path, now.timestamp())
         return TextCache(path)
 
     def remove_messages(self, name: str) -> None:
-        """Remove a plan's frozen messages, since nothing is left to send; whoever reads them goes on.
+        """Remove a plan's frozen messages, since nothing is left to send; open readers can continue.
 
         Where they cannot be removed they stay, and are swept later.
         """
@@ -160,7 +160,7 @@ class PlanCache:
 
         Args:
             now: the time.
-            in_use: says of an owner and a plan's name whether that campaign's last run was made with it.
+            in_use: returns whether the last run of this owner's campaign was made with the plan of this name.
 
         """
         oldest = now.timestamp() - UNUSED_DAYS * 86400
@@ -209,7 +209,7 @@ class PlanCache:
                     files.remove_file(folder / name)
 
     def _planned_documents(self, owner: str) -> set[str]:
-        """Give the names of the files that a campaign's plans have."""
+        """Return the names of the files that a campaign's plans have."""
         names: set[str] = set()
         inside = os.fsencode(self.folder / DOCUMENTS / owner) + os.sep.encode()
         for name in files.contents(self.folder):
@@ -251,7 +251,7 @@ class PlanCache:
 
 
 def user_cache_folder(environ: Mapping[str, str]) -> Path:
-    """Give the user's cache folder, shared by all campaigns."""
+    """Return the user's cache folder, shared by all campaigns."""
     for variable in options.CACHE_FOLDER.environment:
         if moved := environ.get(variable):
             return Path(moved)

@@ -1,6 +1,6 @@
 """Everything that turns one row into one message, put together once per campaign.
 
-This is what preview, check, rehearsal and sending share: whatever they show or send comes from here.
+Preview, check, rehearsal and sending share it: what they show or send comes from here.
 """
 
 from __future__ import annotations
@@ -44,16 +44,16 @@ if TYPE_CHECKING:
 
 
 class Recipe(Struct, frozen=True):
-    """What a campaign's author has said that decides its messages, but for the list."""
+    """The author's options that decide a campaign's messages, except the list."""
 
     templates: MessageTemplates
     where: str | None = None
     ignore: tuple[str, ...] = ()
-    """Codes of findings that are overruled, sorted."""
+    """Codes of findings that are ignored, sorted."""
     own_files: Mapping[str, str] = field(default_factory=dict)
-    """Files that get into no message, each with what messages call it."""
+    """Files that must not be attached, each with its description in messages."""
     own_folders: tuple[str, ...] = ()
-    """Folders that nothing of gets into a message."""
+    """Folders whose files must not be attached."""
     documents: str = ""
     """The folder where files are kept that are made for rows."""
 
@@ -65,16 +65,16 @@ def recipe(
     out: Path | None = None,
     documents: Path | None = None,
 ) -> Recipe:
-    """Take from a campaign file what decides its messages.
+    """Return the part of a campaign file that decides its messages.
 
     Args:
         file: what to send.
-        account: who sends, for From where the campaign does not say it.
+        account: who sends, for From where the campaign does not set it.
         out: where reports are written, if that is not the folder ``out``.
         documents: where files are kept that are made for rows.
 
     Raises:
-        CampaignFileError: there is no sender.
+        CampaignFileError: no sender is set.
 
     """
     sender = file.message.from_ or (str(account.from_) if account and account.from_ else None)
@@ -101,13 +101,13 @@ class Composer:
     """A campaign's compiled templates and message builder.
 
     Args:
-        recipe: what its author has said.
-        columns: the list's header.
-        list_name: how messages call the list.
-        files: how templates, attachments and images are looked at.
+        recipe: the author's options.
+        columns: the list's headings.
+        list_name: the list's name in messages.
+        files: how templates, attachments and images are accessed.
 
     Raises:
-        TemplateError: templates that do not compile, all problems at once.
+        TemplateError: templates that do not compile, with all their problems.
 
     """
 
@@ -156,7 +156,7 @@ class Composer:
             self.parts["calendar"] = _digest(dict(self._templates.calendar))
             self.version = _digest(self.parts)
         self.documents = self._maker(files)
-        """Makes files for rows; None: there is no rule for any."""
+        """Makes files for rows; None: no rule needs any."""
         if self.documents is not None:
             self.parts["documents"] = self.documents.digest
             self.version = _digest(self.parts)
@@ -174,7 +174,7 @@ class Composer:
         return {name: told for extra in used for name, told in EXTRAS[extra].distributions.items()}
 
     def _codes(self) -> Callable[[str], str] | None:
-        """Give what makes QR codes, if a template asks for any."""
+        """Return what makes QR codes, if a template asks for any."""
         if not self.renderer.uses_codes:
             return None
         require("qr", "QR codes")
@@ -222,7 +222,7 @@ class Composer:
         return Renderer(self._templates, self._columns, finalize=marked, own=self._own)
 
     def lint(self) -> Lint:
-        """Give what reads the messages of one pass over the list."""
+        """Return what reads the messages of one pass over the list."""
         from mailmerge.check.lint import Lint
         from mailmerge.check.message_view import SourceLocator
 
@@ -253,7 +253,7 @@ class Composer:
         return places.get(f"message.headers.{name}") or places.get(f"message.{name}")
 
     def selects(self, recipient: Recipient) -> bool:
-        """Tell whether the campaign's ``where`` lets this row in."""
+        """Return whether the campaign's ``where`` lets this row in."""
         return self.renderer.selects(recipient)
 
     @property
@@ -262,7 +262,7 @@ class Composer:
         return self._templates.group_by is not None
 
     def group(self, recipient: Recipient) -> str:
-        """Give the key of the message that this row is part of; see `Renderer.group`."""
+        """Return the key of the message that this row is part of; see `Renderer.group`."""
         return self.renderer.group(recipient)
 
     def render(self, recipient: Recipient) -> Rendered:
@@ -281,7 +281,7 @@ class Composer:
         try:
             rendered = self.renderer.render(recipient)
         except RowError as error:
-            if error.place and error.place.path is None:  # it names a column: say of which list
+            if error.place and error.place.path is None:  # it names a column: add the list
                 error.place = replace(error.place, path=self._list_name)
             raise
         return rendered
@@ -291,7 +291,7 @@ class Composer:
 
         Args:
             rendered: the row.
-            key: what the message stands for, if not for the row.
+            key: what the message is for, if not the row.
 
         Raises:
             RowError: an attachment is missing, not to be sent, or cannot be made.
@@ -307,12 +307,12 @@ class Composer:
         return self._builder.freeze(rendered, key=key, made=made, calendar=calendar)
 
     def planned(self, plan: PlanReader, row: PlanRow, *, keyed: bool) -> FrozenMessage:
-        """Give the message of a planned row; where what is kept of it is damaged, make it once more.
+        """Return the message of a planned row; where what is kept of it is damaged, make it once more.
 
         Args:
             plan: the plan.
             row: a row of it that has a message.
-            keyed: whether rows are told apart by a key column.
+            keyed: whether rows are identified by a key column.
 
         Raises:
             PlanDamaged: it is damaged, and what is made now is another message.
@@ -332,7 +332,7 @@ class Composer:
             return frozen
 
     def recipient(self, plan: PlanReader, row: PlanRow, *, keyed: bool) -> Recipient:
-        """Give the row of the list that a planned row was, with the others of its message."""
+        """Return the row of the list that a planned row was, with the others of its message."""
         key = row.key if keyed or self.groups else None
         others = [
             (other.n, Recipient(other.row, self._columns, other.cells, key)) for other in plan.others(row)
@@ -340,7 +340,7 @@ class Composer:
         return Recipient(row.row, self._columns, row.cells, key, others=tuple(others))
 
     def sent_by(self, account: Account | None, *, signed: bool = True) -> Composer:
-        """Give the same for messages that are frozen already, with an account's return path and signatures.
+        """Return the same for messages that are frozen already, with an account's return path and signatures.
 
         Raises:
             CampaignFileError: a DKIM key of the account cannot be used.
@@ -364,7 +364,7 @@ class Composer:
         return self._signatures.octets(names, self.sender.rpartition("@")[2].rstrip("> "))
 
     def with_tokens(self, key: UnsubscribeKey | None) -> Composer:
-        """Give the same for messages that go out: their unsubscribe links work, made with *key*."""
+        """Return the same for messages that go out: their unsubscribe links work, made with *key*."""
         other = copy.copy(self)
         other._key = key  # noqa: SLF001  of this class
         # No message may contain it as long as this lives.
@@ -377,7 +377,7 @@ class Composer:
         return self._key
 
     def thaw(self, frozen: FrozenMessage, *, message_id: str, date: datetime) -> Message:
-        """Make the message that goes out.
+        """Make the message that is sent.
 
         Raises:
             RowError: a file has changed since it was frozen, or is gone.
@@ -394,12 +394,12 @@ class Composer:
 
 
 def identity(rendered: Rendered) -> str:
-    """Give the row's identity: its key column, else the address it goes to."""
+    """Return the row's identity: its key column, else the address it goes to."""
     return rendered.recipient.key or rendered.to[0].address.normalised
 
 
 def identifier(secret: bytes, frozen: FrozenMessage, generation: int = 0) -> str:
-    """Give a message's Message-ID in the campaign that has this *secret*."""
+    """Return a message's Message-ID in the campaign that has this *secret*."""
     domain = frozen.sender.rpartition("@")[2]
     return message_id(secret, frozen.key, frozen.digest, generation, domain)
 
@@ -449,7 +449,7 @@ class _Bodies(TypedDict):
 
 
 def _bodies(file: CampaignFile) -> _Bodies:
-    """Say what the bodies are made from: a Markdown file is both of them."""
+    """Return what the bodies are made from: a Markdown file is both of them."""
     message = file.message
     text = _source(None if message.text == AUTO else message.text, "message.text")
     html = _source(message.html, "message.html")
@@ -467,10 +467,10 @@ def _bodies(file: CampaignFile) -> _Bodies:
 
 
 def _refuse_unused(message: MessageOptions, *, html: bool, layout: bool) -> None:
-    """Refuse what would be shown nowhere.
+    """Refuse options that would have no effect.
 
     Raises:
-        CampaignFileError: something is said about the HTML of a message that has none.
+        CampaignFileError: an option is about the HTML of a message that has none.
 
     """
     said = {
@@ -499,7 +499,7 @@ def _layout_source(chosen: Path | str) -> TemplateSource:
 
 
 def _own_files(file: CampaignFile) -> dict[str, str]:
-    """Give what belongs to the campaign and to nobody's message."""
+    """Return what belongs to the campaign and to nobody's message."""
     data = file.data
     declared = file.document.tables.get("data")
     source = declared.get("source") if isinstance(declared, dict) else None
@@ -521,7 +521,7 @@ def _private_files(recipe: Recipe) -> PrivateFiles:
 
 
 def _base(file: CampaignFile) -> Path:
-    """Give the folder that templates may include from and images are found in."""
+    """Return the folder that templates may include from and images are found in."""
     if file.path is not None:
         return file.folder
     body = next(part for part in (file.message.html, file.message.text) if part is not None)

@@ -1,9 +1,9 @@
-"""Rows that are taken over from an earlier plan, where only files that single rows look at have changed.
+"""Rows that are taken over from an earlier plan, if only files that single rows use have changed.
 
-The list, the templates and all that any row may depend on are the same, so a row whose own files are the same
-is the same. What is told of the whole list is put together again from all rows. The few cases in which a
-changed row would change what another one shows (it was the first with its layout, and has no message now) are
-not worked out: then the plan is made from nothing.
+The list, the templates and everything that any row may depend on are the same, so a row whose own files are
+the same is the same. The findings about the whole list are collected again from all rows. The few cases in
+which a changed row would change what another one shows (it was the first with its layout, and has no message
+now) are not handled: then the plan is made from scratch.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ _OF_OTHER_ROWS = frozenset({"A313", "A320"})
 
 
 class DiffersError(Exception):
-    """More than the changed rows differs from the earlier plan: it has to be made from nothing."""
+    """More than the changed rows differs from the earlier plan: it has to be made from scratch."""
 
 
 class TakenRow(Struct, frozen=True):
@@ -42,12 +42,12 @@ class TakenRow(Struct, frozen=True):
 
 
 class EarlierPlan:
-    """A plan that is the same but for some rows; its rows are asked for in the list's order.
+    """A plan that is the same except for some rows; its rows are requested in the list's order.
 
     Args:
         reader: the plan.
-        summary: what it says of the whole.
-        anew: the numbers of the rows that are to be made anew.
+        summary: its facts about the whole list.
+        anew: the numbers of the rows that have to be made again.
 
     """
 
@@ -62,7 +62,7 @@ class EarlierPlan:
         self._first_ready = min(summary.senders.values(), default=0)
 
     def prepare(self, lint: Lint) -> None:
-        """Let a lint know what it would know from the rows that are taken over.
+        """Tell a lint what it would have learnt from the rows that are taken over.
 
         Raises:
             DiffersError: rows are invalid because of other rows.
@@ -78,7 +78,7 @@ class EarlierPlan:
         lint.add_counts(RowCounts(unsubscribe_values=kept))
 
     def take(self, n: int, recipient: Recipient) -> TakenRow:
-        """Give the row at place *n* as it was.
+        """Return the row at place *n* as it was.
 
         Raises:
             DiffersError: it is another row, after all.
@@ -107,7 +107,7 @@ class EarlierPlan:
         return self._summary.sender
 
     def renewed(self, n: int, recipient: Recipient, maker: RowMaker) -> MadeRow:
-        """Make a row anew.
+        """Make a row again.
 
         Raises:
             DiffersError: other rows differ because of it.

@@ -1,17 +1,17 @@
-"""What a plan was made of, so that a later command can tell cheaply that it would make the same one.
+"""What a plan was made from, so that a later command can tell cheaply that it would make the same one.
 
-A plan has to be found before it is known what planning will look at: which paths those are, only planning
-tells. So the facts come in two parts.
+A plan has to be found before it is known what planning will look at: only planning shows which paths those
+are. So the facts come in two parts.
 
 - `Premises` are known beforehand: the campaign's folder and name, the options that are facts, the account's
   sender where the campaign names none, and the versions of what makes messages. A plan is looked for by their
   digest (a ``--where`` that is tried does not cost the plan without it).
 - What was looked at is known afterwards and is kept in the plan: every path, found or not, the list's among
-  them. `Facts.changes` compares it with what is there now, and says in words what differs; nothing: the plan
-  holds. Else a new one is made beside it.
+  them. `Facts.changes` compares it with the current state, and describes what differs; if nothing does, the
+  plan is valid. Otherwise a new one is made next to it.
 
-Both together are the facts; their digest gives the plan its name. Rows that a program handed in cannot be
-looked at again: whoever collects the premises says whether they are the same.
+Both together are the facts; their digest gives the plan its name. Rows that a program passed cannot be read
+again: whoever collects the premises decides whether they are the same.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ _MAKERS = {
     "tinycss2": "tinycss2",
     "zstandard": "zstandard",
 }
-"""Distributions that have a part in what is read, rendered, checked and kept."""
+"""Distributions that influence what is read, rendered, checked and kept."""
 
 
 class Premises(Struct, frozen=True):
@@ -64,17 +64,17 @@ class Premises(Struct, frozen=True):
     name: str
     """The campaign's."""
     options: dict[str, str]
-    """Those that are facts and were said, by name, each as a text that is the same for the same value."""
+    """Those that are facts and were set, by name, each as a string that is the same for the same value."""
     sender: str = ""
     """The account's, where the campaign names none."""
     rows: str = ""
-    """Digest of rows that were handed in by a program; empty: the list is a file, and among the paths."""
+    """Digest of rows that a program passed; empty: the list is a file, and among the paths."""
     versions: dict[str, str] = {}
     unsubscribe_key: str = ""
     """The id of what makes the unsubscribe tokens; empty: there are none."""
 
     def digest(self) -> str:
-        """Give what plans are looked for by: 16 hex digits; rows of a program's are looked at afterwards."""
+        """Return what plans are looked up by, 16 hex digits; rows of a program are compared afterwards."""
         return hashlib.sha256(_encode(replace(self, rows=""))).hexdigest()[:NAME_DIGITS]
 
 
@@ -85,23 +85,23 @@ class Facts(Struct, frozen=True):
     looked_at: LookedAtPaths
 
     def digest(self) -> str:
-        """Tell this plan from every other one: 64 hex digits, of which the first 16 are the plan's name."""
+        """Return what identifies this plan: 64 hex digits, of which the first 16 are the plan's name."""
         return hashlib.sha256(self.encode()).hexdigest()
 
     def encode(self) -> bytes:
-        """Give what `decode` reads."""
+        """Return what `decode` reads."""
         return _encode(self)
 
     @classmethod
     def decode(cls, data: bytes) -> Facts | None:
-        """Read what `encode` gave; None: it is damaged, or another version's."""
+        """Read what `encode` returned; None: it is damaged, or another version's."""
         try:
             return msgspec.msgpack.decode(data, type=cls)
         except (msgspec.MsgspecError, ValueError):
             return None
 
     def told(self) -> Iterator[str]:
-        """Say in words what they are, one after the other."""
+        """Yield them as text, one after another."""
         yield from (f"option {name} = {value}" for name, value in self.premises.options.items())
         if self.premises.sender:
             yield f"sender {self.premises.sender}"
@@ -111,11 +111,11 @@ class Facts(Struct, frozen=True):
         yield ", ".join(f"{name} {version}" for name, version in self.premises.versions.items() if version)
 
     def changes(self, now: Premises, most: int = 20) -> list[str]:
-        """Say in words what is not as it was when the plan was made; nothing: the plan holds.
+        """Return a description of what has changed since the plan was made; empty: the plan is valid.
 
         Args:
             now: today's premises.
-            most: no more are looked for.
+            most: how many changes are looked for.
 
         """
         found: list[str] = []
@@ -130,14 +130,14 @@ class Facts(Struct, frozen=True):
         yield from (change.text for change in path_changes(self.looked_at, self.premises.folder))
 
     def changed_rows(self, now: Premises, most: int) -> frozenset[int] | None:
-        """Give the numbers of the rows that would be another, where the others would be the same.
+        """Return the numbers of the rows that would differ, if the others would be the same.
 
         Args:
             now: today's premises.
-            most: more are not worth it.
+            most: with more rows it is not worth it.
 
         Returns:
-            None: any row may be another.
+            The numbers; None: any row may differ.
 
         """
         if next(_premise_changes(self.premises, now), None) is not None:
@@ -163,9 +163,9 @@ def premises(
     Args:
         file: the campaign.
         sender: the account's, as it would be written in From; used where the campaign names none.
-        rows: digest of rows that were handed in by a program.
+        rows: digest of rows that a program passed.
         key_id: of the unsubscribe key, where messages have tokens.
-        makers: distributions that have a part in it besides those that always have, by what they are called.
+        makers: versions of further distributions that influence the plan, by name.
 
     """
     return Premises(
@@ -180,7 +180,7 @@ def premises(
 
 
 def _facts_of(file: CampaignFile) -> dict[str, str]:
-    """Give the options that are facts and differ from their defaults, each as a canonical text."""
+    """Return the options that are facts and differ from their defaults, each as a canonical text."""
     sections: tuple[tuple[str, Section], ...] = (
         ("", file),
         ("data.", file.data),
@@ -193,7 +193,7 @@ def _facts_of(file: CampaignFile) -> dict[str, str]:
         for key, option in options.CAMPAIGN[section.toml_section].items():
             [field] = fields_of({key: None})
             value = getattr(section, field)
-            # A path that is the default where it was said may be another one here.
+            # A path that is the default where it was set may be another one here.
             said = value != option.default or isinstance(value, Path)
             if option.fact and said and prefix + key != "name":
                 found[prefix + key] = _as_json(_canonical(value))
@@ -211,7 +211,7 @@ def _as_json(value: object) -> str:
 
 
 def _canonical(value: object) -> object:
-    """Turn an option's value into what JSON can say, the same for the same value from wherever it is said."""
+    """Return an option's value as JSON can express it, the same for the same value from any source."""
     if isinstance(value, Path):
         return {"path": os.path.realpath(value)}
     if isinstance(value, dict | msgspec.Struct):

@@ -25,9 +25,9 @@ if TYPE_CHECKING:
 
 COMMAND = ("-P", "-m", "mailmerge.attachment_guard.reader")
 _SECONDS = 10.0
-"""For one file, the start of the process included."""
+"""Seconds for one file, the start of the process included."""
 _AHEAD = 64
-"""Files whose texts may wait."""
+"""How many files' texts may wait."""
 
 
 class FileReader:
@@ -38,7 +38,7 @@ class FileReader:
         self._process: subprocess.Popen[bytes] | None = None
 
     def read(self, file: FileToRead) -> Extract:
-        """Give the text of a file."""
+        """Return the text of a file."""
         try:
             process = self._process = self._process or self._start()
         except OSError:
@@ -55,7 +55,7 @@ class FileReader:
         timer = threading.Timer(self._seconds, end)
         timer.start()
         try:
-            with contextlib.suppress(BrokenPipeError):  # that it is gone shows when it is read
+            with contextlib.suppress(BrokenPipeError):  # that it is gone is noticed when reading
                 process.stdin.write(len(order).to_bytes(HEAD, "big") + order)
                 process.stdin.flush()
             answer = _read_frame(process.stdout)
@@ -94,7 +94,7 @@ class FileReader:
 
 
 class FileReaders:
-    """Some of them; use it as a context manager.
+    """Several of them; use it as a context manager.
 
     Args:
         count: how many.

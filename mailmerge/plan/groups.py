@@ -1,8 +1,8 @@
 """Several rows, one message: which rows of a list share one (``data.group_by``), wherever they are in it.
 
-The rows of a group are put together on the disk, so that a long list needs no more memory than a short one.
-The first of them stands for the message: its place in the list is the message's. A message goes out with all
-of its rows or not at all: one that is invalid makes all of them invalid.
+The rows of a group are collected on disk, so that a long list needs no more memory than a short one. The
+first of them represents the message: its place in the list is the message's. A message is sent with all of
+its rows or not at all: one that is invalid makes all of them invalid.
 """
 
 from __future__ import annotations
@@ -28,16 +28,16 @@ if TYPE_CHECKING:
     Placed = tuple[int, Recipient]
 
 _MOST_REMEMBERED = 200_000
-"""Groups with rows that ``where`` leaves out that are remembered, to say so."""
+"""How many groups with rows that ``where`` leaves out are remembered, to report them."""
 _DIGITS = 8
-"""How much of a row's digest tells it from the others of its message."""
+"""How much of a row's digest distinguishes it from the others of its message."""
 
 
 class Grouping:
-    """Puts the rows of one list that share a message together; use it once.
+    """Collects the rows of one list that share a message; use it once.
 
     Args:
-        composer: says which they are.
+        composer: determines which they are.
         writer: the plan's, which has room for them.
         encode: makes octets of a row and its place.
         decode: reads them back.
@@ -64,7 +64,7 @@ class Grouping:
         """How many messages are without rows that ``where`` leaves out."""
 
     def messages(self, rows: Iterable[Recipient], *, corrected: bool = False) -> Iterator[Placed]:
-        """Yield each row that stands for a message, with its place and the others of its message.
+        """Yield each row that represents a message, with its place and the others of its message.
 
         Args:
             rows: the list's, in its order.
@@ -72,7 +72,7 @@ class Grouping:
 
         Raises:
             CampaignFileError: an expression is wrong for every row.
-            FileError: there is no room for them.
+            FileError: the disk has no room for them.
 
         """
         placed = ((n, *self._looked_at(row, corrected=corrected)) for n, row in enumerate(rows))
@@ -81,7 +81,7 @@ class Grouping:
             yield self._together([self._decode(data) for _, data in kept])
 
     def _looked_at(self, row: Recipient, *, corrected: bool) -> tuple[bytes, Recipient]:
-        """Give the key of a row's group as octets, and the row with that key; none: it is by itself."""
+        """Return the key of a row's group as octets, and the row with that key; none: it is by itself."""
         problems: tuple[Diagnostic, ...] = ()
         selected, key = True, ""
         try:
@@ -118,7 +118,7 @@ class Grouping:
         return n, replace(first, others=tuple(others)) if others else first
 
     def _torn(self, key: str, rows: list[Recipient]) -> Diagnostic | None:
-        """Say that a correction has taken the rows of one message apart, if it has."""
+        """Return a problem if a correction has split the rows of one message."""
         if not self._moved:
             return None
         for old in dict.fromkeys((key, *(row.supersedes for row in rows))):
@@ -136,7 +136,7 @@ class Grouping:
 def _no_group(row: Recipient) -> Diagnostic:
     return Diagnostic(
         "D180",
-        "`group_by` comes to nothing for this row: which message it belongs to is not known",
+        "`group_by` is empty for this row: which message it belongs to is not known",
         "fill in the cell, or leave the row out with where",
         row=row.row,
     )
@@ -145,11 +145,11 @@ def _no_group(row: Recipient) -> Diagnostic:
 def messages_of(
     composer: Composer, rows: Callable[[], Iterable[Recipient]], wanted: Container[int] | None
 ) -> list[Recipient]:
-    """Give the rows that stand for a few messages, with the others of each; only those are in memory.
+    """Return the rows that represent a few messages, with the others of each; only those are in memory.
 
     Args:
-        composer: says which rows share a message.
-        rows: gives the list's, twice.
+        composer: determines which rows share a message.
+        rows: returns the list's rows; called twice.
         wanted: row numbers that name a message if one of its rows is among them; None: that of the first row.
 
     Raises:
@@ -178,9 +178,9 @@ def messages_of(
 
 
 def signature(recipient: Recipient) -> str:
-    """Say which rows a message is for: ``12:0a1b2c3d 13:4e5f6071``; empty: for one.
+    """Return which rows a message is for: ``12:0a1b2c3d 13:4e5f6071``; empty: for one.
 
-    Behind each row's number stand the first digits of its own digest, so that a later list shows which rows
+    Each row's number is followed by the first digits of its own digest, so that a later list shows which rows
     are new in it, whatever their numbers are then.
     """
     if not recipient.others:
@@ -190,13 +190,13 @@ def signature(recipient: Recipient) -> str:
 
 
 def rows_in(text: str) -> tuple[int, ...]:
-    """Give the numbers of a signature's rows; a ledger may come from anybody."""
+    """Return the numbers of a signature's rows; a ledger may come from anybody."""
     numbers = (part.partition(":")[0] for part in text.split())
     return tuple(int(number) for number in numbers if number.isascii() and number.isdigit())
 
 
 def new_rows(now: str, then: str) -> tuple[int, ...]:
-    """Give the rows of one signature that are not in an earlier one."""
+    """Return the rows of one signature that are not in an earlier one."""
     known = Counter(part.partition(":")[2][:_DIGITS] for part in then.split())
     found = []
     for part in now.split():
@@ -209,11 +209,11 @@ def new_rows(now: str, then: str) -> tuple[int, ...]:
     return tuple(found)
 
 
-# --- what is told of messages that were sent before ---------------------------------------------------------
+# --- findings about messages that were sent before ---------------------------------------------------------
 
 
 def grown(row: PlanRow, new: Sequence[int], status: Status) -> Diagnostic:
-    """Say which rows came into a message after it had been sent."""
+    """Return a finding about rows that came into a message after it had been sent."""
     are = "is" if len(new) == 1 else "are"
     return Diagnostic(
         "D272",
@@ -228,14 +228,14 @@ def grown(row: PlanRow, new: Sequence[int], status: Status) -> Diagnostic:
 
 
 def edited_after(rows: Sequence[int], messages: int) -> Diagnostic:
-    """Say in one finding what a treasurer's own notes in the list may have done to many rows."""
+    """Return one finding for what a treasurer's own notes in the list may have done to many rows."""
     if len(rows) == 1:
-        told = f"what {rows_named(rows)} says now is in no message: it was edited or added"
+        told = f"the current content of {rows_named(rows)} is in no message: it was edited or added"
     else:
-        told = f"what {rows_named(rows)} say now is in no message: they were edited or added"
+        told = f"the current content of {rows_named(rows)} is in no message: they were edited or added"
     return Diagnostic(
         "D273",
-        f"{told} after {'its message' if messages == 1 else 'their messages'} went out",
+        f"{told} after {'its message was' if messages == 1 else 'their messages were'} sent",
         "nothing is sent twice; rows that somebody still has to get: send them as another campaign (another "
         "name, and a where that selects them)",
         severity=Severity.WARNING,
@@ -244,11 +244,11 @@ def edited_after(rows: Sequence[int], messages: int) -> Diagnostic:
 
 
 def corrected_elsewhere(rows: Sequence[int]) -> Diagnostic:
-    """Say which rows are not as they went out when they were sent once more."""
+    """Return a finding about rows that differ from what was sent when they were sent once more."""
     says = "says" if len(rows) == 1 else "say"
     return Diagnostic(
         "D273",
-        f"what {rows_named(rows)} {says} now is not what went out when the message was sent once more",
+        f"what {rows_named(rows)} {says} now is not what was sent when the message was sent once more",
         "if they were corrected in a file of failed rows, correct the list, too; nothing is sent twice: rows "
         "that were edited since can be sent as another campaign",
         severity=Severity.WARNING,
@@ -257,17 +257,17 @@ def corrected_elsewhere(rows: Sequence[int]) -> Diagnostic:
 
 
 def shrunk_after(rows: Sequence[PlanRow]) -> Diagnostic:
-    """Say of which messages rows are gone that they were sent with."""
+    """Return a finding about messages that were sent with rows that are gone."""
     first = rows[0]
     kept = f"that of {rows_named(first.rows or (first.row,))} ({first.address})"
     if len(rows) == 1:
-        told = f"{kept} went out with rows that are in it no more"
+        told = f"{kept} was sent with rows that are no longer in it"
     else:
-        told = f"{plural(len(rows), 'message')} went out with rows that are in them no more, first {kept}"
+        told = f"{plural(len(rows), 'message')} were sent with rows that are no longer in them, first {kept}"
     return Diagnostic(
         "D274",
         told,
-        "nothing is sent again; if what went out is wrong now, tell these people in another campaign",
+        "nothing is sent again; if what was sent is wrong now, tell these people in another campaign",
         severity=Severity.WARNING,
         row=first.row,
         address=first.address,

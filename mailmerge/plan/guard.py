@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 CODE = "A320"
 """A file that names another row: the row is invalid."""
 _PERHAPS = "A224"
-"""One of so few files that nobody can tell a swapped one from a price list with the seller's name."""
+"""The same among too few files to tell a swapped one from a price list with the seller's name."""
 _UNREAD = "A222"
 _MISSING = "A223"
 _ADDRESS = re.compile(r"[^\s@<>,;\"]+@[^\s@<>,;\"]+")
@@ -51,12 +51,12 @@ _WHY: dict[State, str] = {
 
 
 class AttachmentGuard:
-    """Reads the files that go to single rows, and says which of them name another one.
+    """Reads the files that go to single rows, and finds those that name another one.
 
     Args:
         columns: the list's.
-        to: the templates of who gets a message.
-        senders: those of who sends it.
+        to: the templates of the recipients.
+        senders: those of the sender.
         jobs: how many processes may read.
 
     """
@@ -79,7 +79,7 @@ class AttachmentGuard:
         return bool(self._files)
 
     def add(self, row: PlanRow, files: Iterable[GuardedFile]) -> None:
-        """Note the files of a row that may be sent."""
+        """Add the files of a row that may be sent."""
         self._files += ((row, file) for file in files)
 
     def judge(
@@ -92,10 +92,10 @@ class AttachmentGuard:
         """Yield each row with a file that is another's, and what is wrong.
 
         Args:
-            recipients: gives the whole list, in its order.
+            recipients: the whole list, in its order.
             texts: what was read before.
             left_out: places of rows that get no message after all.
-            progress: is called now and then.
+            progress: called now and then.
 
         """
         going = [(row, file) for row, file in self._files if row.n not in left_out]
@@ -134,7 +134,7 @@ class AttachmentGuard:
     def _extracts(
         self, files: Sequence[tuple[PlanRow, GuardedFile]], texts: TextCache | None
     ) -> Iterator[tuple[PlanRow, GuardedFile, Extract]]:
-        """Give the texts of files, each as soon as it is there, and none for longer than it is needed."""
+        """Yield the texts of files, each as soon as it is available, and kept no longer than needed."""
         left = Counter(file.sha256 for _, file in files)
         wanted: dict[str, FileToRead] = {}
         for _, file in files:
@@ -162,7 +162,7 @@ class AttachmentGuard:
         readers: FileReaders,
         coming: Iterator[tuple[FileToRead, Extract]],
     ) -> Extract:
-        """Give the text of a file: as it was kept, or as it is read, here or by those that are at it."""
+        """Return the text of a file: as it was kept, or as it is read, here or by those that are at it."""
         if texts is not None and file.sha256 in texts:
             if kept := texts.get(file.sha256):
                 return kept
@@ -199,13 +199,13 @@ class AttachmentGuard:
         )
 
     def findings(self) -> Iterator[Diagnostic]:
-        """Say which files nobody could look into, once all rows were judged."""
+        """Yield which files could not be read, once all rows were checked."""
         missing = [(row, file) for row, file, state in self._unread if state == "missing"]
         if missing:
             yield Diagnostic(
                 _MISSING,
                 f"{plural(len(missing), 'PDF file')} of single rows cannot be read to see whom they name",
-                f"what reads them is an optional part: {install_command('guard')}",
+                f"reading them needs an optional part: {install_command('guard')}",
                 severity=Severity.WARNING,
             )
         unread = [(row, file, state) for row, file, state in self._unread if state != "missing"]
@@ -221,20 +221,20 @@ class AttachmentGuard:
             yield Diagnostic(
                 _UNREAD,
                 f"whom they name cannot be read in {plural(len(unread), 'file')} of single rows: {why}",
-                f"look into them yourself: {first}{more}; if nobody has to, `guard = false` in [[attach]]",
+                f"check them yourself: {first}{more}; if that is not needed, `guard = false` in [[attach]]",
                 severity=Severity.WARNING,
             )
 
 
 def _ending(file: GuardedFile) -> str:
-    """Give the last suffix of the name that the message shows, if it is a short one."""
-    ending = os.path.splitext(file.name.lower())[1]  # noqa: PTH122  a text
+    """Return the last suffix of the name that the message shows, if it is a short one."""
+    ending = os.path.splitext(file.name.lower())[1]  # noqa: PTH122  a string
     return ending if ending[1:].isalnum() and len(ending) < 8 else ""
 
 
 def _suffix(file: GuardedFile) -> str:
     for name in (os.fsdecode(file.path), file.name):
-        suffix = os.path.splitext(name.lower())[1]  # noqa: PTH122  a text
+        suffix = os.path.splitext(name.lower())[1]  # noqa: PTH122  a string
         if suffix in KINDS:
             return suffix
     return ""

@@ -1,8 +1,8 @@
 """A finished plan is written into the database: by COPY, as it is kept, all of it or nothing.
 
-Files of messages become blobs, read piece by piece and verified meanwhile. Where messages have unsubscribe
-tokens they are filled in, since who sends has no key for them; the digest of a message stays that of the
-stand-in.
+Files of messages become blobs, read piece by piece and verified meanwhile. If messages have unsubscribe
+tokens, they are filled in, since the workers have no key for them; the digest of a message stays that of the
+placeholder.
 """
 
 from __future__ import annotations
@@ -81,7 +81,7 @@ ORDER BY 1 ON CONFLICT DO NOTHING RETURNING sha256
 
 
 class _Looked(msgspec.Struct):
-    """What loading has to know of a frozen message."""
+    """What loading has to know about a frozen message."""
 
     key: str
     head: bytes
@@ -99,13 +99,13 @@ def load(
     files: Callable[[FrozenFile], BinaryIO] = open_frozen,
     key: UnsubscribeKey | None = None,
 ) -> int:
-    """Write a finished plan into the database, all of it or nothing; one that is there gets new *terms* only.
+    """Write a finished plan into the database, all of it or nothing; an existing one only gets new *terms*.
 
     Args:
-        db: open for writing; the tables for plans are made where there are none.
+        db: open for writing; the tables for plans are made if necessary.
         campaign: its number in the ledger.
         plan: open, with its messages.
-        terms: what a worker is to know of the campaign besides.
+        terms: what else a worker needs to know about the campaign.
         files: opens the files of messages.
         key: makes their unsubscribe tokens, where they have any; it stays here.
 
@@ -125,7 +125,7 @@ def load(
         if known is not None:  # from here on the last worker of an earlier run leaves its messages alone
             db.execute(_BEGIN_AGAIN, (known,))
         torn = [known] if known is not None and not _is_whole(db, known) else []
-        # A lock that others share cannot be made one that nobody shares.
+        # A shared lock cannot be turned into an exclusive one.
         shared = "" if torn else "_shared"
         db.execute(f"SELECT pg_advisory_xact_lock{shared}(?)", (BLOBS_LOCK,))
         cells = (own_version(), plan.made.isoformat(), plan.size, plan.summary, plan.facts, terms)
@@ -163,7 +163,7 @@ class _Loading:
         self._number = number
         self._plan = plan
         self._key = key
-        # No message may contain it, as where messages are sent at home.
+        # No message may contain it, as when messages are sent by this machine.
         self._guard = Secret(key.secret.hex(), origin="the unsubscribe key") if key else None
         self._secrets = masking.in_use()
         self._in_files = written_in_files(self._secrets)
@@ -223,7 +223,7 @@ class _Loading:
                 yield own, number, key, octets_filled, packed
 
     def _filled(self, looked: _Looked, encoded: bytes) -> FrozenMessage | None:
-        """Give a message with its unsubscribe token; None: it stays as it is."""
+        """Return a message with its unsubscribe token; None: it stays as it is."""
         is_open = open_token.is_in(looked.head)
         if not (is_open or self._secrets):
             return None
@@ -233,7 +233,7 @@ class _Loading:
         if not is_open:
             return None
         if self._key is None:
-            raise RuntimeError("bug: a message has an unsubscribe link, and there is no key for it")
+            raise RuntimeError("bug: a message has an unsubscribe link, and the key for it is missing")
         head, body = open_token.filled(frozen.head, frozen.body, self._key.token(frozen.envelope.rcpt_to[0]))
         return msgspec.structs.replace(frozen, head=head, body=body)
 
@@ -246,7 +246,7 @@ class _Loading:
                 raise FileProblem(
                     "L754",
                     f"the file {quoted(file.name)} is larger than {LARGEST >> 20} MB",
-                    "no mail service takes it; send a link instead",
+                    "no mail service accepts it; send a link instead",
                 )
             before = b""
             for at, piece in enumerate(pieces_of(file, files(file), PIECE)):

@@ -1,13 +1,13 @@
 """The file of a plan's frozen messages: one frame for each, found by its place and length.
 
-A frame is a letter and what it says::
+A frame is a letter and what it announces::
 
     P  CRC-32 (4 octets, big-endian), the encoded message
     Z  a zstd frame of the encoded message with zstd's own checksum, the first frame being its dictionary
 
-The encoded message has its key in it. The messages of one campaign differ in little, so each
-comes to some hundred octets; the first `PLAIN` are not compressed, because short lists are the usual ones and
-the import costs more than they would gain.
+The encoded message contains its key. The messages of one campaign differ little, so each needs some hundred
+octets; the first `PLAIN` are not compressed, because most lists are short and the import costs more than
+compression would save.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 PLAIN = 200
 HEADER = b"mailmerge messages 1\n"
 TOKEN = 16
-"""Octets after the header that tell to which plan a file belongs."""
+"""Octets after the header that identify the plan of a file."""
 _LEVEL = 1
 _LONGEST_DICTIONARY = 1 << 20
 PLAIN_KIND = b"P"
@@ -33,7 +33,7 @@ class BadFrame(ValueError):
 
 
 class MessageFileWriter:
-    """Writes frames; *stream* is an empty file, *token* tells to which plan it belongs."""
+    """Writes frames; *stream* is an empty file, *token* identifies its plan."""
 
     def __init__(self, stream: BinaryIO, token: bytes) -> None:
         self._write = stream.write
@@ -46,17 +46,17 @@ class MessageFileWriter:
 
     @property
     def pace(self) -> float:
-        """How many octets another frame takes, about."""
+        """About how many octets another frame takes."""
         frames = self._count - PLAIN
         return (self.size - self._plain_size) / frames if frames > 0 else self.size / max(self._count, 1)
 
     @property
     def dictionary(self) -> bytes | None:
-        """What `compressor` needs to make the next frame; None: it is not to be compressed."""
+        """What `compressor` needs to make the next frame; None: it must not be compressed."""
         return self._first if self._count >= PLAIN else None
 
     def add(self, encoded: bytes) -> tuple[int, int]:
-        """Add a frame; give its place and its length."""
+        """Add a frame; return its place and its length."""
         if self._count < PLAIN:
             frame = plain(encoded)
             if not self._count:
@@ -68,7 +68,7 @@ class MessageFileWriter:
         return self.add_frame(frame)
 
     def add_frame(self, frame: bytes) -> tuple[int, int]:
-        """Add a frame that was made elsewhere; give its place and its length."""
+        """Add a frame that was made elsewhere; return its place and its length."""
         if self._count == PLAIN:
             self._plain_size = self.size
         self._count += 1
@@ -83,7 +83,7 @@ class MessageFileReader:
 
     Args:
         stream: the file.
-        token: to which plan it must belong.
+        token: identifies the plan that it must belong to.
         size: how long it must be.
         first: place and length of the first frame; None: there is none.
 
@@ -105,7 +105,7 @@ class MessageFileReader:
         self._stream.close()
 
     def read(self, place: int, length: int, octets: int) -> bytes:
-        """Give back what was encoded.
+        """Return what was encoded.
 
         Args:
             place: where the frame begins.
@@ -120,7 +120,7 @@ class MessageFileReader:
         return self._frames.unpack(self.frame(place, length), octets)
 
     def frame(self, place: int, length: int) -> bytes:
-        """Give a frame as it is.
+        """Return a frame unchanged.
 
         Raises:
             OSError: it cannot be read.
@@ -137,7 +137,7 @@ class FrameReader:
     """Unpacks frames of one plan, wherever they are kept.
 
     Args:
-        dictionary: gives the first one when it is needed; None: there is none.
+        dictionary: returns the first one when it is needed; None: there is none.
 
     """
 
@@ -146,7 +146,7 @@ class FrameReader:
         self._decompress: Callable[..., bytes] | None = None
 
     def unpack(self, frame: bytes, octets: int) -> bytes:
-        """Give back what was encoded.
+        """Return what was encoded.
 
         Args:
             frame: it, as it was written.
@@ -162,9 +162,9 @@ class FrameReader:
         else:
             encoded = frame[5:]
             if frame[:5] != PLAIN_KIND + zlib.crc32(encoded).to_bytes(4, "big"):
-                raise BadFrame("the checksum is not right")
+                raise BadFrame("the checksum is wrong")
         if len(encoded) != octets:
-            raise BadFrame("it is not whole")
+            raise BadFrame("it is incomplete")
         return encoded
 
     def _unzip(self, packed: bytes, octets: int) -> bytes:
@@ -192,7 +192,7 @@ def compressed(compress: Callable[[bytes], bytes], encoded: bytes) -> bytes:
 
 
 def compressor(first: bytes) -> Callable[[bytes], bytes]:
-    """Give what compresses the messages of a plan whose first frame this is."""
+    """Return what compresses the messages of a plan whose first frame this is."""
     import zstandard
 
     dictionary = _dictionary(first)

@@ -1,13 +1,13 @@
-"""Which files planning looked at, found or not, and what a later look finds changed.
+"""Which files planning looked at, found or not, and which of them have changed later.
 
-Only a look counts, not its purpose: a template that is not there, an include that is tried and skipped, the
-files that a pattern matches, an image under its second spelling. Where nothing of that has changed, the same
+Only the look counts, not its purpose: a template that does not exist, an include that is tried and skipped,
+the files that a pattern matches, an image under its second spelling. If none of that has changed, the same
 list and options make the same plan.
 
-A file is told to be the same by its size, time of change and inode. Two edits within the clock tick of the
-file system leave all of those as they are, so a file that was changed less than `YOUNG` before it was read is
-*young*: only its content tells. Content is hashed once, by whoever reads the file for its message, and again
-only where the file is young or one of those differs.
+A file counts as the same by its size, time of change and inode. Two edits within the clock tick of the file
+system change none of them, so a file that was changed less than `YOUNG` before it was read is *young*: only
+its content can tell. Content is hashed once, by whoever reads the file for its message, and again only if the
+file is young or one of these differs.
 """
 
 from __future__ import annotations
@@ -33,13 +33,13 @@ if TYPE_CHECKING:
 YOUNG = 2_000_000_000
 """Nanoseconds: the coarsest tick of a file system in use (FAT)."""
 _MOST_PATTERNS = 200
-"""Patterns in one changed folder that are matched again; where there are more, the folder tells."""
+"""Most patterns in one changed folder that are matched again; with more, the folder counts as changed."""
 
 _MOST_ROWS = 100
-"""Rows whose own file one path can be; what more rows look at counts for all."""
+"""Most rows that one path can belong to; what more rows look at counts for all."""
 
 _State = tuple[int, int, int, int]
-"""Kind (``stat.S_IFMT``), size, time of change in nanoseconds, inode; the kind alone where it is no file."""
+"""Kind (``stat.S_IFMT``), size, time of change in nanoseconds, inode; only the kind if it is not a file."""
 _NOTHING: _State = (0, 0, 0, 0)
 
 
@@ -73,24 +73,24 @@ class Listed(Struct, frozen=True, array_like=True):
 
     path: bytes
     state: _State
-    """Here with the time of the last change of its entries."""
+    """With the time of the last change of its entries."""
     young: bool
     entries: bytes
     """SHA-256 of their names."""
 
 
 class LookedAtPaths(Struct, frozen=True, array_like=True):
-    """All that was looked at, each in the order of paths."""
+    """Everything that was looked at, in the order of paths."""
 
     paths: tuple[LookedAt, ...] = ()
     patterns: tuple[Matched, ...] = ()
     folders: tuple[Listed, ...] = ()
     changed_meanwhile: tuple[bytes, ...] = ()
-    """What was not the same throughout: never to be trusted."""
+    """What changed while it was looked at: never to be trusted."""
 
 
 class PathLog(FileSystem):
-    """The system's files, every look at them noted.
+    """The system's files, with every look at them recorded.
 
     Args:
         now: the system's clock, in nanoseconds since 1970.
@@ -189,7 +189,7 @@ class PathLog(FileSystem):
             self._folders[path] = replace(known, state=state, young=True)
 
     def add(self, other: LookedAtPaths) -> None:
-        """Take in what somebody else has looked at meanwhile."""
+        """Add what somebody else has looked at meanwhile."""
         self._changed.update(other.changed_meanwhile)
         for one in other.paths:
             path = os.fsdecode(one.path)
@@ -216,7 +216,7 @@ class PathLog(FileSystem):
     # --- what was looked at ---------------------------------------------------------------------------
 
     def looked_at(self) -> LookedAtPaths:
-        """Give all of it, the same whatever came first."""
+        """Return everything, the same in whatever order it came."""
         hashed = {one.state: one.sha256 for one in self._paths.values() if one.sha256}
         paths = (
             # The same file may have been hashed by another path, through a link.
@@ -236,7 +236,7 @@ class PathLog(FileSystem):
         return None if rows is None or len(rows) > _MOST_ROWS else tuple(sorted(rows))
 
     def take_over(self, earlier: LookedAtPaths, but: Container[int]) -> None:
-        """Take in what was looked at for a plan whose rows are taken over; nothing of it has changed since.
+        """Add what was looked at for a plan whose rows are taken over; none of it has changed since.
 
         Args:
             earlier: what was looked at then.
@@ -248,14 +248,14 @@ class PathLog(FileSystem):
             rows = _left(one.rows, but)
             path = os.fsdecode(one.path)
             if rows is None or rows:
-                # Where it was touched since, its content is the same: what it is now counts.
+                # If it was touched since, its content is the same: its current state counts.
                 now = self._paths.get(path, one)
                 paths.append(replace(now, sha256=now.sha256 or one.sha256, rows=rows))
         for matched in earlier.patterns:
             rows = _left(matched.rows, but)
             if rows is None or rows:
                 patterns.append(replace(matched, rows=rows))
-        # A folder that has changed where none of these patterns matches anything else is looked at again.
+        # A changed folder in which these patterns still match the same files is looked at again.
         folders = [folder for folder in earlier.folders if os.fsdecode(folder.path) not in self._folders]
         self.add(LookedAtPaths(tuple(paths), tuple(patterns), tuple(folders)))
 
@@ -269,16 +269,16 @@ def _left(rows: tuple[int, ...] | None, but: Container[int]) -> tuple[int, ...] 
 
 
 class PathChange(NamedTuple):
-    """Something that was looked at and is not as it was."""
+    """Something that was looked at and has changed."""
 
     text: str
-    """In words."""
+    """A description for people."""
     rows: tuple[int, ...] | None
     """The rows whose own it is; None: any row may depend on it."""
 
 
 def told_paths(looked_at: LookedAtPaths, base: str) -> Iterator[str]:
-    """Say in words what was looked at; of paths in *base* as they are in it."""
+    """Yield what was looked at, as text; paths in *base* are relative to it."""
     for one in looked_at.paths:
         size = f"{one.state[1]:,} octets" if stat.S_ISREG(one.state[0]) else "a folder"
         yield f"{_shown(one.path, base)}: {'not there' if one.state == _NOTHING else size}"
@@ -288,11 +288,11 @@ def told_paths(looked_at: LookedAtPaths, base: str) -> Iterator[str]:
 
 
 def path_changes(looked_at: LookedAtPaths, base: str) -> Iterator[PathChange]:
-    """Say in words what is not as it was, file by file; nothing: all is.
+    """Yield what has changed, file by file; nothing if nothing has.
 
     Args:
         looked_at: what was looked at.
-        base: the campaign's folder: paths in it are told relative to it.
+        base: the campaign's folder: paths in it are shown relative to it.
 
     """
     for path in looked_at.changed_meanwhile:
@@ -373,12 +373,12 @@ def _look(path: str | bytes, *, of_folder: bool = False) -> _State:
 
 
 def _folders_of(root: str, pattern: str) -> Iterable[str]:
-    """Give the folders whose entries decide what matches *pattern*, by what is there now."""
+    """Yield the folders whose entries decide what matches *pattern*, as they are now."""
     parts = pattern.replace(os.sep, "/").split("/")
     first = next((place for place, part in enumerate(parts) if glob.has_magic(part)), len(parts))
     folders = [os.path.join(root, *parts[:first])]
     for place in range(first + 1, len(parts) + (parts[-1] == "**")):
-        above = "/".join([*parts[:place], ""])  # with a slash at its end it matches folders only
+        above = "/".join([*parts[:place], ""])  # with a slash at its end it only matches folders
         names = glob.glob(above, root_dir=root, recursive=True)  # noqa: PTH207
         folders += [os.path.join(root, name) for name in names]
     return folders

@@ -59,16 +59,16 @@ if TYPE_CHECKING:
 
 _PROGRESS_EVERY = 500
 _LOOK_EVERY = 100
-"""Rows after which it is judged again whether others should help."""
+"""Rows after which it is decided again whether workers should help."""
 _LOOK_AFTER = 1.0
-"""Seconds after which it is judged all the same."""
+"""Seconds after which that is decided anyway."""
 _COPIES_TOLD = 3
 _ROWS_TIMED = 50
-"""Rows whose files were made, after which it is known how long the others take."""
+"""Rows whose files were made, after which the time for the others can be estimated."""
 _LONG = 4.0
-"""Seconds that are worth a word."""
+"""Seconds that are worth a message."""
 _JUDGED = 1000
-"""Rows after which it can be judged how much room the plan needs."""
+"""Rows after which the room for the plan can be estimated."""
 
 
 class Planner:
@@ -77,13 +77,13 @@ class Planner:
     Args:
         composer: the campaign's templates and message builder.
         recipients: its list.
-        ignore: codes of warnings that the author overruled.
-        duplicates: what rows are that repeat an address: ``first``, ``last``, ``error`` or
+        ignore: codes of warnings that the author ignores.
+        duplicates: how rows that repeat an address are treated: ``first``, ``last``, ``error`` or
             ``allow``.
-        keyed: whether rows are told apart by a key column.
+        keyed: whether rows are identified by a key column.
         jobs: how many processes make rows, this one included.
-        take_paths: is told which paths the others looked at.
-        worth: seconds that must be left to be done before others are started.
+        take_paths: called with the paths that the workers looked at.
+        worth: seconds of work that must be left before workers are started.
 
     """
 
@@ -125,9 +125,9 @@ class Planner:
         self._progress: Callable[[int], None] = lambda _rows: None
         self._measured: tuple[float, int] | None = None
         self._making = composer.documents
-        """Makes the files of rows, until it was said how long that takes."""
+        """Makes the files of rows, until the time that takes was shown."""
         self._warmed_up: tuple[float, int] | None = None
-        """Seconds and rows of the first files: what makes them was loaded then."""
+        """Seconds and rows of the first files, which include loading what makes them."""
         self._surveyed = Surveyed()
         self._spool: Spool
         self._grouping: Grouping | None = None
@@ -140,19 +140,19 @@ class Planner:
         earlier: EarlierPlan | None = None,
         texts: TextCache | None = None,
     ) -> PlanSummary:
-        """Go through the list into *writer*, which is then to be finished.
+        """Write the plan of the list into *writer*, which the caller then finishes.
 
         Args:
-            writer: takes the plan.
-            progress: is told now and then how many rows have been planned.
+            writer: receives the plan.
+            progress: called now and then with the number of rows planned.
             earlier: the plan that most rows are taken over from.
-            texts: what was read of attachments before.
+            texts: what was read from attachments before.
 
         Raises:
-            DiffersError: they cannot be.
+            DiffersError: they cannot be taken over.
             PlanDamaged: the earlier plan cannot be read.
             ListError: the list cannot be read to its end.
-            FileError: there is no room for the plan.
+            FileError: the disk has no room for the plan.
 
         """
         self._progress = progress
@@ -183,13 +183,13 @@ class Planner:
         )
 
     def _read(self, writer: PlanWriter) -> None:
-        """Read the list to its end, before any row is made: what its rows are depends on all of them."""
+        """Read the list to its end, before any row is made: the types of its cells depend on all of them."""
         self._spool = Spool(writer, self._recipients.columns)
         renderer = self._composer.renderer
         survey = Survey(self._recipients, renderer.used_names, renderer.written_names)
         rows = self._recipients.watched(self._seen)
         while block := list(islice(rows, BLOCK)):
-            # What else rows say that are invalid already does not matter.
+            # Other findings in rows that are already invalid do not matter.
             survey.add(
                 [recipient.row for recipient in block if not recipient.problems],
                 [recipient.values for recipient in block if not recipient.problems],
@@ -200,7 +200,7 @@ class Planner:
         self._problems.add((*self._recipients.warnings, *self._surveyed.findings))
 
     def _settled(self) -> Iterator[Recipient]:
-        """Give the list's rows, as far as they depend on all of them."""
+        """Return the list's rows, as far as they depend on all of them."""
         return iter(self._surveyed.settled(self._spool) if self._surveyed.changes else self._spool)
 
     def _make(self, writer: PlanWriter, earlier: EarlierPlan | None) -> None:
@@ -234,7 +234,7 @@ class Planner:
                 self._make_together(writer, rows)
 
     def _messages(self, writer: PlanWriter) -> Iterator[tuple[int, Recipient]]:
-        """Give each row that stands for a message, with its place in the list."""
+        """Return each row that represents a message, with its place in the list."""
         settled = self._settled()
         if not self._composer.groups:
             return enumerate(settled)
@@ -249,7 +249,7 @@ class Planner:
         return self._grouping.messages(settled, corrected=corrected)
 
     def _take_over(self, writer: PlanWriter, taken: TakenRow, supersedes: str, from_: str) -> None:
-        """Put a row into the plan that is as it was in the earlier one."""
+        """Add a row to the plan that is the same as in the earlier one."""
         row, frozen = taken.row, taken.frozen
         if taken.findings:
             self._keep(writer, row.n, taken.findings)
@@ -263,7 +263,7 @@ class Planner:
         self._count(writer, row.status, row.detail)
 
     def _tell_time(self, *, now: bool = False) -> None:
-        """Say, once, how long the files of the rest of the rows will take, where that is long."""
+        """Show, once, how long the files of the remaining rows will take, if that is long."""
         documents = self._making
         if documents is None or not documents.rows:
             return
@@ -278,9 +278,9 @@ class Planner:
             told.takes(left)
 
     def _is_worth_workers(self) -> bool:
-        """Tell whether so much is left to be made that starting workers pays."""
+        """Return whether so much is left to be made that starting workers pays."""
         now, done = time.monotonic(), self._rows
-        self._measured = self._measured or (now, done)  # what came before is not what a row takes
+        self._measured = self._measured or (now, done)  # earlier work is not the time of a row
         began, before = self._measured
         if done == before or (done % _LOOK_EVERY and now - began < _LOOK_AFTER):
             return False
@@ -288,7 +288,7 @@ class Planner:
         return took * (self._spool.rows - done) >= self._worth
 
     def _make_together(self, writer: PlanWriter, rows: Iterator[tuple[int, Recipient]]) -> None:
-        """Make the rest of the *rows* with workers; where none can be started, nothing happens."""
+        """Make the rest of the *rows* with workers; if none can be started, nothing happens."""
         from mailmerge.plan.worker import setup
         from mailmerge.plan.workers import WorkerPool, possible
 
@@ -312,7 +312,7 @@ class Planner:
                 self._take_paths(looked_at)
 
     def _take(self, writer: PlanWriter, record: PackedRecord) -> None:
-        """Put a row into the plan that was made somewhere."""
+        """Add a row to the plan that was made by any process."""
         row, status, findings, others = record.row, record.status, record.findings, record.others
         if record.layout is not None:
             admitted = self._lint.admit(record.layout, row[1])
@@ -349,7 +349,7 @@ class Planner:
                 writer.expect(self._spool.rows)
 
     def _keep(self, writer: PlanWriter, n: int, findings: Sequence[Diagnostic]) -> None:
-        """Keep what was found in a row, also what is not about that row alone."""
+        """Keep what was found in a row, including what is not about that row alone."""
         self._problems.add(findings)
         told = [one for one in findings if one.code not in self._ignore or one.severity is Severity.ERROR]
         writer.add_findings(n, told)
@@ -361,7 +361,7 @@ class Planner:
             self._sender = self._sender or str(from_)
 
     def _note_more(self, row: PlanRow, frozen: FrozenMessage, superseded: Iterable[str]) -> None:
-        """Note what the whole list has to know of a message with files, for several, or corrected."""
+        """Record what the whole list needs about a message with files, for several rows, or corrected."""
         for key in superseded:
             self._note_correction(key, row.key)
         if len(row.recipients) > 1:
@@ -381,7 +381,7 @@ class Planner:
             self._corrections[superseded] = key
 
     def _refuse_if_unaddressed(self, writer: PlanWriter) -> None:
-        """Say that no row has an address: then it is not the rows that are wrong."""
+        """Refuse a list in which no row has an address: then not the rows are wrong."""
         if self._unaddressed and self._unaddressed == self._rows:
             found = Diagnostic(
                 "D141",
@@ -392,7 +392,7 @@ class Planner:
             self._problems.add([found])
 
     def _settle(self, writer: PlanWriter) -> set[int]:
-        """Turn rows that repeat others into duplicates, and give their places in the list."""
+        """Turn rows that repeat others into duplicates, and return their places in the list."""
         repeating = set()
         columns, last = self._recipients.columns, self._duplicates == "last"
         for row, other in settle_repetitions(writer, addresses=self._unique_addresses, last=last):
@@ -407,7 +407,7 @@ class Planner:
         return repeating
 
     def _settle_files(self, writer: PlanWriter, repeating: set[int]) -> set[int]:
-        """Make rows invalid that get a file that another row gets, too, and no rule says that they may."""
+        """Make rows invalid that get a file of another row, unless a rule allows it."""
         return {self._refuse(writer, *contested) for contested in self._files.contested(repeating)}
 
     def _guard_files(self, writer: PlanWriter, left_out: set[int], kept: TextCache | None) -> None:
@@ -428,7 +428,7 @@ class Planner:
         self._problems.add(findings)
 
     def _refuse(self, writer: PlanWriter, row: PlanRow, found: Diagnostic) -> int:
-        """Make a row invalid after all; give its place in the list."""
+        """Make a row invalid after all; return its place in the list."""
         self._change(Status.INVALID)
         self._problems.add([found])
         writer.add_findings(row.n, [found])
@@ -446,15 +446,15 @@ class FileOwners:
     def __init__(self) -> None:
         self._first: dict[bytes, PlanRow] = {}
         self._rows: dict[bytes, list[PlanRow]] = {}
-        """Of the files that several rows got: all of them."""
+        """The rows of each file that several rows got."""
         self._attachments: dict[int, int] = {}
         """By place in the list, where it is not one."""
         self._messages = 0
         self.counts: dict[int, int] = {}
-        """How many messages have how many attachments, once `contested` was asked."""
+        """How many messages have how many attachments, after `contested` was called."""
 
     def add(self, row: PlanRow, files: OwnFiles) -> None:
-        """Note the files of a row that may be sent."""
+        """Add the files of a row that may be sent."""
         self._messages += 1
         for path in files.paths:
             first = self._first.setdefault(path, row)
@@ -478,7 +478,7 @@ class FileOwners:
         yield from (told[n] for n in sorted(told))
 
     def leave_out(self, n: int) -> None:
-        """Let the row at this place get no message after all, once `contested` was asked."""
+        """Let the row at this place get no message after all, after `contested` was called."""
         count = self._attachments.get(n, 1)
         self.counts[count] -= 1
         if not self.counts[count]:
@@ -486,7 +486,7 @@ class FileOwners:
 
 
 def _shared_file(path: bytes, row: PlanRow, rows: Sequence[PlanRow]) -> Diagnostic:
-    name = os.path.basename(os.fsdecode(path))  # noqa: PTH119  a text
+    name = os.path.basename(os.fsdecode(path))  # noqa: PTH119  a string
     other = next(one for one in rows if one.n != row.n)
     more = f" and {plural(len(rows) - 2, 'more row')}" if len(rows) > 2 else ""
     return Diagnostic(

@@ -1,4 +1,4 @@
-"""Which rows of a list repeat others, which of them is sent, and what those that are left out say besides."""
+"""Which rows of a list repeat others, which of them is sent, and how those that are left out differ."""
 
 from __future__ import annotations
 
@@ -20,24 +20,24 @@ if TYPE_CHECKING:
 REPEATS = frozenset({"D140", "D265"})
 """Found by looking at all rows, so they are found again with each plan."""
 _COMPARED = 10_000
-"""Rows that are sent and repeated whose cells are remembered, to say how others differ."""
+"""How many rows that are sent and repeated are remembered with their cells, to report how others differ."""
 _DIFFERENCES_TOLD = 3
 
 
 def settle_repetitions(
     writer: PlanWriter, *, addresses: bool, last: bool = False
 ) -> Iterator[tuple[PlanRow, PlanRow]]:
-    """Turn ready rows that repeat another one into duplicates, and settle which row holds a key.
+    """Turn ready rows that repeat another one into duplicates, and decide which row owns a key.
 
     The first row of a person is sent. Only rows that may be sent repeat, or are repeated: one that is left
-    out (invalid, skipped) does not hide a later one. Of rows with one key the one that may be sent holds it,
+    out (invalid, skipped) does not hide a later one. Of rows with one key the one that may be sent owns it,
     else one that repeats only another row's address, else the first.
 
     Args:
         writer: the plan, all its rows added.
         addresses: whether rows with different keys but the same address are duplicates, too.
-        last: the last row of a person is sent instead. It hides the others also where it is invalid: what
-            they say is out of date, and it cannot be taken back once it is sent.
+        last: the last row of a person is sent instead. It hides the others even if it is invalid: they are
+            out of date, and cannot be taken back once they are sent.
 
     Yields:
         Each duplicate, with the row that it repeats.
@@ -101,12 +101,12 @@ def _settle_last(writer: PlanWriter) -> Iterator[tuple[PlanRow, PlanRow]]:
 
 
 def _slim(row: PlanRow, others: dict[str, PlanRow]) -> PlanRow:
-    """Give what is remembered of a row: its cells only where few are remembered already."""
+    """Return what is remembered of a row: its cells only where few are remembered already."""
     return row if len(others) < _COMPARED else replace(row, cells=(), recipients=())
 
 
 def repetition(row: PlanRow, other: PlanRow) -> Diagnostic:
-    """Say that a row repeats another one, where none may."""
+    """Return the error for a row that repeats another one, where none may."""
     return Diagnostic(
         "D140",
         f"row {row.row} repeats {row.address} of row {other.row}",
@@ -116,9 +116,9 @@ def repetition(row: PlanRow, other: PlanRow) -> Diagnostic:
 
 
 def difference(row: PlanRow, other: PlanRow, columns: Columns, address: str = "") -> Diagnostic | None:
-    """Say what a row that is left out says besides the one that is sent; None: the same.
+    """Return how a row that is left out differs from the one that is sent; None: it does not.
 
-    *address* is the column of the addresses, as far as it is known.
+    *address* is the column of the addresses, if it is known.
     """
     if row.row_digest == other.row_digest:
         return None
@@ -130,7 +130,7 @@ def difference(row: PlanRow, other: PlanRow, columns: Columns, address: str = ""
         if len(told) > _DIFFERENCES_TOLD:
             what += f", and {plural(len(told) - _DIFFERENCES_TOLD, 'more column')}"
     else:
-        what = "its cells are others"
+        what = "its cells are different"
     together = f'data.group_by = "{address}"' if address.isidentifier() else "data.group_by"
     later = other.row > row.row
     option = (
@@ -141,7 +141,7 @@ def difference(row: PlanRow, other: PlanRow, columns: Columns, address: str = ""
     return Diagnostic(
         "D265",
         f"row {row.row} ({row.address}) is left out for row {other.row}, and differs: {what}",
-        f"correct the list if it is another person, or other news; {option}; "
+        f"correct the list if it is another person, or other content; {option}; "
         f"{together} sends one message for all rows of a person",
         severity=Severity.WARNING,
         row=row.row,
@@ -155,15 +155,15 @@ def _differences(row: PlanRow, other: PlanRow, columns: Columns) -> Iterator[str
             continue
         mine, theirs = displayed(own), displayed(sent)
         if "@" in mine and mine.strip().lower() == theirs.strip().lower():
-            continue  # the same address in other letters
+            continue  # the same address, spelt differently
         yield f"{excerpt(heading)} {quoted(mine, 30)} instead of {quoted(theirs, 30)}"
 
 
 def other_addresses(columns: Columns, cells: Iterable[Cell]) -> dict[str, str]:
-    """Give the columns of a row that have an address, where it has none in the right one.
+    """Return the columns of a row that have an address, where it has none in the right one.
 
     Returns:
-        By their names: what to say of each.
+        What to report about each, by column name.
 
     """
     from mailmerge.addresses import Address, AddressError

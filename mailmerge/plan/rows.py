@@ -1,9 +1,9 @@
 """What the rows of a list become, and how they are made a chunk at a time.
 
-`RowMaker` makes one row after the other. `ChunkMaker` makes and packs the rows of a chunk: what depends on
-rows that came before is left open (is a layout new? how often does something occur?), so that chunks can be
-made in any order, by several processes, and are then taken in the list's order. A plan is therefore the same
-however many made it.
+`RowMaker` makes one row after another. `ChunkMaker` makes and packs the rows of a chunk: what depends on
+earlier rows is left open (is a layout new? how often does something occur?), so that chunks can be made in
+any order, by several processes, and are then added in the list's order. A plan is therefore the same however
+many processes made it.
 """
 
 from __future__ import annotations
@@ -42,19 +42,19 @@ else:
 
 
 NO_ADDRESS = "no address"
-"""Why a row is skipped that has nobody to send to."""
+"""Why a row without a recipient is skipped."""
 
 
 @runtime_checkable
 class TellsTime(Protocol):
-    """Who is told how many rows are planned, and also wants to know how long it will take."""
+    """Observes how many rows are planned, and how long it will take."""
 
     def takes(self, seconds: float) -> None:
-        """Be told, once, that making the files of the rows will take so long."""
+        """Show, once, how long making the files of the rows will take."""
 
 
 class MadeRow(Struct, frozen=True):
-    """What one row of the list is."""
+    """What one row of the list has become."""
 
     status: Status
     """``pending`` (ready to be sent), ``invalid`` or ``skipped``."""
@@ -90,12 +90,12 @@ class RowMaker:
         self._lint = lint
 
     def make(self, recipient: Recipient) -> MadeRow:
-        """Say what the row is, and give its message if there is one; rows come in the list's order."""
+        """Return what the row is, with its message if it has one; rows come in the list's order."""
         made, layout = self.examine(recipient)
         return self.admitted(recipient, made, layout)
 
     def admitted(self, recipient: Recipient, made: MadeRow, layout: SeenLayout | None) -> MadeRow:
-        """Say what a row that was examined is, with what its layout shows if that is new in the list."""
+        """Return what an examined row is, with the findings in its layout if that is new in the list."""
         if layout is None:
             return made
         found = self._lint.admit(layout, recipient.row)
@@ -104,10 +104,10 @@ class RowMaker:
         return made if detail is None else replace(made, status=Status.INVALID, detail=detail)
 
     def examine(self, recipient: Recipient) -> tuple[MadeRow, SeenLayout | None]:
-        """Say what the row is by itself, and what its layout shows if that is the first of its kind here."""
+        """Return what the row is by itself, and the findings in its layout if that is new here."""
         rendered = None
         try:
-            # Of several rows each was selected before they were put together.
+            # Rows that share a message were selected one by one before they were collected.
             if not recipient.others and not self._composer.selects(recipient):
                 return MadeRow(Status.SKIPPED, recipient.key or "", detail="where"), None
             rendered = self._composer.render(recipient)
@@ -134,7 +134,7 @@ class RowMaker:
         return MadeRow(Status.INVALID, key, address, detail, error.diagnostics, rendered)
 
     def _unaddressed(self, recipient: Recipient, error: NoAddressError) -> MadeRow:
-        """Leave out a row that has nobody to send to; an address in another column is told."""
+        """Leave out a row without a recipient; report an address in another column."""
         others = other_addresses(recipient.columns, recipient.values)
         told = []
         if others:
@@ -150,13 +150,13 @@ class RowMaker:
 
 
 def fault(findings: Iterable[Diagnostic]) -> str | None:
-    """Say why a row with these findings is invalid; None: it is not."""
+    """Return why a row with these findings is invalid; None: it is not."""
     errors = (found.message for found in findings if found.severity is Severity.ERROR)
     return next(errors, None)
 
 
 def plan_row(n: int, recipient: Recipient, made: MadeRow) -> PlanRow:
-    """Put down what a row of the list is."""
+    """Return the plan's row for a row of the list."""
     return PlanRow(
         n=n,
         row=recipient.row,
@@ -178,7 +178,7 @@ def plan_row(n: int, recipient: Recipient, made: MadeRow) -> PlanRow:
 
 
 def superseded_by(recipient: Recipient) -> tuple[str, ...]:
-    """Give the keys that a row, and the others of its message, had before they were corrected."""
+    """Return the keys that a row, and the others of its message, had before they were corrected."""
     own = (recipient.supersedes,) if recipient.supersedes else ()
     if not recipient.others:
         return own
@@ -186,7 +186,7 @@ def superseded_by(recipient: Recipient) -> tuple[str, ...]:
 
 
 def other_rows(first: PlanRow, recipient: Recipient) -> list[PlanRow]:
-    """Put down what the further rows of a message are: what the *first* one is, but for their cells."""
+    """Return the plan's rows for the further rows of a message: like the *first* one, except their cells."""
     return [
         replace(
             first,
@@ -204,7 +204,7 @@ def other_rows(first: PlanRow, recipient: Recipient) -> list[PlanRow]:
 
 
 class PlanSummary(Struct, frozen=True):
-    """What a plan says about the list as a whole."""
+    """What a plan has about the list as a whole."""
 
     understanding: Understanding
     """How the list was read."""
@@ -216,13 +216,13 @@ class PlanSummary(Struct, frozen=True):
     """Every From address, with the first row that has it."""
     statuses: dict[Status, int] = field(default_factory=dict)
     unaddressed: int = 0
-    """How many of the skipped ones have nobody to send to."""
+    """How many of the skipped ones have no address."""
     findings: Findings = field(default_factory=Findings)
     """What was found in list and messages, grouped."""
     files: dict[int, int] = field(default_factory=dict)
     """How many messages have how many attachments; empty where the campaign has no rule for any."""
     copies: tuple[str, ...] = ()
-    """Who gets messages beside the rows' own addresses, the first few."""
+    """Who gets messages besides the rows' own addresses, the first few."""
     copied: int = 0
     """How many they are."""
     corrections: dict[str, str] = field(default_factory=dict)
@@ -232,9 +232,9 @@ class PlanSummary(Struct, frozen=True):
     unsubscribe_values: dict[str, int] = field(default_factory=dict)
     """See `mailmerge.check.lint.Lint`."""
     sharing: int = 0
-    """How many rows are in a message that another row stands for."""
+    """How many rows are in a message that another row represents."""
     reduced: int = 0
-    """How many messages are without rows of theirs that ``where`` leaves out."""
+    """How many messages are without some of their rows, which ``where`` leaves out."""
 
 
 # --- a chunk at a time ----------------------------------------------------------------------------------
@@ -243,9 +243,9 @@ DIED = "C473"
 """A process that helped to plan has ended."""
 MOST_JOBS = 8
 CHUNK = 100
-"""Rows that are given away in one go: some hundredths of a second."""
+"""Rows that are given to a worker together: some hundredths of a second."""
 MOST_WAITING = 64
-"""Chunks that are given away or made and whose turn has not come: that many are in memory."""
+"""Most chunks that are given away or made and whose turn has not come: they are in memory."""
 _Row = tuple[int, int, tuple[_Cell, ...], str | None, tuple[Diagnostic, ...], str]
 """A place, and a `Recipient` there without the columns, which are the same for all."""
 _Given = tuple[int, int, tuple[_Cell, ...], str | None, tuple[Diagnostic, ...], str, tuple[_Row, ...]]
@@ -253,7 +253,7 @@ _Given = tuple[int, int, tuple[_Cell, ...], str | None, tuple[Diagnostic, ...], 
 
 
 class Chunk(Struct, frozen=True, array_like=True):
-    """Rows that follow each other in the list, but for those that share the message of an earlier one."""
+    """Consecutive rows of the list, except those that share the message of an earlier one."""
 
     given: tuple[_Given, ...]
 
@@ -278,7 +278,7 @@ class Chunk(Struct, frozen=True, array_like=True):
         )
 
     def placed(self, columns: Columns) -> list[tuple[int, Recipient]]:
-        """Give the rows with their places."""
+        """Return the rows with their places."""
         return [
             (
                 n,
@@ -320,15 +320,15 @@ def _placed(row: _Row, columns: Columns) -> tuple[int, Recipient]:
 _CELLS_IN_MEMORY = 200_000
 """Some 20 MB."""
 _HEAD = 4
-"""Octets that say how long a chunk is in the file."""
+"""Octets for the length of a chunk in the file."""
 CHUNK_FORM = Form(Chunk)
 
 
 class Spool:
     """Keeps the rows of a list between the step that reads all of them and the one that makes their messages.
 
-    A list may be one that can be read only once, and a workbook takes long to read. Rows are kept in memory
-    while they are few, else in a file of the plan's own folder that is gone when the plan is finished.
+    Some lists can be read only once, and a workbook takes long to read. Few rows are kept in memory, more
+    rows in a file in the plan's own folder that is gone when the plan is finished.
 
     Args:
         writer: the plan's, which has a place for the file.
@@ -347,7 +347,7 @@ class Spool:
         """How many it has."""
 
     def add(self, block: Sequence[Recipient]) -> None:
-        """Take the next rows.
+        """Add the next rows.
 
         Raises:
             FileError: they cannot be kept.
@@ -375,7 +375,7 @@ class Spool:
 
 
 class GuardedFile(Struct, frozen=True, array_like=True):
-    """A file that is read for whom it names."""
+    """A file that is read for the row that it names."""
 
     path: bytes
     name: str
@@ -384,14 +384,14 @@ class GuardedFile(Struct, frozen=True, array_like=True):
 
 
 class OwnFiles(Struct, frozen=True, array_like=True):
-    """The files of a message, as far as the whole list has to know of them."""
+    """The files of a message, as far as the whole list needs them."""
 
     attachments: int = 0
     """How many it has."""
     paths: tuple[bytes, ...] = ()
     """Those that no other row may get."""
     guarded: tuple[GuardedFile, ...] = ()
-    """Those that are read for whom they name."""
+    """Those that are read for the row that they name."""
 
     @classmethod
     def of(cls, frozen: FrozenMessage) -> OwnFiles:
@@ -405,14 +405,14 @@ _NO_FILES = OwnFiles()
 
 
 class PackedRecord(Struct, frozen=True, array_like=True):
-    """A row that was made and packed, and what the whole needs to know of it."""
+    """A row that was made and packed, and what the whole list needs about it."""
 
     row: PackedRow
     status: Status
     message: PackedMessage | None
     size: int
     sender: str
-    """The address of From; empty: there is no message."""
+    """The address of From; empty: it has no message."""
     from_: str
     """From as it is written; only up to the chunk's first row that is ready."""
     key: str
@@ -421,7 +421,7 @@ class PackedRecord(Struct, frozen=True, array_like=True):
     files: OwnFiles
     findings: tuple[Diagnostic, ...] = ()
     layout: SeenLayout | None = None
-    """What the first message of its kind showed that this process met."""
+    """Findings in the first message of its layout that this process met."""
     others: tuple[PackedRow, ...] = ()
     """The further rows of its message."""
 
@@ -488,7 +488,7 @@ class ChunkMaker:
 
 
 def cpus() -> int:
-    """Say how many processes ``auto`` is: one for each processor that we may use, up to `MOST_JOBS`."""
+    """Return how many processes ``auto`` means: one for each processor that we may use, up to `MOST_JOBS`."""
     allowed = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     return min(allowed, MOST_JOBS)
 
@@ -497,27 +497,27 @@ class Helpers(Protocol):
     """Who else makes chunks: `mailmerge.plan.workers.WorkerPool`."""
 
     def pump(self, *, wait: bool = False) -> None:
-        """Take what is finished, and send what was given; *wait* until there is something."""
+        """Receive what is finished, and send what was given; *wait* until there is something."""
 
     def give(self, chunk: Chunk) -> None:
-        """Give a chunk away; `wants` says when."""
+        """Return a chunk away; `wants` says when."""
 
     @property
     def wants(self) -> bool:
-        """Whether one of them has not enough to do."""
+        """Whether one of them has too little to do."""
 
     def is_done(self, n: int) -> bool:
-        """Tell whether the chunk at place *n* is finished."""
+        """Return whether the chunk at place *n* is finished."""
 
     def take(self, n: int) -> PackedChunk | None:
-        """Give what the chunk at place *n* became; None: it raised an error."""
+        """Return what the chunk at place *n* became; None: it raised an error."""
 
 
 class SharedWork:
     """The rows of a list, made together with others; iterating yields their chunks in the list's order.
 
-    What raises an error is made once more when it is its turn: so the first error in the list is the one
-    that is met, whoever met one first.
+    What raises an error is made once more when it is its turn, so that the first error in the list is the one
+    that is raised, whichever process met one first.
 
     Args:
         helpers: the others.
@@ -561,7 +561,7 @@ class SharedWork:
             self._helpers.give(Chunk.of(self._waiting[-1]))
 
     def _make(self, placed: Sequence[tuple[int, Recipient]]) -> None:
-        """Make a chunk here, and see to the others after each row."""
+        """Make a chunk here, and serve the workers after each row."""
         n = placed[0][0]
         self._own[n] = None
         with contextlib.suppress(MailmergeError):

@@ -1,12 +1,12 @@
 """A plan in two files: ``<name>.plan``, an SQLite database, and ``<name>.messages`` with the frozen messages.
 
 The name is the first digits of the SHA-256 of the plan's facts, so it is known when the plan is complete.
-Both files are written under temporary names and take their places when they are complete, the messages first:
-so a database has its messages beside it, or the wrong ones, which their token tells. From then on neither
-changes. Nothing is written through to the disk: what a power cut leaves is found out when it is opened or
-read, and the plan is made again.
+Both files are written under temporary names and renamed when they are complete, the messages first: so a
+database has its messages next to it, or wrong ones, which their token shows. From then on neither changes.
+Nothing is synchronised to disk: damage after a power cut is noticed when the plan is opened or read, and the
+plan is made again.
 
-Rows, messages and findings are kept as msgspec encodes them, beside the few numbers that they are found by.
+Rows, messages and findings are kept as msgspec encodes them, with the few numbers that they are found by.
 """
 
 from __future__ import annotations
@@ -60,9 +60,9 @@ _SPOOL_SUFFIX = ".rows"
 _APPLICATION = 0x6D6D706C  # "mmpl"
 _FORMAT = 4
 _BATCH = 1000
-"""Rows that are put into the database in one go: one by one costs several times as much."""
+"""Rows that are inserted together: one by one costs several times as much."""
 _LOOK_AHEAD = 100
-"""Messages whose places are read in one go."""
+"""Messages whose places are read together."""
 _SCHEMA = f"""
 PRAGMA application_id = {_APPLICATION};
 PRAGMA user_version = {_FORMAT};
@@ -97,8 +97,8 @@ _Kept = TypeVar("_Kept")
 class Form(Generic[_Kept]):
     """How values of one type are kept.
 
-    A text that is not valid Unicode (lone surrogates in a caller's rows) has no UTF-8, so a value with one is
-    kept as JSON, which has escapes for them. All values are arrays or tables, so the first octet tells which.
+    Text that is not valid Unicode (lone surrogates in a caller's rows) has no UTF-8, so a value with such
+    text is kept as JSON, which has escapes for it. All values are arrays or tables, so the first octet tells.
     """
 
     def __init__(self, kind: type[_Kept]) -> None:
@@ -107,7 +107,7 @@ class Form(Generic[_Kept]):
         self._decode = msgspec.msgpack.Decoder(kind).decode
 
     def encode(self, value: _Kept) -> bytes:
-        """Give what `decode` reads."""
+        """Return what `decode` reads."""
         try:
             return self._encode(value)
         except UnicodeEncodeError:
@@ -133,7 +133,7 @@ FINDING = Form(Diagnostic)
 
 
 def key_octets(text: str) -> bytes:
-    """Give a key or an address as rows and messages are found by it."""
+    """Return a key or an address as rows and messages are found by it."""
     return text.encode("utf-8", "surrogatepass")
 
 
@@ -166,12 +166,12 @@ class SqlitePlanWriter:
     """Makes a plan in a folder of ours; see `PlanWriter`.
 
     Args:
-        place: what the paths of both files begin with; the plan's name and their suffixes follow.
+        place: the beginning of the paths of both files; the plan's name and their suffixes follow.
         made: now, in UTC.
-        owner: whose plan it is, for whoever looks through the folder.
+        owner: whose plan it is, for the sweep of the folder.
 
     Raises:
-        FileError: nothing can be made there.
+        FileError: no file can be made there.
 
     """
 
@@ -206,7 +206,7 @@ class SqlitePlanWriter:
         self.close()
 
     def close(self) -> None:
-        """Remove what is not finished."""
+        """Remove an unfinished plan."""
         opened, self._opened = self._opened, None
         if opened is not None:
             opened.close()
@@ -367,7 +367,7 @@ class SqlitePlanWriter:
         return SqlitePlanReader(place)
 
     def _check(self) -> None:
-        """See whether everything that was added is there."""
+        """Check that everything that was added is there."""
         self._stream.flush()
         written = (
             *self._db.row("SELECT count(*) FROM row"),
@@ -384,10 +384,10 @@ class SqlitePlanReader:
     While it is open, `PlanCache.sweep` leaves the plan alone. It belongs to the thread that opened it.
 
     Args:
-        place: the path of both files but for their suffixes.
+        place: the path of both files without their suffixes.
 
     Raises:
-        PlanDamaged: there is none that can be trusted.
+        PlanDamaged: it does not exist, or cannot be trusted.
 
     """
 
@@ -515,7 +515,7 @@ class SqlitePlanReader:
                 raise self._damaged(self._path, error) from error
 
     def _look_up(self, number: int) -> tuple[bytes, int, int, int] | None:
-        """Find a message, and those behind it, which are mostly wanted next."""
+        """Look up a message, and those after it, which are usually wanted next."""
         query = (
             "SELECT number, key, place, length, octets FROM message WHERE number >= ? ORDER BY number LIMIT ?"
         )
@@ -535,7 +535,7 @@ class SqlitePlanReader:
                 raise self._damaged(self._path, error) from error
 
     def _damaged(self, path: Path, error: Exception) -> PlanDamaged:
-        """Make the error; damage that is met only now is removed, or the next command would meet it again."""
+        """Return the error; a plan found to be damaged only now is removed, or it would be found again."""
         if self._checked:
             with contextlib.suppress(FileError):
                 files.remove_file(self._path)
@@ -548,7 +548,7 @@ class SqlitePlanReader:
         return found[0]
 
     def _check_form(self, size: int) -> None:
-        """Refuse what is not ours, of another version, or torn."""
+        """Refuse a file that is not ours, of another version, or torn."""
         (application,) = self._db.row("PRAGMA application_id")
         (version,) = self._db.row("PRAGMA user_version")
         (pages,) = self._db.row("PRAGMA page_count")
@@ -574,7 +574,7 @@ class SqlitePlanReader:
 
 
 def _discard(stream: BinaryIO) -> None:
-    """Close a file that is given up: that its last octets cannot be written does not matter any more."""
+    """Close a file that is given up: whether its last octets can be written does not matter any more."""
     with contextlib.suppress(FileError):
         stream.close()
 
@@ -585,7 +585,7 @@ def _unwritable(path: Path, error: Exception) -> MailmergeError:
     if is_full(error):
         return FileError(
             path,
-            f"there is no space left for it ({error})",
+            f"the disk has no space left for it ({error})",
             number=errno.ENOSPC,
             hint=_ROOM,
         )

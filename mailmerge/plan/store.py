@@ -1,6 +1,6 @@
 """What a plan is for the code that fills and reads it: rows, frozen messages and findings, in list order.
 
-`PlanWriter` and `PlanReader` are the whole interface; nobody else knows how a plan is kept. There are two
+`PlanWriter` and `PlanReader` are the whole interface; how a plan is kept is known nowhere else. There are two
 implementations: `mailmerge.plan.sqlite_store` keeps it in files, `MemoryPlan` only in memory.
 """
 
@@ -33,7 +33,7 @@ else:
 FINISHED = "the plan is finished"
 OUT_OF_ORDER = "rows are added in list order"
 NOT_ADDED = "only a row that was added can be replaced"
-NOT_PACKED = "there is no dictionary to pack with"
+NOT_PACKED = "the plan has no dictionary to pack with"
 
 
 class PlanRow(Struct, frozen=True, array_like=True):
@@ -52,7 +52,7 @@ class PlanRow(Struct, frozen=True, array_like=True):
     Suppression is not frozen into a plan, it is joined when the plan is read.
     """
     detail: str = ""
-    """Why it is not pending, in words."""
+    """Why it is not pending, as text."""
     row_digest: str = ""
     recipients: tuple[str, ...] = ()
     """The envelope's addresses, normalised."""
@@ -61,7 +61,7 @@ class PlanRow(Struct, frozen=True, array_like=True):
     size: int = 0
     """Octets of its message."""
     holds: bool = True
-    """Whether what has happened to its key is about this row: of rows with one key exactly one has that."""
+    """Whether the history of its key belongs to this row: of rows with one key, exactly one has that."""
     cells: tuple[_Cell, ...] = ()
     frozen: str = ""
     """Digest of its frozen message."""
@@ -74,7 +74,7 @@ class PlanRow(Struct, frozen=True, array_like=True):
     first: int | None = None
     """The number of the first row of its message, if that is another one.
 
-    Such a row says of its message what the first one says, and only its place, number and cells are its own.
+    Such a row has the first one's values about the message; only place, number and cells are its own.
     """
 
     @property
@@ -84,7 +84,7 @@ class PlanRow(Struct, frozen=True, array_like=True):
 
     @property
     def shares(self) -> bool:
-        """Whether what has happened to its key is about this row, too."""
+        """Whether the history of its key belongs to this row, too."""
         return self.holds or self.first is not None
 
 
@@ -95,7 +95,7 @@ PackedMessage = tuple[bytes, bytes, int]
 
 
 class PlanWriter(Protocol):
-    """A plan that is being made; use it as a context manager: unless it is finished, nothing is left of it.
+    """A plan that is being made; use it as a context manager: unless it is finished, nothing of it remains.
 
     Rows come in list order, a row's message before the row.
     """
@@ -130,10 +130,10 @@ class PlanWriter(Protocol):
         """
 
     def sort(self, rows: Iterable[tuple[int, bytes, bytes]]) -> Iterator[tuple[int, bytes]]:
-        """Put rows of the same group behind each other, groups by their first row.
+        """Put rows of the same group together, groups ordered by their first row.
 
         Args:
-            rows: in list order: the place, the group (empty: none but this row), and whatever is to be kept.
+            rows: in list order: the place, the group (empty: only this row), and the data to be kept.
 
         Yields:
             The place of the first row of its group, and what was kept, row by row.
@@ -144,7 +144,7 @@ class PlanWriter(Protocol):
         """
 
     def repeated(self, *, addresses: bool, backwards: bool = False) -> Iterator[PlanRow]:
-        """Yield in list order the rows added so far whose key occurs more than once; no key is no key.
+        """Yield in list order the rows added so far whose key occurs more than once; an empty key is none.
 
         Rows that are yielded may be replaced meanwhile.
 
@@ -164,7 +164,7 @@ class PlanWriter(Protocol):
 
     @property
     def dictionary(self) -> bytes | None:
-        """What others need to pack messages for this plan; None: only it can do that, so far."""
+        """What others need to pack messages for this plan; None: so far only the plan itself can."""
 
     def add_packed(
         self, row: PackedRow, message: PackedMessage | None, others: Sequence[PackedRow] = ()
@@ -201,10 +201,10 @@ class PlanWriter(Protocol):
         """
 
     def expect(self, rows: int) -> None:
-        """Make sure that there is room for a plan of about so many rows, judged by those added so far.
+        """Make sure that there is room for a plan of about this many rows, judged by those added so far.
 
         Raises:
-            FileError: there is not.
+            FileError: there is too little.
 
         """
 
@@ -212,8 +212,8 @@ class PlanWriter(Protocol):
         """Make it complete: checked, in its place, never changed again; and open it.
 
         Args:
-            summary: whatever the planner wants to know of the whole without reading rows.
-            facts: what the plan was made of, see `mailmerge.plan.facts`.
+            summary: what the planner wants to know about the whole without reading rows.
+            facts: what the plan was made from, see `mailmerge.plan.facts`.
 
         Raises:
             FileError: it cannot be kept.
@@ -252,7 +252,7 @@ class PlanReader(Protocol):
     def __exit__(self, *_: object) -> None: ...
 
     def close(self) -> None:
-        """Let it go; it may be swept from now on."""
+        """Release it; it may be swept from now on."""
 
     def rows(self, *, after: int = -1, ready: bool = False) -> Iterator[PlanRow]:
         """Yield rows in list order, with no more than a page of them in memory.
@@ -278,7 +278,7 @@ class PlanReader(Protocol):
         """Yield the address of every row that has one, in small letters; the rows themselves are not read."""
 
     def ready_ends(self) -> tuple[PlanRow, PlanRow] | None:
-        """Give the first and the last row that may be sent; None: there is none.
+        """Return the first and the last row that may be sent; None: there is none.
 
         Raises:
             PlanDamaged: one cannot be read.
@@ -286,7 +286,7 @@ class PlanReader(Protocol):
         """
 
     def others(self, row: PlanRow) -> list[PlanRow]:
-        """Give the further rows of a row's message.
+        """Return the further rows of a row's message.
 
         Raises:
             PlanDamaged: one cannot be read.
@@ -294,7 +294,7 @@ class PlanReader(Protocol):
         """
 
     def holders(self, keys: Sequence[str]) -> dict[str, PlanRow]:
-        """Give the rows that hold these keys, by key; keys that are not there are left out.
+        """Return the rows that own these keys, by key; unknown keys are left out.
 
         Raises:
             PlanDamaged: one cannot be read.
@@ -302,7 +302,7 @@ class PlanReader(Protocol):
         """
 
     def message(self, number: int) -> FrozenMessage:
-        """Give a frozen message, its checksum and its key verified.
+        """Return a frozen message, its checksum and its key verified.
 
         Raises:
             PlanDamaged: it cannot be read, or it is not what was written.
@@ -323,7 +323,7 @@ class PlanReader(Protocol):
 
 
 class MemoryPlan:
-    """A plan that is kept nowhere: for a few rows that are only looked at. Writer and reader in one."""
+    """A plan that is not stored: for a few rows that are only shown. Writer and reader in one."""
 
     def __init__(self, name: str, made: datetime) -> None:
         self.name = name
@@ -490,12 +490,12 @@ class MemoryPlan:
 
 
 def following(first: PlanRow, other: PlanRow) -> PlanRow:
-    """Give a further row of a message as what became of the first one makes it."""
+    """Return a further row of a message with the result of the first one."""
     return replace(other, status=first.status, detail=first.detail, key=first.key)
 
 
 def refuse(wrong: bool, why: str) -> None:
-    """Stop a misuse of ours.
+    """Stop a misuse of this class.
 
     Raises:
         RuntimeError: it is *wrong*.
@@ -506,7 +506,7 @@ def refuse(wrong: bool, why: str) -> None:
 
 
 def damaged(path: Path, error: Exception) -> PlanDamaged:
-    """Make the error for a plan that cannot be trusted."""
+    """Return the error for a plan that cannot be trusted."""
     why = error.strerror if isinstance(error, FileError) else str(error)
     return PlanDamaged(
         f"the plan {path} cannot be used: {why}",

@@ -1,4 +1,4 @@
-"""From a plan in the database to messages that go out, with nothing of the machine that planned them."""
+"""From a plan in the database to messages that are sent, without the machine that planned them."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ _LOAD_AGAIN: Final = "send the campaign from its folder again: what is missing i
 
 
 class StoredFiles:
-    """The files of messages as they lie in the database; see `mailmerge.message.attachments.FileContents`."""
+    """The files of messages in the database; see `mailmerge.message.attachments.FileContents`."""
 
     def __init__(self, db: PostgresDatabase) -> None:
         self.db = db
@@ -39,7 +39,7 @@ class StoredFiles:
         return _UNCHANGING
 
     def read(self, file: FrozenFile) -> bytes:
-        """See `FileContents`; no more is read than it is long."""
+        """See `FileContents`; no more is read than its length."""
         query = "SELECT content FROM blob_piece WHERE sha256 = ? AND piece = ? AND octet_length(content) <= ?"
         try:
             sha256 = bytes.fromhex(file.sha256)
@@ -55,7 +55,7 @@ class StoredFiles:
 
 
 class WorkerThawer:
-    """Makes the messages of a plan in the database, as the machine that planned them would send them itself.
+    """Makes the messages of a plan in the database, as the machine that planned them would send them.
 
     Args:
         plan: where messages and files are; its connection is used.
@@ -75,12 +75,12 @@ class WorkerThawer:
         self._thawer = Thawer(keep, self._files)
 
     def use(self, plan: ServerPlan) -> None:
-        """Go on with another connection to the same plan."""
+        """Continue with another connection to the same plan."""
         self.plan = plan
         self._files.db = plan.db
 
     def message(self, number: int, row: int) -> FrozenMessage:
-        """Give a frozen message of the plan.
+        """Return a frozen message of the plan.
 
         Args:
             number: the message's.
@@ -96,7 +96,7 @@ class WorkerThawer:
             raise RowError(error.message, code="L752", hint=_LOAD_AGAIN, row=row) from error
 
     def show(self, frozen: FrozenMessage, *, message_id: str, date: datetime) -> Message:
-        """Make a message that is only looked at: its unsubscribe links belong to nobody.
+        """Make a message that is only shown: its unsubscribe links belong to nobody.
 
         Raises:
             RowError, SecretLeak: see `thaw`.
@@ -111,7 +111,7 @@ class WorkerThawer:
         """Make a message.
 
         Args:
-            frozen: what it says.
+            frozen: its content.
             message_id: see `mailmerge.plan.composer.identifier`; the secret is the campaign's in the ledger.
             date: aware.
 

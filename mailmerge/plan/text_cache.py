@@ -1,8 +1,8 @@
-"""The texts that were read of a campaign's files, kept until they are purged: no file is read twice.
+"""The texts read from a campaign's files, kept until they are purged: no file is read twice.
 
-They are in one private file of the user's cache folder, beside the campaign's plans: a line that says who
-made them, then a frame for each text: the SHA-256 of the file (32 octets), how long it is (4) and what it is,
-packed. What cannot be read is not there.
+They are in one private file in the user's cache folder, next to the campaign's plans: a line with the version
+that made them, then a frame for each text: the SHA-256 of the file (32 octets), the length (4) and the text,
+packed. What cannot be read is ignored.
 """
 
 from __future__ import annotations
@@ -25,11 +25,11 @@ if TYPE_CHECKING:
 _FORMAT = 2
 _SHA, _LENGTH = 32, 4
 _MOST = 8 << 20
-"""Octets of a text."""
+"""Most octets of one text."""
 
 
 class TextCache:
-    """Texts by the SHA-256 of their file; use it as a context manager: what was not asked for is dropped.
+    """Texts by the SHA-256 of their file; use it as a context manager: unused ones are dropped.
 
     Args:
         path: the file that they are kept in.
@@ -80,7 +80,7 @@ class TextCache:
         return sha256 in self._places
 
     def get(self, sha256: str) -> Extract | None:
-        """Give what was read of a file; None: it was not."""
+        """Return what was read of a file; None: it was not."""
         if sha256 not in self._places:
             return None
         with contextlib.suppress(zlib.error, msgspec.MsgspecError, OSError):
@@ -93,7 +93,7 @@ class TextCache:
         return None
 
     def put(self, sha256: str, extract: Extract) -> None:
-        """Keep what was read of a file, if that is possible."""
+        """Keep what was read from a file, if that is possible."""
         with contextlib.suppress(FileError):
             if self._new is None:
                 files.private_folder(self._path.parent)

@@ -1,10 +1,10 @@
 """A worker: a program of its own that makes rows for the planner, ``python -P -m mailmerge.plan.worker``.
 
-It is told what to make on its standard input and answers on its standard output, in frames: four octets that
-say how long it is, then what msgspec encodes. First comes the `Setup`, which it answers with the campaign's
-version when it is ready; then chunks, each answered by what they became, or by nothing where that raised an
-error: whoever gave it away makes it again and meets the error there. An empty frame asks for the paths that
-were looked at. It ends with its input. It knows no account and no secret.
+It receives its work on standard input and answers on standard output, in frames: four octets with the length,
+then what msgspec encodes. First comes the `Setup`, which it answers with the campaign's version when it is
+ready; then chunks, each answered by its result, or by an empty frame if it raised an error: the planner then
+makes the chunk again and meets the error itself. An empty frame asks for the paths that were looked at. The
+worker ends with its input. It has no account and no secret.
 """
 
 from __future__ import annotations
@@ -34,9 +34,9 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 HEAD = 4
-"""Octets that say how long a frame is."""
+"""Octets for the length of a frame."""
 OUT_OF_MEMORY = 3
-"""The exit code of a worker that had not enough memory."""
+"""The exit code of a worker that ran out of memory."""
 FAILED = b"\x00"
 """The answer to a chunk that raised an error."""
 
@@ -46,7 +46,7 @@ LOOKED_AT = Form(LookedAtPaths)
 
 
 class Setup(Struct, frozen=True):
-    """What a worker needs to know of the campaign; `setup` makes it."""
+    """What a worker needs to know about the campaign; made by `setup`."""
 
     recipe: dict[str, Any]
     headings: tuple[str, ...]
@@ -64,7 +64,7 @@ def frame(content: bytes) -> bytes:
 
 
 def setup(recipe: Recipe, columns: Columns, list_name: str, dictionary: bytes) -> bytes:
-    """Give the first frame's content."""
+    """Return the first frame's content."""
     made = _plain(recipe)
     return SETUP.encode(Setup(made, columns.headings, columns.names, list_name, dictionary))
 
@@ -82,7 +82,7 @@ _WRITERS: tuple[tuple[type | tuple[type, ...], Callable[[Any], Any]], ...] = (
 
 
 def _plain(value: Any) -> Any:
-    """Turn what is not a text, a number or a truth into something that is, and can be told from them."""
+    """Turn what is not a string, a number or a boolean into a distinguishable combination of them."""
     if isinstance(value, int) and value.bit_length() > 63:
         return {"int": str(value)}
     return next((write(value) for kind, write in _WRITERS if isinstance(value, kind)), value)
@@ -126,7 +126,7 @@ def read_recipe(made: dict[str, Any]) -> Recipe:
 
 
 def serve(orders: BinaryIO, answer: Callable[[bytes], object]) -> None:
-    """Do what *orders* say until they end.
+    """Do the work in *orders* until they end.
 
     Raises:
         MailmergeError: the templates do not compile any more.
@@ -166,7 +166,7 @@ def _frames(orders: BinaryIO) -> Iterator[bytes]:
 
 def main() -> int:
     """Serve the process that started this one."""
-    for name in ("SIGINT", "SIGHUP"):  # that process decides, and lets our input end
+    for name in ("SIGINT", "SIGHUP"):  # that process decides, and closes our input
         if hasattr(signal, name):
             signal.signal(getattr(signal, name), signal.SIG_IGN)
     own = os.dup(sys.stdout.fileno())
@@ -180,7 +180,7 @@ def main() -> int:
 
 
 def _write(answers: Any, content: bytes) -> None:
-    """Write all of it: a pipe takes no more than it has room for."""
+    """Write all of it: a pipe accepts no more than it has room for."""
     rest = memoryview(content)
     while rest:
         rest = rest[answers.write(rest) :]

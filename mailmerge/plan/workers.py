@@ -1,7 +1,7 @@
-"""The planner's side of its workers: starts them, gives chunks away, and takes what they became.
+"""The planner's side of its workers: starts them, gives them chunks, and receives the results.
 
-One thread does it all: pipes are written and read when they are ready, between rows that the planner makes
-itself. Whatever ends, nobody is left behind: a worker ends with its input, and is ended with the pool.
+One thread does everything: pipes are written and read when they are ready, between rows that the planner
+makes itself. No process is left behind: a worker ends with its input, and is ended with the pool.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 COMMAND = ("-P", "-m", "mailmerge.plan.worker")
 _AHEAD = 2
-"""Chunks that a worker has: one that it works at, and one that waits in the pipe."""
+"""Chunks that a worker has: one that it is making, and one that waits in the pipe."""
 _READ = 1 << 18
 _LAST_WORDS = 4000
 _KEPT = ("PATH", "HOME", "USERPROFILE", "LANG", "LANGUAGE", "TZ", "TMPDIR", "LD_LIBRARY_PATH", "SYSTEMROOT")
@@ -36,12 +36,12 @@ _KEPT_PREFIXES = ("LC_", "PYTHON", "COVERAGE_", "DYLD_")
 
 
 def possible() -> bool:
-    """Tell whether there can be workers: not where our Python cannot be started by its path."""
+    """Return whether workers are possible: not where our Python cannot be started by its path."""
     return os.name == "posix" and bool(sys.executable) and not getattr(sys, "frozen", False)
 
 
 def environment() -> dict[str, str]:
-    """Give the environment of a worker: what Python and the C library need, none of our variables."""
+    """Return the environment of a worker: what Python and the C library need, none of our variables."""
     kept = {
         name: value for name, value in os.environ.items() if name in _KEPT or name.startswith(_KEPT_PREFIXES)
     }
@@ -54,7 +54,7 @@ class Worker:
     """One worker process.
 
     Args:
-        setup: what it is told first, see `mailmerge.plan.worker.setup`.
+        setup: the first frame, see `mailmerge.plan.worker.setup`.
 
     Raises:
         OSError: it cannot be started.
@@ -74,9 +74,9 @@ class Worker:
         for pipe in (self.orders, self.answers, self.errors):
             os.set_blocking(pipe, False)
         self.version = ""
-        """What it answered the setup with; empty: it is not ready yet."""
+        """Its answer to the setup; empty: it is not ready yet."""
         self.chunks: deque[Chunk] = deque()
-        """What it has not answered yet."""
+        """The chunks that it has not answered yet."""
         self._out = bytearray(frame(setup))
         self._in = bytearray()
         self._words = b""
@@ -88,11 +88,11 @@ class Worker:
 
     @property
     def is_writing(self) -> bool:
-        """Whether it has not been told everything yet."""
+        """Whether part of its input has not been written yet."""
         return bool(self._out)
 
     def give(self, chunk: Chunk) -> None:
-        """Give it a chunk."""
+        """Return it a chunk."""
         self.chunks.append(chunk)
         self.tell(CHUNK.encode(chunk))
 
@@ -103,12 +103,12 @@ class Worker:
 
     def write(self) -> None:
         """Send more of what is to be sent."""
-        with contextlib.suppress(BlockingIOError, BrokenPipeError):  # that it is gone shows when it is read
+        with contextlib.suppress(BlockingIOError, BrokenPipeError):  # that it is gone is noticed when reading
             while self._out:
                 del self._out[: os.write(self.orders, self._out[:_READ])]
 
     def read(self) -> Iterator[bytes]:
-        """Yield the answers that are there.
+        """Yield the answers that have arrived.
 
         Raises:
             EOFError: it has ended.
@@ -130,13 +130,13 @@ class Worker:
             yield answer
 
     def end(self) -> str:
-        """Wait until it has ended, and say how."""
+        """Wait until it has ended, and return how."""
         with contextlib.suppress(subprocess.TimeoutExpired):
             self.process.wait(timeout=5)
         self.kill()
         code = self.process.returncode
         if code == OUT_OF_MEMORY:
-            return "it had not enough memory"
+            return "it ran out of memory"
         if code < 0:
             with contextlib.suppress(ValueError):
                 return f"{signal.Signals(-code).name} ended it"
@@ -144,7 +144,7 @@ class Worker:
         return f"exit code {code}" + (f": {words[-1]}" if words else "")
 
     def kill(self) -> None:
-        """End it: nothing of it is needed any more."""
+        """Kill it: it is not needed any more."""
         if self.process.poll() is None:
             self.process.kill()
             self.process.wait()
@@ -155,12 +155,12 @@ class Worker:
 
 
 class WorkerPool:
-    """Some workers; use it as a context manager: when it is left, they have ended.
+    """Several workers; use it as a context manager: when it is left, they have ended.
 
     Args:
         count: how many.
-        setup: what they are told first.
-        version: the campaign's: a worker that finds another one met other templates than the planner.
+        setup: their first frame.
+        version: the campaign's: a worker with another one has read other templates than the planner.
 
     Raises:
         OSError: they cannot be started.
@@ -196,16 +196,16 @@ class WorkerPool:
 
     @property
     def wants(self) -> bool:
-        """Whether a worker has not enough to do."""
+        """Whether a worker has too little to do."""
         return any(worker.has_room for worker in self._workers)
 
     def give(self, chunk: Chunk) -> None:
-        """Give a chunk to the worker that has least to do."""
+        """Return a chunk to the worker that has least to do."""
         with_room = (worker for worker in self._workers if worker.has_room)
         min(with_room, key=lambda worker: len(worker.chunks)).give(chunk)
 
     def pump(self, *, wait: bool = False) -> None:
-        """Take what has been answered, and send what has not been sent.
+        """Receive what has been answered, and send what has not been sent.
 
         Args:
             wait: until there is something.
@@ -252,15 +252,15 @@ class WorkerPool:
         return MailmergeError(f"a process that helped to plan ended{at}: {worker.end()}", code=DIED)
 
     def is_done(self, n: int) -> bool:
-        """Tell whether the chunk at place *n* was answered."""
+        """Return whether the chunk at place *n* was answered."""
         return n in self._done
 
     def take(self, n: int) -> PackedChunk | None:
-        """Give what the chunk at place *n* became; None: it raised an error."""
+        """Return what the chunk at place *n* became; None: it raised an error."""
         return self._done.pop(n)
 
     def looked_at(self) -> list[LookedAtPaths]:
-        """Ask which paths were looked at; all chunks were answered.
+        """Return which paths the workers looked at, after all chunks were answered.
 
         Raises:
             MailmergeError: a worker has ended (C473).

@@ -295,7 +295,7 @@ def test_a_worker_without_memory_says_so(campaign: Campaign) -> None:
         used = int(Path(f"/proc/{one.process.pid}/statm").read_text().split()[0]) * resource.getpagesize()
         resource.prlimit(one.process.pid, resource.RLIMIT_AS, (used + 20_000_000, used + 20_000_000))
         pool.give(big)
-        with pytest.raises(MailmergeError, match="ended at row 2: it had not enough memory"):
+        with pytest.raises(MailmergeError, match="ended at row 2: it ran out of memory"):
             pump_on(pool)
 
 

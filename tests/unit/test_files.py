@@ -546,7 +546,7 @@ def test_a_link_to_a_tree_is_not_removed_as_one(ways: str, out: Path, precious: 
 def test_a_tree_deeper_than_ours_is_left_alone(out: Path) -> None:
     """Nothing that we make is a hundred levels deep: an error, and no endless descent."""
     (out / "tree" / Path(*["deep"] * 100)).mkdir(parents=True)
-    with files.folder(out) as opened, pytest.raises(FileError, match="nothing that we made"):
+    with files.folder(out) as opened, pytest.raises(FileError, match="mailmerge did not make this"):
         opened.remove_tree("tree")
 
     assert (out / "tree" / "deep").is_dir()
@@ -624,7 +624,7 @@ def test_a_draft_that_cannot_be_removed_stops_nobody(out: Path) -> None:
     files.write_file(out / "page", b"x")
 
     assert names(out) == [stubborn.name, "page"]
-    with pytest.raises(FileError, match="nothing that we made"):
+    with pytest.raises(FileError, match="mailmerge did not make this"):
         files.clear(out, re.compile("$a"))
 
 
@@ -862,7 +862,7 @@ def test_the_error_is_one_of_ours_and_of_the_systems(out: Path) -> None:
     error = caught.value
 
     assert isinstance(error, OSError)
-    assert (error.filename, error.strerror) == (str(out), "this is no folder, and a folder must be here")
+    assert (error.filename, error.strerror) == (str(out), "this is not a folder, and a folder must be here")
     assert str(error) == error.message
     assert error.exit_code == 2
 

@@ -386,26 +386,26 @@ def test_what_cannot_be_added_up_says_how_it_can(
     [
         (
             lambda rows: [rows[0], rows[1], {**rows[2], "number": "109"}],
-            "what row 4 says now is in no message: it was edited or added after its message went out",
+            "the current content of row 4 is in no message: it was edited or added after its message was sent",
         ),
         (
             lambda rows: [rows[0], {**rows[1], "number": "109"}, rows[2]],
-            "what row 3 says now is in no message: it was edited or added after its message went out",
+            "the current content of row 3 is in no message: it was edited or added after its message was sent",
         ),
         (
             lambda rows: [{**row, "number": f"2{row['number']}"} for row in rows],
             (
-                "what rows 2, 3, 4 say now is in no message: "
+                "the current content of rows 2, 3, 4 is in no message: "
                 "they were edited or added after their messages went out"
             ),
         ),
         (
             lambda rows: rows[:2],
-            "that of row 2 (ana@example.org) went out with rows that are in it no more",
+            "that of row 2 (ana@example.org) was sent with rows that are no longer in it",
         ),
         (
             lambda rows: [rows[0], rows[1], {**rows[2], "email": "ana@example"}],
-            "that of row 2 (ana@example.org) went out with rows that are in it no more",
+            "that of row 2 (ana@example.org) was sent with rows that are no longer in it",
         ),
         (lambda rows: rows[::-1], None),
     ],
@@ -578,5 +578,5 @@ def test_rows_that_were_corrected_in_a_file_of_failed_rows_are_told_of_as_such(t
 
         assert told(fixed.plan()) == []
         assert told(Campaign.load(tmp_path, account=account).plan()) == [
-            ("D273", "what row 2 says now is not what went out when the message was sent once more")
+            ("D273", "what row 2 says now is not what was sent when the message was sent once more")
         ]

@@ -81,4 +81,4 @@ def test_man_can_read_the_manual_pages() -> None:
     ).stdout
     text = re.sub(r".\x08", "", shown)  # bold is overstruck
     assert "mailmerge bounces spring --maildir ~/Maildir\n" in text
-    assert re.search(r"--mbox FILE\n +Look into this mbox\.", text)
+    assert re.search(r"--mbox FILE\n +Read this mbox\.", text)
