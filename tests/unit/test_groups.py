@@ -396,7 +396,7 @@ def test_what_cannot_be_added_up_says_how_it_can(
             lambda rows: [{**row, "number": f"2{row['number']}"} for row in rows],
             (
                 "the current content of rows 2, 3, 4 is in no message: "
-                "they were edited or added after their messages went out"
+                "they were edited or added after their messages were sent"
             ),
         ),
         (
