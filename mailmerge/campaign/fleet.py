@@ -1,7 +1,7 @@
 """A campaign that workers on many machines send: handing it over, following, stopping; and a worker itself.
 
 The plan and what may be sent of it are loaded into the ledger's database; from then on the workers need
-nothing of this machine, and this machine only looks.
+nothing from this machine, and this machine only observes.
 """
 
 from __future__ import annotations
@@ -69,7 +69,7 @@ WINDOW = "MAILMERGE_FLEET_WINDOW"
 """For tests: how many rows a slot claims at a time at most."""
 _LOOK_EVERY = 0.5
 _ABSENT_SECONDS = 5.0
-"""For how long rows may wait for a worker before that is told."""
+"""Seconds that rows may wait for a worker before that is reported."""
 _LEFT = frozenset({Status.PENDING, Status.DEFERRED})
 _SETTLED = (
     Status.ACCEPTED, Status.REJECTED, Status.DEFERRED, Status.EXPIRED, Status.IN_DOUBT, Status.BOUNCED,
@@ -77,7 +77,7 @@ _SETTLED = (
 
 
 def server_of(definition: Definition) -> ServerPlace:
-    """Give the database that has the campaign's ledger.
+    """Return the database that has the campaign's ledger.
 
     Raises:
         CampaignFileError: its ledger is a file, which no worker can reach.
@@ -98,10 +98,10 @@ def server_of(definition: Definition) -> ServerPlace:
 
 
 def fleet_accounts(definition: Definition, names: Sequence[str]) -> tuple[Account, ...]:
-    """Give the accounts that may send a campaign: those of these *names*, or its own.
+    """Return the accounts that may send a campaign: those of these *names*, or its own.
 
     Raises:
-        CampaignFileError: there is no such account, or one has no name that workers could know it by.
+        CampaignFileError: an account does not exist, or has no name by which workers could find it.
 
     """
     if names:
@@ -109,7 +109,7 @@ def fleet_accounts(definition: Definition, names: Sequence[str]) -> tuple[Accoun
     account = find_account(definition)
     if account.source not in {"config", "preset"} and definition.given_account is None:
         raise CampaignFileError(
-            "workers know accounts by their names, and this campaign's account has none",
+            "workers find accounts by their names, and this campaign's account has none",
             code="C581",
             hint="write [accounts.NAME] into your config.toml and the workers', and add --accounts NAME",
         )
@@ -117,7 +117,7 @@ def fleet_accounts(definition: Definition, names: Sequence[str]) -> tuple[Accoun
 
 
 def account_names(said: str) -> tuple[str, ...]:
-    """Take a list of accounts apart, as ``--accounts`` has it.
+    """Split a list of accounts, as in ``--accounts``.
 
     Raises:
         CampaignFileError: it names none.
@@ -130,7 +130,7 @@ def account_names(said: str) -> tuple[str, ...]:
 
 
 class FleetRun(Run):
-    """A run whose messages workers send; what it plans, asks and reports is that of `Run`."""
+    """A run whose messages workers send; planning, questions and reports are those of `Run`."""
 
     _carrier: Carrier | None = None
     _refused_earlier: Sequence[PresentWorker] = ()
@@ -141,7 +141,7 @@ class FleetRun(Run):
 
     def _passes(self, plan: Plan, connect: Connect) -> RunEnd:  # noqa: ARG002  workers connect
         self._ledger.note_version(self._composer.version, self._composer.parts)
-        self._opened.note_mark(self._ledger.handed_over)  # else it would be one that came from elsewhere
+        self._opened.note_mark(self._ledger.handed_over)  # otherwise it would look like one from elsewhere
         place = server_of(self._definition)
         with place.database_to_fill() as db:
             jobs.prepare(db)
@@ -189,12 +189,12 @@ class FleetRun(Run):
         jobs.defer(db, jobs.orders(campaign, number, slots), at=self._schedule.start)
 
     def _carry(self, db: PostgresDatabase) -> None:
-        """Let the workers know whom the files of opt-outs name now."""
+        """Load the current opt-outs of the files for the workers."""
         self._carrier = self._carrier or Carrier(self._ledger.number)
         self._carrier.carry(db, self._opt_outs.suppressed.entries())
 
     def _queued(self) -> Iterator[work.QueuedRow]:
-        """Yield the rows of this run, and those that are deferred if it is to send all that is left."""
+        """Yield the rows of this run, and deferred ones if it sends all that is left."""
         rows = self._chosen()
         if self._sends_all:
             rows = (row for row in self._standing.rows() if row.status in _LEFT and row.planned.first is None)
@@ -211,13 +211,13 @@ class FleetRun(Run):
             )
 
     def _finish(self, end: RunEnd) -> None:
-        if end.reason not in {Reason.DETACHED, Reason.INTERRUPTED}:  # else the last slot does
+        if end.reason not in {Reason.DETACHED, Reason.INTERRUPTED}:  # otherwise the last slot does
             super()._finish(end)
 
     # --- following ------------------------------------------------------------------------------------
 
     def _follow(self, place: ServerPlace) -> RunEnd:
-        """Tell how the workers get on until nothing is left that is due."""
+        """Show the progress of the workers until nothing is due any more."""
         before = self._ledger.states()
         absent = _Absent(self._clock, self._schedule.start)
         with contextlib.ExitStack() as stack:
@@ -250,7 +250,7 @@ class FleetRun(Run):
     def _looked(
         self, place: ServerPlace, db: PostgresDatabase, before: Counts
     ) -> tuple[work.FleetView | None, Counts]:
-        """Look at the fleet, and at the files of opt-outs, which count for it as long as we are here."""
+        """Look at the fleet, and at the files of opt-outs, which apply to it while we are here."""
         self._opt_outs.held_until()
         if self._opt_outs.failure is not None:
             raise self._opt_outs.failure
@@ -262,27 +262,27 @@ class FleetRun(Run):
             return view, _since(before, ledger.states())
 
     def _over(self, view: work.FleetView | None, workers: Sequence[PresentWorker]) -> RunEnd | None:
-        """Tell whether there is nothing to follow any more, and why."""
+        """Return why there is nothing to follow any more; None if there is."""
         if view is None or view.state == "finished":
             return RunEnd(Reason.FINISHED)
         if view.state in {"paused", "cancelled"}:
             why = f" ({view.note})" if view.note else ""
             said = f"the campaign was {view.state} by {view.by or 'somebody'}{why}"
             again = "resume" if view.state == "paused" else "send"
-            return RunEnd(Reason.PAUSED, said, self._hint(f"to go on: {self._command(again)}"))
+            return RunEnd(Reason.PAUSED, said, self._hint(f"to continue: {self._command(again)}"))
         if not view.waiting and not view.claimed and (not self._request.wait or not view.later):
             return RunEnd(Reason.FINISHED, next_at=view.next_at)
         workers = [worker for worker in workers if worker not in self._refused_earlier]
         refused = [worker for worker in workers if worker.refused]
         if refused and len(refused) == len(workers) and not view.slots:
-            error = AuthError(f"no worker is let in: {refused[0].refused}", code="S607")
+            error = AuthError(f"no worker can sign in: {refused[0].refused}", code="S607")
             return RunEnd(Reason.REFUSED, error.message, error=error)
         return None
 
     def _left(self) -> RunEnd:
         watch, pause = self._command("fleet", "--watch"), self._command("pause")
-        hint = self._hint(f"to watch them: {watch}; to hold them: {pause}")
-        return RunEnd(Reason.INTERRUPTED, "the workers go on without this command", hint)
+        hint = self._hint(f"to watch them: {watch}; to pause them: {pause}")
+        return RunEnd(Reason.INTERRUPTED, "the workers continue without this command", hint)
 
     def _command(self, name: str, *words: str) -> str:
         return str(suggested(self._definition.invocation, name, *words))
@@ -292,7 +292,7 @@ class FleetRun(Run):
 
 
 class _Absent:
-    """Notices that work waits and no worker takes it."""
+    """Notices that work is waiting and no worker takes it."""
 
     def __init__(self, clock: Clock, start: datetime | None) -> None:
         self._clock = clock
@@ -301,7 +301,7 @@ class _Absent:
         self._told = False
 
     def told(self, view: work.FleetView | None) -> bool:
-        """Tell, once for each time, that it has been so for a few seconds."""
+        """Return, once for each time, whether that has lasted for a few seconds."""
         now = self._clock.monotonic()
         early = self._start is not None and self._clock.now() < self._start
         if view is None or view.slots or not view.waiting or early:
@@ -313,12 +313,12 @@ class _Absent:
 
 
 def _since(before: Counts, now: Counts) -> Counts:
-    """Give how many rows more are in each state in which a worker leaves them."""
+    """Return how many more rows are in each state in which a worker leaves them."""
     return Counts({status: n for status in _SETTLED if (n := now[status] - before[status]) > 0})
 
 
 def process_name() -> str:
-    """Name this process for others: its number, and the machine."""
+    """Return this process's name for others: its number, and the machine."""
     return f"pid {os.getpid()} on {platform.node()}"
 
 
@@ -326,7 +326,7 @@ def process_name() -> str:
 
 
 class FleetCampaign(Struct, frozen=True):
-    """How one campaign of a fleet gets on."""
+    """The progress of one campaign of a fleet."""
 
     name: str
     state: str
@@ -356,11 +356,11 @@ class FleetSlot(Struct, frozen=True):
     claimed: int
     doing: str
     silent: bool
-    """Nothing was heard of it for longer than its lease."""
+    """Nothing was heard from it for longer than its lease."""
 
 
 class FleetStatus(Struct, frozen=True):
-    """What the workers of a ledger do."""
+    """What the workers of a ledger are doing."""
 
     ledger: str
     campaigns: tuple[FleetCampaign, ...]
@@ -379,7 +379,7 @@ class Fleet:
         environ: environment variables; None: the process's.
 
     Raises:
-        CampaignFileError: there is no such ledger.
+        CampaignFileError: the ledger does not exist.
 
     """
 
@@ -402,10 +402,10 @@ class Fleet:
         return made
 
     def status(self) -> FleetStatus:
-        """Look at it.
+        """Return its current state.
 
         Raises:
-            LedgerError: the ledger cannot be read, or has no such campaign.
+            LedgerError: the ledger cannot be read, or does not have the campaign.
 
         """
         with self._place.database() as db:
@@ -443,16 +443,16 @@ class Fleet:
             return {self.campaign: ledger.number}
 
     def pause(self, note: str = "") -> bool:
-        """Let the workers stop with the campaign; return whether they were sending it."""
+        """Let the workers pause the campaign; return whether they were sending it."""
         with self._writing() as (db, number):
             jobs.withdraw(db, number)
             return work.set_state(db, number, "paused", by=process_name(), note=note)
 
     def resume(self) -> bool:
-        """Let the workers go on; return whether the campaign was paused.
+        """Let the workers continue; return whether the campaign was paused.
 
         Raises:
-            LedgerError: there is no plan to go on with.
+            LedgerError: the plan is missing, so that they cannot continue.
 
         """
         with self._writing() as (db, number):
@@ -482,7 +482,7 @@ class Fleet:
 
 
 def fleet_of(definition: Definition) -> Fleet:
-    """Give the fleet of a campaign's ledger.
+    """Return the fleet of a campaign's ledger.
 
     Raises:
         CampaignFileError: its ledger is a file, which no worker can reach.
@@ -495,17 +495,17 @@ def fleet_of(definition: Definition) -> Fleet:
 
 
 class Worker:
-    """One process that sends for the fleets of a ledger, with these accounts; it asks nobody anything.
+    """One process that sends for the fleets of a ledger, with these accounts; it never asks a question.
 
     Args:
         ledger: as ``--ledger`` names it; None: ``MAILMERGE_LEDGER``.
         accounts: accounts, or their names in ``config.toml``.
         until_done: end when no campaign has anything left to send.
-        tell: is told of every event, from several threads; None: nobody is.
+        tell: called with every event, from several threads; None: nobody wants them.
         environ: environment variables; None: the process's.
 
     Raises:
-        CampaignFileError: there is no such ledger or account, or it is not complete.
+        CampaignFileError: the ledger or an account does not exist, or is incomplete.
 
     """
 
@@ -537,7 +537,7 @@ class Worker:
         )
 
     def check(self) -> list[str]:
-        """Make sure that it could begin: database, tables, secrets, signing keys; give a line for each.
+        """Check that it could begin: database, tables, secrets, signing keys; return a line for each.
 
         Raises:
             LedgerError: the database cannot be reached, or is of another version.
@@ -585,10 +585,10 @@ class Worker:
 
 
 def named_server(ledger: str | None, environment: Environment) -> ServerPlace:
-    """Find the database that a command line or the environment names.
+    """Return the database that a command line or the environment names.
 
     Raises:
-        CampaignFileError: none is named, or there is no such ledger.
+        CampaignFileError: none is named, or it does not exist.
 
     """
     said = ledger or environment.real.get("MAILMERGE_LEDGER")

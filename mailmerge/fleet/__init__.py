@@ -1,1 +1,1 @@
-"""Many machines on one campaign: what a worker is told, the jobs of its slots, and the worker itself."""
+"""Many machines on one campaign: the terms for a worker, the jobs of its slots, and the worker itself."""

@@ -1,8 +1,8 @@
-"""The jobs of a fleet, one for each sending slot, kept by procrastinate beside the ledger; who takes them.
+"""The jobs of a fleet, one for each sending slot, kept by procrastinate next to the ledger; their workers.
 
-A job says which campaign a slot is to send, and nothing else. The right to send a row is a row of the ledger,
-so a job that is started twice, comes too late or is lost costs time, never a message. The queue of a job is
-its account; its lock is the number of its slot, so that an account has no more sessions than it was given.
+A job names the campaign that a slot is to send, and nothing else. The right to send a row is a row of the
+ledger, so a job that is started twice, comes too late or is lost costs time, never a message. The queue of a
+job is its account; its lock is the number of its slot, so that an account has no more sessions than allowed.
 """
 
 # ruff: noqa: S608  every piece of SQL here is a constant of this module
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
 TASK: Final = "mailmerge.send_slot"
 _POOL_SECONDS = 10
-"""How long a query waits for a connection before the database counts as gone."""
+"""Seconds that a query waits for a connection before the database counts as gone."""
 _MOST_CONNECTIONS = 4
 
 
@@ -47,12 +47,12 @@ class Order(Struct, frozen=True):
 
     @property
     def lock(self) -> str:
-        """What no two running jobs share."""
+        """A value that no two running jobs share."""
         return f"{self.account}/{self.number}"
 
     @property
     def queueing_lock(self) -> str:
-        """What no two waiting jobs share."""
+        """A value that no two waiting jobs share."""
         return f"{self.campaign}/{self.account}/{self.number}"
 
 
@@ -60,8 +60,8 @@ WORKERS: Final = TableGroup(
     "workers",
     1,
     """
--- Who says that he would take jobs, for each of his accounts; "until" is when that is not true any more if
--- nothing is heard. "refused" is why he does not use the account.
+-- Workers that would take jobs, for each of their accounts; "until" is when that expires if nothing is heard.
+-- "refused" is why a worker does not use the account.
 CREATE TABLE mailmerge.worker (
     name TEXT NOT NULL,
     account TEXT NOT NULL,
@@ -74,11 +74,11 @@ CREATE TABLE mailmerge.worker (
 );
 """,
 )
-"""Jobs wait for workers that say nothing while they have none: these rows say who is there."""
+"""Workers without a job are silent: these rows show which are present."""
 
 
 class PresentWorker(Struct, frozen=True):
-    """A worker that was heard of lately, for one of its accounts."""
+    """A worker that was heard from recently, for one of its accounts."""
 
     name: str
     account: str
@@ -91,12 +91,12 @@ class PresentWorker(Struct, frozen=True):
 
 
 def queue_of(account: str) -> str:
-    """Name the queue of an account's jobs."""
+    """Return the name of the queue of an account's jobs."""
     return f"account {account}"
 
 
 def tables() -> TableGroup:
-    """Give procrastinate's tables; their version is that of its newest migration."""
+    """Return procrastinate's tables; their version is that of its newest migration."""
     from pathlib import Path
 
     from procrastinate.schema import SchemaManager
@@ -108,7 +108,7 @@ def tables() -> TableGroup:
 
 
 def prepare(db: PostgresDatabase) -> None:
-    """Make the tables of the jobs where there are none.
+    """Make the tables of the jobs if they do not exist.
 
     Raises:
         LedgerError: they cannot be made, or another version of procrastinate made them.
@@ -120,12 +120,12 @@ def prepare(db: PostgresDatabase) -> None:
 
 
 def is_there(db: PostgresDatabase) -> bool:
-    """Tell whether the database has the tables of the jobs, and those of who takes them."""
+    """Return whether the database has the tables of the jobs and of the workers."""
     return WORKERS.name in postgres.known_versions(db)
 
 
 def connect(place: ServerPlace) -> procrastinate.App:
-    """Give procrastinate's application for this ledger, not open yet.
+    """Return procrastinate's application for this ledger, not open yet.
 
     Raises:
         CampaignFileError: the extra ``fleet`` is not installed.
@@ -136,13 +136,13 @@ def connect(place: ServerPlace) -> procrastinate.App:
     import psycopg
 
     class Searching(psycopg.AsyncConnection[Any]):
-        """Finds our schema in each transaction: behind a pooler nothing else is sure of that."""
+        """Finds our schema in each transaction: behind a pooler nothing else ensures that."""
 
         async def __aenter__(self) -> Self:
             await self.execute("SELECT set_config('search_path', 'mailmerge', true)")
             return await super().__aenter__()
 
-    for name in ("procrastinate", "psycopg"):  # what a person needs to know, we say
+    for name in ("procrastinate", "psycopg"):  # what a person needs to know, we report
         quiet = logging.getLogger(name)
         quiet.addHandler(logging.NullHandler())
         quiet.propagate = False
@@ -163,14 +163,14 @@ def connect(place: ServerPlace) -> procrastinate.App:
 
 
 def orders(campaign: int, plan: int, accounts: Iterable[FleetAccount]) -> list[Order]:
-    """Give one order for each slot of these accounts."""
+    """Return one order for each slot of these accounts."""
     return [
         Order(campaign, plan, account.name, number) for account in accounts for number in range(account.slots)
     ]
 
 
 def defer(db: PostgresDatabase, wanted: Iterable[Order], *, at: datetime | None = None) -> int:
-    """Let slots begin, now or not before *at*; those that wait already are left as they are.
+    """Let slots begin, now or not before *at*; those that are waiting already stay unchanged.
 
     Returns:
         How many jobs are new.
@@ -194,7 +194,7 @@ def defer(db: PostgresDatabase, wanted: Iterable[Order], *, at: datetime | None 
     return new
 
 
-# procrastinate's own way is one job a statement, and raises where one waits already.
+# procrastinate's own method is one job per statement, and raises where one is waiting already.
 _DEFER: Final = """
 INSERT INTO mailmerge.procrastinate_jobs (queue_name, task_name, lock, queueing_lock, args, scheduled_at)
 VALUES (?, ?, ?, ?, ?::jsonb, ?::timestamptz)
@@ -215,7 +215,7 @@ def withdraw(db: PostgresDatabase, campaign: int) -> int:
 
 
 def without_job(db: PostgresDatabase, wanted: Iterable[Order]) -> list[Order]:
-    """Give those orders for which no job waits or runs: whoever had the last one could not defer the next."""
+    """Return the orders for which no job waits or runs: its last worker could not defer the next one."""
     known = {lock for (lock,) in db.rows(_OPEN, (TASK,))}
     return [order for order in wanted if order.queueing_lock not in known]
 
@@ -231,7 +231,7 @@ ON CONFLICT (name, account) DO UPDATE SET until = excluded.until, refused = excl
 
 
 def say_present(db: PostgresDatabase, workers: Iterable[PresentWorker], seconds: float) -> None:
-    """Say who is there for the next so many seconds; forget who has not said so for a day."""
+    """Record which workers are present for the next *seconds*; forget those not heard from for a day."""
     with db.transaction():
         for worker in workers:
             cells = (worker.name, worker.account, worker.slots, worker.version, seconds, worker.refused)
@@ -240,12 +240,12 @@ def say_present(db: PostgresDatabase, workers: Iterable[PresentWorker], seconds:
 
 
 def say_gone(db: PostgresDatabase, name: str) -> None:
-    """Say that a worker has ended; that it was refused somewhere can still be seen for a while."""
+    """Record that a worker has ended; that it was refused somewhere can still be seen for a while."""
     db.execute("DELETE FROM mailmerge.worker WHERE name = ? AND refused = ''", (name,))
 
 
 def present(db: PostgresDatabase) -> list[PresentWorker]:
-    """Give the workers that are there."""
+    """Return the workers that are present."""
     query = "SELECT name, account, slots, version, since, refused FROM mailmerge.worker"
     return [
         PresentWorker(name, account, slots, version, datetime.fromtimestamp(since, UTC), refused)

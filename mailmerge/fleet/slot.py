@@ -49,36 +49,36 @@ if TYPE_CHECKING:
 _NETWORK_PAUSE = timedelta(minutes=1)
 _LIMIT_PAUSE = timedelta(minutes=10)
 _FIRST_ROWS = 4
-"""What a slot claims at a time at least: it is not known yet how quick it is, or it is slow."""
+"""Fewest rows that a slot claims at a time: its speed is not known yet, or it is slow."""
 _SOON_SENT = 2.0
-"""For how many seconds what a slot claims is to last, at the pace that it has shown."""
+"""Seconds that a slot's claimed rows should last, at the pace that it has shown."""
 _ASKED = 3
 _SESSION_PAUSE = timedelta(seconds=5)
 _PATIENCE = 20
-"""Seconds for which a worker that is to stop waits for a database that is gone."""
+"""Seconds that a worker that is to stop waits for a database that is gone."""
 _CLAIMED_SECONDS = 5.0
-"""For about how long what a slot claims at a time is to last, at its account's rate."""
+"""Seconds that a slot's claimed rows should last, at its account's rate."""
 
 
 class WorkerAccount(Struct, frozen=True):
-    """An account as a worker has it: complete, with a way to its server."""
+    """An account as a worker has it: complete, with connections to its server."""
 
     account: Account
     key: str
-    """What names it in the ledger: who signs in where."""
+    """Its identity in the ledger: who signs in where."""
     slots: int
     connections: Callable[[Callable[[], bool], Callable[[], object]], Callable[[], Connection]]
-    """Gives what makes connections: told when not to wait any longer, and what makes the next message again,
-    once the secret is known that it must not contain."""
+    """Returns a function that makes connections. Its arguments: when not to wait any longer, and what makes
+    the next message again, once the secret is known that it must not contain."""
 
     @property
     def name(self) -> str:
-        """What the fleet calls it."""
+        """Its name in the fleet."""
         return self.account.name
 
 
 class WorkerSettings(Struct, frozen=True):
-    """What can be set of a worker; tests set the times."""
+    """The settings of a worker; tests set the times."""
 
     lease: float
     """Seconds for which a slot may hand over after it last asked."""
@@ -94,12 +94,12 @@ class SlotEnd(Struct, frozen=True):
     reason: Reason
     message: str = ""
     again: datetime | None = None
-    """When there may be something to do again; None: nobody can say."""
+    """When there may be something to do again; None: unknown."""
     campaign: str = ""
     slot: int | None = None
     counts: Mapping[str, int] = {}
     scope: Scope = Scope.ROW
-    """Whom it is about: the campaign, the account wherever it is used, or this worker's way to its server."""
+    """What it concerns: the campaign, the account wherever it is used, or this worker's connection."""
 
     def __str__(self) -> str:
         counts = ", ".join(f"{count:,} {status}" for status, count in self.counts.items()) or "nothing sent"
@@ -107,7 +107,7 @@ class SlotEnd(Struct, frozen=True):
 
 
 class _Watch:
-    """The stop flag of a slot: whoever waits asks it several times a second, which also keeps the lease."""
+    """The stop flag of a slot: waiting code checks it several times a second, which also renews the lease."""
 
     def __init__(
         self, stop: threading.Event, slot: Slot, writer: SlotWriter, tell: Callable[[bool], None]
@@ -133,12 +133,12 @@ class SlotRun:
     Args:
         place: the ledger.
         account: who sends.
-        order: what the job asks for.
-        worker: what the worker is called.
+        order: the job's order.
+        worker: the worker's name.
         settings: see `WorkerSettings`.
         stop: ends it after the messages in flight.
-        observe: is told of every step.
-        database: is told that the database is gone (True), or there again.
+        observe: called at every step.
+        database: called with True when the database is gone, with False when it is back.
 
     """
 
@@ -167,7 +167,7 @@ class SlotRun:
         self._thaw: Callable[[], object] = lambda: None
 
     def run(self, began: Callable[[Slot, SendingTerms], None]) -> SlotEnd:
-        """Send until nothing is due, the campaign is not to be sent any more, or somebody stops it."""
+        """Send until nothing is due, the campaign must not be sent any more, or it is stopped."""
         try:
             with (
                 Slot.open(
@@ -202,7 +202,7 @@ class SlotRun:
         account = self._account
         own = account.account
         most = terms.slots_of(account.name) or account.slots
-        # Slots that begin at the same time may ask for the same one: who loses asks again.
+        # Slots that begin at the same time may ask for the same one: the loser asks again.
         if all(take_session(slot.db, account.key, most, slot.epoch) is None for _ in range(_ASKED)):
             said = "all sessions of the account are in use"
             return RunEnd(Reason.ACCOUNT_PAUSE, said, next_at=self._soon())
@@ -213,7 +213,7 @@ class SlotRun:
         limits = (own.quota,) if own.quota else ()
         quota = SharedQuota(lambda: slot.db, account.key, limits, self._clock)
         if refusal := quota.refusal():
-            said = f"the server said that the account's limit is used up: {refusal.said}"
+            said = f"the server reported that the account's limit is used up: {refusal.said}"
             return RunEnd(Reason.QUOTA, said, next_at=refusal.until)
         writer = SlotWriter(slot, self._order.campaign, run=terms.run or None)
         watch = _Watch(self._stop, slot, writer, self._database)
@@ -265,7 +265,7 @@ class SlotRun:
         return self._clock.now() + _SESSION_PAUSE
 
     def _record_rest(self, writer: SlotWriter) -> None:
-        """Wait for the database with outcomes that it does not have; who stops us does not wait for long."""
+        """Wait for the database with outcomes that it does not have, but not for long after a stop."""
         patience = _PATIENCE
         while writer.backlog and not writer.reconnect():
             if self._stop.is_set():
@@ -297,7 +297,7 @@ class _Work:
         self.gone = False
         """Whether the database is out of reach."""
         self.damaged = 0
-        """How many could not be made, the others going on."""
+        """How many could not be made, while the others continued."""
         self._slot = slot
         self._plan = plan
         self._terms = terms
@@ -311,14 +311,14 @@ class _Work:
         try:
             while not watch.is_set() and (claimed := self._slot.claim(campaign, self._pace.next())):
                 if any(row.plan != self._plan.number for row in claimed):
-                    self._slot.give_back()  # another plan was handed over meanwhile, with an order of its own
+                    self._slot.give_back()  # another plan was handed over meanwhile, with its own order
                     return
                 rows = self._rows(claimed)
                 self._plan.fetch([row.message for row in rows.values() if row.message is not None])
                 for row in claimed:
                     try:
                         job = self._job(row, rows.get(row.key))
-                    except RowError as error:  # it stays as it is, and the others go on
+                    except RowError as error:  # it stays pending, and the others continue
                         self.damaged += 1
                         self.failure = error
                         self._slot.leave(campaign, row)
@@ -329,7 +329,7 @@ class _Work:
             self.failure = None if self.gone else error
 
     def _rows(self, claimed: Sequence[Claimed]) -> dict[str, PlanRow]:
-        """Give the rows of the plan, by key; damaged ones are left out."""
+        """Return the rows of the plan, by key; damaged ones are left out."""
         keys = [row.key for row in claimed]
         try:
             return self._plan.holders(keys)
@@ -362,7 +362,7 @@ class _Work:
         )
 
     def told(self, end: RunEnd) -> RunEnd:
-        """Say in the end of a run what kept messages from being made."""
+        """Return the end of a run with what prevented messages from being made."""
         if self.gone:
             return replace(end, reason=Reason.LEDGER, message="the ledger could not be reached")
         if self.failure is None:
@@ -378,7 +378,7 @@ class _Work:
 
 
 def _is_gone(error: MailmergeError) -> bool:
-    """Tell whether the database is out of reach, and nothing is wrong with what it has."""
+    """Return whether the database is out of reach, and nothing is wrong with its contents."""
     return isinstance(error, LedgerError) and error.code == "L720"
 
 
@@ -386,7 +386,7 @@ class _Pace:
     """How many rows a slot claims at a time: others may be idle while a slow one keeps what it has.
 
     Args:
-        most: never more than that.
+        most: the upper limit.
         clock: the time.
 
     """
@@ -398,11 +398,11 @@ class _Pace:
         self._since = 0.0
 
     def next(self) -> int:
-        """Say how many to claim now, when all of the last ones have been taken."""
+        """Return how many to claim now, when all of the last ones have been taken."""
         now = self._clock.monotonic()
         if self._count:
             sent = _SOON_SENT * self._count / max(now - self._since, 0.001)
-            # The first ones are taken quicker than they are sent, as many as fit on the way.
+            # The first ones are taken faster than they are sent, as many as fit into the pipeline.
             wanted = max(_FIRST_ROWS, min(sent, 2 * self._count))
         else:
             wanted = _FIRST_ROWS
@@ -411,7 +411,7 @@ class _Pace:
 
 
 def _window(rates: Sequence[Rate], terms: SendingTerms, most: int) -> int:
-    """Say how many rows to claim at a time: what is claimed and not sent yet nobody else can send."""
+    """Return how many rows to claim at a time: nobody else can send what is claimed and not sent yet."""
     if not rates:
         return most
     shortest = min(rates, key=lambda rate: (rate.seconds, rate.count))

@@ -1,4 +1,4 @@
-"""What a worker must know of a campaign besides its messages; the server has it beside the plan."""
+"""What a worker must know about a campaign besides its messages; the server has it next to the plan."""
 
 from __future__ import annotations
 
@@ -17,16 +17,16 @@ if TYPE_CHECKING:
 
 
 class FleetRequest(Struct, frozen=True):
-    """That workers are to send a campaign."""
+    """The request that workers send a campaign."""
 
     accounts: tuple[str, ...] = ()
-    """The accounts that may send it, by the names that the workers have for them; none: its own."""
+    """The accounts that may send it, by their names in the workers' configuration; none: its own."""
     detach: bool = False
     """Leave as soon as they can begin."""
 
 
 class FleetAccount(Struct, frozen=True):
-    """An account that may send a campaign, by the name that workers call it."""
+    """An account that may send a campaign, by its name in the workers' configuration."""
 
     name: str
     slots: int
@@ -34,18 +34,18 @@ class FleetAccount(Struct, frozen=True):
 
 
 class SendingTerms(Struct, frozen=True):
-    """How a campaign is to be sent, as the machine that planned it has it."""
+    """How a campaign is to be sent, from the machine that planned it."""
 
     campaign: str
     senders: tuple[str, ...]
-    """The addresses of From: an account that may not send as one of them sends none of it."""
+    """The addresses of From: an account that may not send as all of them sends nothing."""
     version: str
     """Digest of the content version that attempts record."""
     accounts: tuple[FleetAccount, ...]
     retry: tuple[float, ...]
     max_rejected: float
     rates: tuple[Rate, ...] = ()
-    """The campaign's own: an account's hold besides."""
+    """The campaign's own; an account's apply in addition."""
     per_domain: tuple[Rate, ...] = ()
     jitter: float = 0.0
     window: tuple[Hours, ...] = ()
@@ -55,11 +55,11 @@ class SendingTerms(Struct, frozen=True):
     run: int = 0
     """The run that attempts belong to."""
     keeps_messages: bool = False
-    """Whether the messages stay in the database when the workers have sent what they were to send."""
+    """Whether the messages stay in the database after the workers have sent them."""
 
     @classmethod
     def decode(cls, kept: bytes) -> Self:
-        """Read what `encode` gave.
+        """Read what `encode` returned.
 
         Raises:
             LedgerError: it cannot be read.
@@ -75,14 +75,14 @@ class SendingTerms(Struct, frozen=True):
             ) from None
 
     def slots_of(self, account: str) -> int:
-        """Give how many sessions an account may have; 0: it is not said."""
+        """Return how many sessions an account may have; 0: not set."""
         return next((known.slots for known in self.accounts if known.name == account), 0)
 
     def encode(self) -> bytes:
-        """Write it as JSON."""
+        """Return it as JSON."""
         return msgspec.json.encode(self)
 
     def schedule(self, account_zone: str | None) -> Schedule:
-        """Give the hours in which messages may go out."""
+        """Return the hours in which messages may be sent."""
         zone = self.timezone or account_zone
         return Schedule(None, self.window, self.quiet_hours, ZoneInfo(zone) if zone else None)

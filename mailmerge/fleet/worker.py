@@ -1,10 +1,10 @@
 """A worker: takes jobs for the accounts that it has, and runs each in a sending slot of its own.
 
-procrastinate wakes it up (LISTEN, and a look now and then where that does not get through), says by its
-heartbeats that it lives, and hands it jobs; each is one thread with one SMTP session. What a job may send,
-the ledger says.
+procrastinate wakes it up (LISTEN, and polling where that does not get through), shows by its heartbeats that
+it is alive, and gives it jobs; each is one thread with one SMTP session. What a job may send is decided by
+the ledger.
 
-Nothing here decides whether a message goes out, so all of it may be repeated: a job whose worker is silent is
+Nothing here decides whether a message is sent, so everything may be repeated: a job whose worker is silent is
 deferred again by whichever worker notices, and the slot that was silent finds out from the ledger.
 """
 
@@ -46,18 +46,18 @@ if TYPE_CHECKING:
 _LOOK = 0.2
 """Seconds within which a stop is noticed."""
 _POLL = 5.0
-"""Seconds after which a worker looks for jobs that nobody told it of: behind a pooler LISTEN is not heard."""
+"""Seconds after which a worker looks for jobs by itself: behind a pooler LISTEN does not work."""
 _BACKOFF = (1.0, 2.0, 4.0, 8.0, 16.0, 30.0)
 _TEND_AT_LEAST = 0.5
 _SPARE_THREADS = 4
 _REFUSED_FOR = 60.0
-"""Seconds for which others can see that an account was refused, also when the worker has ended."""
+"""Seconds for which others can see that an account was refused, even after the worker has ended."""
 _PRESENT_FOR = 3
-"""Rounds of tending after which a worker that says nothing is not counted any more."""
+"""Rounds of tending after which a silent worker is not counted any more."""
 
 
 _REST = 60.0
-"""Seconds for which a worker takes no jobs of an account to whose server connections keep being cut."""
+"""Seconds without jobs of an account whose server keeps cutting connections."""
 _LONGER = 6
 """How often that is doubled."""
 
@@ -72,7 +72,7 @@ class _Rest(Struct, frozen=True):
 
 
 class WorkerEvent(Struct, frozen=True):
-    """Something that a worker tells: no address is in it."""
+    """Something that a worker reports, without any address."""
 
     kind: str
     text: str
@@ -82,7 +82,7 @@ class WorkerEvent(Struct, frozen=True):
     """Its epoch in the ledger."""
     counts: Mapping[str, int] = {}
     detail: bool = False
-    """Whether only those want to know who want to know all: it may quote a server that quotes an address."""
+    """Whether it is for verbose output only: it may quote a server that quotes an address."""
 
 
 class FleetWorker:
@@ -91,9 +91,9 @@ class FleetWorker:
     Args:
         place: the ledger.
         accounts: who it can send as, complete with their secrets.
-        name: what it is called in the ledger: host and process.
-        tell: is told of every event, from several threads.
-        stop: set from outside: it finishes what is in flight, gives everything else back, and ends.
+        name: its name in the ledger: host and process.
+        tell: called with every event, from several threads.
+        stop: set from outside: it finishes what is in flight, returns everything else, and ends.
         settings: see `WorkerSettings`.
 
     """
@@ -116,7 +116,7 @@ class FleetWorker:
         self._settings = settings
         self._since = datetime.now(UTC)
         self._refused: dict[str, str] = {}
-        """Accounts that a server refused, with its words: this worker does not ask it again."""
+        """Accounts that a server refused, with its reply: this worker does not try them again."""
         self._rests: dict[str, _Rest] = {}
         self._halts = {account.name: threading.Event() for account in accounts}
         self._done = False
@@ -201,12 +201,12 @@ class FleetWorker:
             while not (serving.done() or account.name in self._refused or self._rest_left(account)):
                 await asyncio.wait([serving], timeout=_LOOK)
         finally:
-            serving.cancel()  # it waits for the jobs that run
+            serving.cancel()  # it waits for the running jobs
             with contextlib.suppress(asyncio.CancelledError):
                 await serving
 
     def _rest_left(self, account: WorkerAccount) -> float:
-        """Give for how many seconds no jobs of an account are taken."""
+        """Return for how many seconds no jobs of an account are taken."""
         return max(0.0, self._rests.get(account.name, _Rest()).until - time.monotonic())
 
     def _register(self, app: procrastinate.App, account: WorkerAccount) -> None:
@@ -235,11 +235,11 @@ class FleetWorker:
         try:
             self._go_on(account, order, end)
         except LedgerError as error:
-            # The job stays as it is: it is deferred again where this worker is not heard of any more.
+            # The job stays: it is deferred again when this worker is not heard from any more.
             self._say("job_left", f"a job is left for later: {error.message}", account)
 
     def _go_on(self, account: WorkerAccount, order: jobs.Order, end: SlotEnd | None) -> None:
-        """See to it that what the slot has left is sent some time, by some slot."""
+        """Make sure that what the slot has left is sent at some time, by some slot."""
         if end is not None and end.scope is not Scope.CONNECTION and end.counts.get(Status.ACCEPTED):
             self._rests.pop(account.name, None)
         if end is not None and end.reason is Reason.REFUSED:
@@ -264,12 +264,12 @@ class FleetWorker:
                 self._finish(db, order.campaign)
 
     def _finish(self, db: PostgresDatabase, campaign: int | None = None) -> None:
-        """Note, also in the campaigns' own records, of which nothing is left (None: of any).
+        """Record, also in the campaigns' own records, which of them have nothing left (None: check all).
 
-        What nobody will send is removed.
+        Messages that nobody will send are removed.
         """
         for done in work.finish(db, campaign):
-            with contextlib.suppress(LedgerError):  # a plan that is lost: there is nothing to note or remove
+            with contextlib.suppress(LedgerError):  # the plan is lost: nothing to record or remove
                 terms = _terms(db, done.plan)
                 with self._place.open_for_writing(terms.campaign, create=False) as ledger:
                     ledger.attempts.run = terms.run or None
@@ -297,7 +297,7 @@ class FleetWorker:
     # --- what somebody has to do now and then -------------------------------------------------------------
 
     async def _tend(self) -> None:
-        """Look after slots and jobs of workers that are silent; anybody may, and everybody does."""
+        """Look after slots and jobs of silent workers; every worker does."""
         every = max(_TEND_AT_LEAST, self._settings.lease / 3)
         while True:
             app = jobs.connect(self._place)
@@ -336,7 +336,7 @@ class FleetWorker:
             )
 
     async def _look_after_jobs(self, app: procrastinate.App) -> None:
-        """Defer the jobs of workers again that have not been heard of for as long as a lease."""
+        """Defer again the jobs of workers that have not been heard from for the length of a lease."""
         from procrastinate import exceptions
         from procrastinate.jobs import Status
 
@@ -344,7 +344,7 @@ class FleetWorker:
         for job in stalled:
             try:
                 await app.job_manager.retry_job(job, retry_at=datetime.now(UTC))
-            except exceptions.UniqueViolation:  # the same waits already
+            except exceptions.UniqueViolation:  # the same one is waiting already
                 await app.job_manager.finish_job(job, status=Status.FAILED, delete_job=True)
 
     def _presence(self) -> list[jobs.PresentWorker]:
@@ -364,7 +364,7 @@ class FleetWorker:
         )
 
     def _database(self, account: WorkerAccount, gone: bool) -> None:
-        """Say that a slot cannot reach the database, or can again."""
+        """Report that a slot cannot reach the database, or can again."""
         if gone:
             text = f"the ledger {self._place} cannot be reached"
             self._say("database_gone", f"{text}; what is in flight is finished, nothing else sent", account)
@@ -372,7 +372,7 @@ class FleetWorker:
             self._say("database_back", f"the ledger {self._place} can be reached again", account)
 
     def _progress(self, account: WorkerAccount) -> Callable[[Progress], None]:
-        """Give what tells of rows, for those who want to know all."""
+        """Return an observer that reports rows, for verbose output."""
 
         def tell(progress: Progress) -> None:
             if progress.row is not None:
@@ -396,13 +396,13 @@ def _terms(db: PostgresDatabase, plan: int) -> SendingTerms:
 
 
 def _pass_over_lost_jobs(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
-    """Say nothing of a job whose end procrastinate could not note: it is done again, which does no harm."""
+    """Ignore a job whose end procrastinate could not record: it is done again, which does no harm."""
     if not isinstance(context.get("exception"), _gone()):
         loop.default_exception_handler(context)
 
 
 def _gone() -> tuple[type[Exception], ...]:
-    """Name what procrastinate raises where the database cannot be used."""
+    """Return the exceptions that procrastinate raises if the database cannot be used."""
     import psycopg
     from procrastinate.exceptions import ConnectorException
 

@@ -1,11 +1,11 @@
-"""A finished plan in PostgreSQL, so that other machines can send it, and tell what became of it.
+"""A finished plan in PostgreSQL, so that other machines can send it, and report its results.
 
-It is loaded by COPY in one transaction, as it is kept: rows and findings as msgspec encodes them, messages in
-their frames. Files of messages are blobs by their SHA-256, each once, whatever plans have it. Where messages
-have unsubscribe tokens they are filled in here: who sends has no key for them; the digest of a message stays
-that of the stand-in.
+It is loaded by COPY in one transaction, in its stored form: rows and findings as msgspec encodes them,
+messages in their frames. Files of messages are blobs by their SHA-256, each once, whatever plans have it. If
+messages have unsubscribe tokens they are filled in here: the workers have no key for them; the digest of a
+message stays that of the stand-in.
 
-What lies in the database was written by whoever has the role. So whatever is read has a largest size, a
+What is in the database was written by whoever has the role. So whatever is read has a largest size, a
 checksum and a type, addresses and header fields are looked at again, and a file is what its name, the digest
 of it, says.
 """
@@ -141,7 +141,7 @@ LARGEST: Final = 256 << 20
 """The most octets that a message, or a file of one, may have: more than any mail service takes."""
 _PAGE: Final = 1000
 _AHEAD: Final = 100
-"""Messages that are read in one go."""
+"""Messages that are read together."""
 _SMALL: Final = 1 << 16
 """Octets up to which values are read many at a time."""
 _HEADING: Final = 64 << 20
@@ -149,13 +149,13 @@ _HEADING: Final = 64 << 20
 
 
 def own_version() -> str:
-    """Give the version of this program, as plans have it; that of sources tells one edit from another."""
+    """Return the version of this program, as plans have it; that of sources identifies each edit."""
     version = program_version()
     return sources_version() if version.startswith("0+") else version
 
 
 def head_digest(*parts: object) -> bytes:
-    """Give the digest of a plan's name and of all that is in its row besides but its terms."""
+    """Return the digest of a plan's name and of everything else in its row except its terms."""
     made = hashlib.sha256()
     for part in parts:
         octets = part if isinstance(part, bytes) else str(part).encode("utf-8", "surrogatepass")
@@ -164,7 +164,7 @@ def head_digest(*parts: object) -> bytes:
 
 
 def key_hash(key: bytes) -> bytes:
-    """Give what a row is found by that holds this key: an index takes no long ones."""
+    """Return the hash by which the row that owns this key is found: an index accepts no long values."""
     return hashlib.sha256(key).digest()[:16]
 
 
@@ -221,9 +221,9 @@ def remove_messages(db: PostgresDatabase, number: int, *, loaded_before: datetim
 
 
 def empty_plans(db: PostgresDatabase, plans: list[int], *, anew: bool = False) -> None:
-    """Remove all that plans have but their own rows; in a transaction.
+    """Remove everything that plans have except their own rows; in a transaction.
 
-    *anew*: it is loaded again in the same one, and blobs that others have may be damaged, too.
+    *anew*: the plan is loaded again in the same transaction, and blobs that others share may be damaged, too.
     """
     _remove_blobs(db, plans, _BLOBS_OF if anew else _UNUSED_BLOBS)
     for table in _OF_A_PLAN:
@@ -239,12 +239,12 @@ def _remove_blobs(db: PostgresDatabase, plans: list[int], which: str = _UNUSED_B
 
 
 def is_there(db: PostgresDatabase) -> bool:
-    """Tell whether the database has the tables for plans, of the version that this program knows."""
+    """Return whether the database has the tables for plans, of the version that this program supports."""
     return known_versions(db).get(GROUP.name) == GROUP.version
 
 
 def is_readable(db: PostgresDatabase) -> bool:
-    """Tell whether there are tables for plans, and this user may read what is in them."""
+    """Return whether the tables for plans exist, and this user may read them."""
     if not is_there(db):
         return False
     tables = "unnest(ARRAY['plan', 'plan_row', 'plan_message', 'plan_finding', 'blob_piece'])"
@@ -297,11 +297,11 @@ class ServerPlan:
 
         Args:
             db: where it was loaded.
-            number: what `load` gave.
+            number: what `load` returned.
             to_send: its messages are to be sent, so another version of the program is refused.
 
         Raises:
-            LedgerError: it is not there or damaged (L751), or another version's (L750).
+            LedgerError: it does not exist or is damaged (L751), or another version's (L750).
 
         """
         found = cls._found(db, "id = ?", number) if is_there(db) else None
@@ -318,7 +318,7 @@ class ServerPlan:
 
     @classmethod
     def find(cls, db: PostgresDatabase, campaign: int, name: str) -> Self | None:
-        """Open a campaign's plan by its name; None: it is not there.
+        """Open a campaign's plan by its name; None: it does not exist.
 
         Raises:
             LedgerError: it is damaged (L751).
@@ -354,7 +354,7 @@ class ServerPlan:
             yield from self._rows("row", f"row > ? AND row <= {int(last)}", first - 1)
 
     def _rows(self, column: str, which: str, after: int) -> Iterator[PlanRow]:
-        """Yield the rows for which *which* is true, a page at a time, by a *column* that tells them apart."""
+        """Yield the rows for which *which* is true, a page at a time, by a *column* that identifies them."""
         small = f"CASE WHEN octet_length(data) <= {_SMALL} THEN data END"
         query = (
             f"SELECT n, {small}, checksum, {column} FROM plan_row WHERE plan = ? AND {which} "
@@ -380,7 +380,7 @@ class ServerPlan:
         raise self._damaged(f"the row at place {n} is not what was written")
 
     def _whole(self, table: str, column: str, place: int, data: bytes | None, checksum: int) -> bytes:
-        """Give what is kept of a row or finding; None: it was too large to be read with many others."""
+        """Return the data of a row or finding; *data* is None if it was too large to be read with others."""
         if data is None:
             which = f"plan = ? AND {column} = ? AND octet_length(data) <= {LARGEST}"
             query = f"SELECT data FROM {table} WHERE {which}"
@@ -436,7 +436,7 @@ class ServerPlan:
         return frozen
 
     def fetch(self, numbers: Collection[int]) -> None:
-        """Read these messages in one go, so that `message` finds them."""
+        """Read these messages together, so that `message` finds them."""
         self._take("number = ANY(?)", list(numbers))
 
     def _take(self, which: str, *cells: object) -> None:

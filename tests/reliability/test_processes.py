@@ -257,10 +257,10 @@ def test_a35_a_report_folder_that_cannot_be_written(bench: Bench) -> None:
     done = bench.mailmerge("send", NAME, "--yes")
     assert done.code == 0, done
     assert "could not be written" in done.out
-    assert "spring/out: this is no folder" in done.out
+    assert "spring/out: this is not a folder" in done.out
     assert bench.check()[Status.ACCEPTED] == 3
     again = bench.mailmerge("report", NAME)
-    assert (again.code, "spring/out: this is no folder" in again.err) == (2, True)
+    assert (again.code, "spring/out: this is not a folder" in again.err) == (2, True)
 
     (bench.folder / "out").unlink()
     assert bench.mailmerge("report", NAME).code == 0

@@ -336,7 +336,7 @@ def test_no_folder_in_a_folders_place(
 ) -> None:
     """A file or a pipe there is an error in words, and does not keep us waiting."""
     plant(out, tmp_path)
-    with pytest.raises(FileError, match="this is no folder") as caught:
+    with pytest.raises(FileError, match="this is not a folder") as caught:
         files.write_file(out / "results.csv", b"x")
 
     assert caught.value.hint == "move it away"
