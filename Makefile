@@ -7,7 +7,7 @@
 # make docs    the documentation site in build/docs; it is read from there, too: build/docs/index.html
 # make docs-links   try every link of the documentation to other sites, which takes minutes
 # make check   formatting, lint, types, import contracts, workflows
-# make bench   how fast it is beside other tools, half an hour   (BENCH_ARGS="--only build run" for parts)
+# make bench   how fast it is compared with other tools, half an hour   (BENCH_ARGS="--only build run" for parts)
 # make bench-quick   the same in about three minutes
 # make clean   remove what the above made
 #
@@ -46,7 +46,7 @@ define quietly
 endef
 
 demo: .venv/installed
-	@echo "Rehearsing: mailmerge rehearse samples/newsletter (the built-in server takes the messages, nothing leaves this machine)"
+	@echo "Rehearsing: mailmerge rehearse samples/newsletter (the built-in server accepts the messages, nothing leaves this machine)"
 	@.venv/bin/mailmerge rehearse samples/newsletter
 	@echo "The command is .venv/bin/mailmerge; after '. .venv/bin/activate' plain mailmerge will do."
 
@@ -64,7 +64,7 @@ fleet-demo: .venv/fleet
 	@.venv/bin/python $(PIP) install --no-compile --editable .
 	@touch $@
 
-# The wheel is built and installed anew each time, so that no test ever meets an older one. With -P and
+# The wheel is built and installed again each time, so that no test ever meets an older one. With -P and
 # PYTHONSAFEPATH the checkout is on no import path, neither here nor in the commands that tests start.
 test: export PYTHONSAFEPATH = 1
 test: export MAILMERGE_TEST_WHEEL = 1
@@ -91,7 +91,7 @@ $(LOWEST)/installed: pyproject.toml scripts/lowest-versions
 	@$(LOWEST)/venv/bin/python $(PIP) install --constraint $(LOWEST)/constraints.txt --group tests hatchling ".[all]"
 	@touch $@
 
-# The promises of docs/reliability.md, for as long as one likes; -s shows seeds and scores.
+# The promises of docs/reliability.md, for as long as you like; -s shows seeds and scores.
 soak: export PYTHONSAFEPATH = 1
 soak: export MAILMERGE_SOAK_SECONDS ?= 600
 soak: export MAILMERGE_RATE_SECONDS ?= 60

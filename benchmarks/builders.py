@@ -174,7 +174,7 @@ def redmail(mailing: Mailing, folder: Path) -> Build:
     """Build with redmail, its templates loaded by name, which is its fast way."""
     from redmail import EmailSender
 
-    plain = jinja2.Environment()  # noqa: S701  a subject is no HTML
+    plain = jinja2.Environment()  # noqa: S701  a subject is not HTML
     render_subject = plain.from_string(mailing.subject, mailing.variables).render
     sender = EmailSender(host="localhost", port=0)
     templates = folder / "redmail"
@@ -208,7 +208,7 @@ def redmail(mailing: Mailing, folder: Path) -> Build:
 
 
 def rival(mailing: Mailing, folder: Path) -> Build:
-    """Build with awdeorio's mailmerge, whose own template engine settings hold."""
+    """Build with awdeorio's mailmerge, whose own template engine settings apply."""
     from mailmerge.template_message import TemplateMessage
 
     template = folder / "mailmerge_template.txt"

@@ -63,7 +63,7 @@ def write_campaign(
 
 
 def with_variables(mailing: fixtures.Mailing, source: str | None) -> str | None:
-    """Set the mailing's variables in the template itself: campaign files hold no lists of tables."""
+    """Set the mailing's variables in the template itself: campaign files cannot contain lists of tables."""
     if not source or not mailing.variables:
         return source
     used = [(name, value) for name, value in mailing.variables.items() if name in source]

@@ -51,7 +51,7 @@ def measure_fleet(setting: Setting, results: Results) -> None:
     results.at_least(
         "a ledger in a file / one on a server, processor time of who sends", found["file"] / one, 0.8
     )
-    results.note("fleet: the server's own time passes on another processor while other slots go on")
+    results.note("fleet: the server's own time passes on another processor while other slots continue")
 
 
 def _attempt(key: str, row: int, moment: datetime) -> Attempt:

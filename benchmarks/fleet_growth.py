@@ -1,7 +1,7 @@
 """How a fleet's ledger grows, and what its pace costs: octets of a row, and slots of one rate by sessions.
 
 ``fleet_growth.py ROWS`` starts a PostgreSQL of its own, without fsync, and prints one line of JSON. Rates
-by the clock on the wall mean little where the machine does other things; octets always hold.
+by the wall clock mean little where the machine does other things; octets are always right.
 """
 
 from __future__ import annotations
@@ -55,7 +55,7 @@ def sizes(db: PostgresDatabase, campaign: int, rows: int) -> dict[str, int]:
 
 
 def slots(place: ServerPlace, sessions: int, seconds: float) -> float:
-    """Count the slots a second that so many sessions take of one rate that never holds them back."""
+    """Count the slots per second that these sessions take of one rate that never delays them."""
     taken = [0] * sessions
     until = time.monotonic() + seconds
 

@@ -71,8 +71,8 @@ CELLS = {
         "percent": "%",
     }.items()
 } | {
-    "blanks, x": _long(" ")[1:] + "x",
-    "x, blanks": "x" + _long(" ")[2:] + "x",
+    "spaces, x": _long(" ")[1:] + "x",
+    "x, spaces": "x" + _long(" ")[2:] + "x",
     "letter, marks": "a" + _long("\u0301")[1:],
     "@ at the end": _long("a")[6:] + "@x.org",
     "dots, @": _long("a.")[7:] + "a@x.org",
@@ -101,7 +101,7 @@ _OTHERS = frozenset(
     }
     | {"e", "count", "batch", "slice", "map", "select", "reject", "unique", "sort", "min", "max"}
 )
-"""Need something else than a text, or go through its letters one by one, as the template says."""
+"""Need something else than text, or go through its letters one by one, as the template does."""
 
 
 def _uses() -> Iterator[tuple[str, dict[str, str]]]:
@@ -235,7 +235,7 @@ def main() -> int:
                     said[kind] = work(folder, use, cell)  # noqa: B023
 
                 costs[kind] = (measured(do) - plain) * scale
-                if costs[kind] > asked.over:  # once more: something else may have been going on
+                if costs[kind] > asked.over:  # once more: something else may have used the machine
                     costs[kind] = min(costs[kind], (measured(do) - plain) * scale)
             over = {kind: cost for kind, cost in costs.items() if cost > asked.over}
             broken += len(over)

@@ -39,7 +39,7 @@ class Network(Protocol):
         ...
 
     def set_line(self, rtt_ms: float, mbit: float = 0) -> None:
-        """Make the line so long, and so narrow; 0 ms is the loopback."""
+        """Set the line's delay and rate; 0 ms is the loopback."""
         ...
 
     def reach(self, port: int) -> tuple[str, int]:
@@ -236,7 +236,7 @@ def listens(host: str, port: int) -> bool:
 
 
 def wait_for(condition: object, what: str, seconds: float = 15) -> None:
-    """Wait until *condition* holds.
+    """Wait until *condition* is true.
 
     Raises:
         RuntimeError: it did not in time.

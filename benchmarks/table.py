@@ -68,7 +68,7 @@ class Results:
         self._present = Part("")
 
     def begin(self, name: str, run: str) -> None:
-        """Start a part anew."""
+        """Start a part from scratch."""
         self._measured.add(name)
         self._parts[name] = self._present = Part(run)
 

@@ -32,7 +32,7 @@ WINDOW = 64
 
 
 class Yes:
-    """A connection to nowhere that accepts everything at once."""
+    """A connection to nowhere that accepts everything immediately."""
 
     id = "nowhere"
     mode = "window"
