@@ -386,11 +386,17 @@ def test_what_cannot_be_added_up_says_how_it_can(
     [
         (
             lambda rows: [rows[0], rows[1], {**rows[2], "number": "109"}],
-            "the current content of row 4 is in no message: it was edited or added after its message was sent",
+            (
+                "the current content of row 4 is in no message: "
+                "it was edited or added after its message was sent"
+            ),
         ),
         (
             lambda rows: [rows[0], {**rows[1], "number": "109"}, rows[2]],
-            "the current content of row 3 is in no message: it was edited or added after its message was sent",
+            (
+                "the current content of row 3 is in no message: "
+                "it was edited or added after its message was sent"
+            ),
         ),
         (
             lambda rows: [{**row, "number": f"2{row['number']}"} for row in rows],
