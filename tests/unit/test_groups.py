@@ -435,7 +435,7 @@ def test_a_row_in_the_place_of_another_is_told(
 
     plan = campaign(change(INVOICES), tmp_path, account=account).plan()
 
-    code = "D274" if words and "in it no more" in words else "D273"
+    code = "D274" if words and "no longer in it" in words else "D273"
     found = [one for one in told(plan) if one[0] != "D110"]
     assert found == ([(code, words)] if words else [])
 
