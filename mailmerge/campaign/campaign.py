@@ -204,7 +204,8 @@ class Campaign:
 
         Args:
             rows: one mapping per recipient, from headings to values: strings, numbers, dates, times,
-                durations, booleans; None is an empty cell. Read once, now, and kept in memory.
+                durations, booleans; None is an empty cell. Read once, now, and kept, many of
+                them in a private temporary file.
             options: see `CampaignOptions`.
 
         Raises:

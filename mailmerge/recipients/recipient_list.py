@@ -196,7 +196,7 @@ def _collision(first: str, second: str, name: str, row: int, place: Place) -> Di
 # --- the rows ------------------------------------------------------------------------------------------
 
 
-class CellError(Struct, frozen=True):
+class CellError(Struct, frozen=True, tag=True, array_like=True):
     """A cell that no template may use, and the text that replaces it."""
 
     code: str

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
+import weakref
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, BinaryIO
 
+import msgspec
+
+from mailmerge import files
 from mailmerge.errors import ListError
 from mailmerge.model import Place
 from mailmerge.recipients.cells import object_cell
@@ -20,12 +25,18 @@ from mailmerge.recipients.recipient_list import (
     read_header,
 )
 from mailmerge.recipients.understanding import Understanding
+from mailmerge.values import Date, DateTime, Duration, Number, Time, Truth
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
     from mailmerge.values import Cell
 
+_Kept = str | Number | Date | DateTime | Time | Duration | Truth | CellError
+_Row = tuple["Cell | CellError", ...]
+_BLOCK = 1000
+_IN_MEMORY = 5
+"""Blocks of rows that stay in memory."""
 _SHOWN = "the rows"
 _FIRST = 2
 """As in a spreadsheet, where row 1 has the headings."""
@@ -34,6 +45,9 @@ _FIRST = 2
 class RowList(RecipientList):
     """The rows of any iterable, read once and kept: it may be a generator, and its mappings may change later.
 
+    The first are kept in memory, all others in a private temporary file that goes with the list.
+
+
     The keys of all rows together are the headings; missing values, None and NaN are empty cells. Rows without
     any value are skipped, like blank rows of a file.
     """
@@ -41,7 +55,7 @@ class RowList(RecipientList):
     def __init__(self, rows: Iterable[Mapping[str, object]], options: Options) -> None:
         self.shown = _SHOWN
         positions: dict[str, int] = {}
-        self._rows: list[tuple[Cell | CellError, ...]] = []
+        self._rows = _KeptRows()
         for row, given in enumerate(rows, _FIRST):
             if not isinstance(given, Mapping):
                 raise ListError(
@@ -58,7 +72,7 @@ class RowList(RecipientList):
                     cells.append(cell)
                 else:
                     cells[at] = cell
-            self._rows.append(tuple(cells))
+            self._rows.add(tuple(cells))
         if not positions:
             raise ListError("the rows are empty", code="D102", hint="each row is one recipient")
         self._headings = tuple(positions)
@@ -86,6 +100,64 @@ class RowList(RecipientList):
 
     def _place(self, row: int, line: int | None, position: int) -> Place:  # noqa: ARG002  rows have no lines
         return Place(path=_SHOWN, cell=f'"{self._headings[position]}" of row {row}')
+
+
+class _KeptRows:
+    """Rows in their order, in blocks: a million of them would take half a gigabyte of memory."""
+
+    def __init__(self) -> None:
+        self._blocks: list[list[_Row] | tuple[int, int]] = []
+        """A block, or where it is in the file: the first octet, and how many."""
+        self._latest: list[_Row] = []
+        self._path: Path | None = None
+        self._file: BinaryIO | None = None
+        self._encode = msgspec.msgpack.Encoder().encode
+
+    def __len__(self) -> int:
+        return sum(
+            len(block) if isinstance(block, list) else _BLOCK for block in (*self._blocks, self._latest)
+        )
+
+    def add(self, row: _Row) -> None:
+        """Add a row behind the others."""
+        self._latest.append(row)
+        if len(self._latest) == _BLOCK:
+            self._blocks.append(
+                self._latest if len(self._blocks) < _IN_MEMORY else self._written(self._latest)
+            )
+            self._latest = []
+
+    def _written(self, rows: list[_Row]) -> list[_Row] | tuple[int, int]:
+        try:
+            octets = self._encode(rows)
+        except UnicodeEncodeError:  # a lone surrogate of the caller's: no file can contain it
+            return rows
+        if self._file is None:
+            scratch = files.ScratchFolder()
+            self._path = scratch.path / "rows"
+            self._file = files.start_file(self._path)
+            weakref.finalize(self, _forget, self._file, scratch)
+        start = self._file.tell()
+        self._file.write(octets)
+        return start, len(octets)
+
+    def __iter__(self) -> Iterator[_Row]:
+        decode = msgspec.msgpack.Decoder(list[tuple[_Kept, ...]]).decode
+        if self._file is not None:
+            self._file.flush()
+        with contextlib.nullcontext() if self._path is None else self._path.open("rb") as file:
+            for block in (*self._blocks, self._latest):
+                if isinstance(block, list):
+                    yield from block
+                    continue
+                assert file is not None
+                file.seek(block[0])
+                yield from decode(file.read(block[1]))
+
+
+def _forget(file: BinaryIO, scratch: files.ScratchFolder) -> None:
+    file.close()
+    scratch.close()
 
 
 class PlannedRows(RecipientList):

@@ -7,7 +7,7 @@ import logging
 import math
 import sys
 import traceback
-from datetime import date
+from datetime import date, datetime, time, timedelta
 from decimal import Decimal
 from uuid import UUID
 
@@ -217,6 +217,41 @@ def test_rows_do_not_change_after_they_were_given():
     rows[0]["name"] = "Eve"
     rows.clear()
     assert [recipient.fields["name"] for recipient in people] == ["Ann", "Bo"]
+
+
+def test_a_generator_of_many_rows_is_not_kept_in_memory(tmp_path, monkeypatch):
+    """The rows behind the first are in a private file that goes with the list, and come back as they were."""
+    scratch = tmp_path / "scratch"
+    scratch.mkdir()
+    monkeypatch.setenv("TMPDIR", str(scratch))
+    kinds = [
+        {"email": "a@x.org", "n": Decimal("1.10"), "when": datetime(2026, 3, 5, 14, 30), "ok": True},  # noqa: DTZ001
+        {"email": "b@x.org", "n": date(2026, 3, 5), "when": time(9, 5), "ok": timedelta(hours=26.5)},
+        {"email": "c" * 140_000, "n": -0.0, "when": "00716", "ok": None},
+        {"email": "\udce4@x.org", "n": 10**40, "when": "", "ok": False},
+    ]
+
+    def shown(rows):
+        return [(number - 2, line, *map(repr, cells)) for number, line, cells in rows._records()]
+
+    def repeated(number: int) -> list[tuple[object, ...]]:
+        first = shown(from_rows(kinds))
+        return [(at, *first[at % 4][1:]) for at in range(number)]
+
+    few, many = from_rows(kinds), from_rows(kinds[at % 4] for at in range(7_002))
+    plain = from_rows({**kinds[at % 2], "email": f"{at}@x.org"} for at in range(7_002))
+    (folder,) = scratch.iterdir()
+    assert few.about_rows() + many.about_rows() == 7_006
+    assert shown(many) == repeated(7_002)
+    assert [row[2] for row in shown(plain)] == [repr(f"{at}@x.org") for at in range(7_002)]
+    assert {row[3:] for row in shown(plain)} == {row[3:] for row in repeated(2)}
+    assert (folder.stat().st_mode & 0o777, [path.stat().st_mode & 0o777 for path in folder.iterdir()]) == (
+        0o700,
+        [0o600],
+    )
+    del plain
+    gc.collect()
+    assert list(scratch.iterdir()) == []
 
 
 @pytest.mark.parametrize(
