@@ -97,6 +97,9 @@ UPDATE mailmerge.work w SET epoch = NULL WHERE w.epoch = ?1 AND NOT EXISTS (
     WHERE d.campaign = w.campaign AND d.key = w.key AND d.status = 'handing_over' AND a.epoch = ?1)
 """
 _LEAVE = "DELETE FROM mailmerge.work WHERE campaign = ? AND key = ? AND epoch = ?"
+# A claim or a promise that an older connection still had under way may commit while this waits for its row. A
+# statement sees what was committed before it began: only those after this one see everything the slot has.
+_LOCK_SLOT = "SELECT epoch FROM mailmerge.slot WHERE epoch = ?1 FOR UPDATE"
 _END_SLOT = f"""
 UPDATE mailmerge.slot SET ended = {NOW} WHERE epoch = ?1 AND lost IS NULL
     AND NOT EXISTS (SELECT 1 FROM mailmerge.work WHERE epoch = ?1)
@@ -260,7 +263,8 @@ class Slot:
         """End in order, if nothing that was promised is open: no outcome can come any more. Never raises."""
         with contextlib.suppress(LedgerError):
             if not self.gone:
-                self.ask([(_GIVE_BACK_CLAIMS, (self.epoch,)), (_END_SLOT, (self.epoch,))], leased=False)
+                statements = (_LOCK_SLOT, _GIVE_BACK_CLAIMS, _END_SLOT)
+                self.ask([(one, (self.epoch,)) for one in statements], leased=False)
         self.db.close()
 
     def ask(

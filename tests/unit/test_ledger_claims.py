@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import threading
+import time
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
@@ -29,7 +31,7 @@ from mailmerge.model import Status
 from servers.postgres import CuttingProxy
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from mailmerge.ledger.ledger import Ledger
     from mailmerge.postgres import PostgresDatabase
@@ -289,6 +291,34 @@ def test_a_slot_that_closes_gives_back_what_it_claimed(fleet: Fleet) -> None:
     assert ended == [(False,), (True,)]
 
 
+@pytest.mark.parametrize("promised", [False, True])
+def test_a_slot_that_closes_sees_what_an_older_connection_claims_meanwhile(
+    fleet: Fleet, promised: bool
+) -> None:
+    """A claim that was under way when its connection broke is returned; a promise keeps the slot open."""
+    fleet.fill(3)
+    slot, _ = fleet.slot()
+    older = fleet.place.session()
+    before = Slot(fleet.place, older, slot.epoch, seconds=30.0, asked=slot._asked, clock=fleet.clock)
+    older.execute("BEGIN")
+    fleet.claim(before, 2)
+    if promised:
+        older.execute("COMMIT")
+        older.execute("BEGIN")
+        older.rows("SELECT 1 FROM mailmerge.slot WHERE epoch = ? FOR UPDATE", (slot.epoch,))
+        SlotWriter(before, fleet.campaign).record_intent([attempt(2)])
+    closing = threading.Thread(target=slot.close)
+    closing.start()
+    _until(lambda: fleet.db.row("SELECT count(*) FROM pg_locks WHERE NOT granted") == (1,))
+    older.execute("COMMIT")
+    closing.join(timeout=20)
+    older.close()
+
+    assert not closing.is_alive()
+    assert fleet.queue() == {"k2": slot.epoch if promised else None, "k3": None, "k4": None}
+    assert fleet.db.row("SELECT ended IS NULL FROM slot WHERE epoch = ?", (slot.epoch,)) == (promised,)
+
+
 def test_a_new_plan_replaces_what_waits(fleet: Fleet) -> None:
     """What is claimed is left alone."""
     fleet.fill(4)
@@ -516,3 +546,10 @@ def test_the_gate_closes_before_the_lease_ends(fleet: Fleet) -> None:
     with pytest.raises(IntentRefusedError):
         writer.record_intent([attempt(3)])
     assert not writer.may_release()
+
+
+def _until(true: Callable[[], bool]) -> None:
+    until = time.monotonic() + 20
+    while not true():
+        assert time.monotonic() < until
+        time.sleep(0.01)
