@@ -287,7 +287,7 @@ def test_a_page_shows_what_its_commands_show(mailmerge: Mailmerge, page: Path) -
         for printed, lines in reversed(changes):
             text = text[: printed.begin] + "".join(f"{line}\n" for line in lines) + text[printed.end :]
         page.write_text(text, "utf-8")
-    assert not wrong or UPDATE, (page.name, wrong)
+    assert not wrong or UPDATE, (page.name, wrong, "UPDATE_GUIDES=1 writes what is shown now")
 
 
 def _streams(runs: Sequence[Done]) -> tuple[list[str], list[str]]:
