@@ -152,8 +152,8 @@ class Summary:
     def remarks(self) -> Iterator[str]:
         """Yield further remarks."""
         if self.gone:
-            rows = "row counted above was" if self.gone == 1 else "rows counted above were"
-            yield f"  {self.gone:,} {rows} removed from the list"
+            rows = "row counted above is" if self.gone == 1 else "rows counted above are"
+            yield f"  {self.gone:,} {rows} not in this list"
 
 
 def _short(words: str, most: int = 70) -> str:

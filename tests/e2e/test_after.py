@@ -152,7 +152,7 @@ def test_address_mended_in_the_list(mailmerge, mixed):
         ("4", "cy@example.org", "accepted"),
         ("", "bo@example.net", "rejected"),
     ]
-    assert "1 row counted above was removed from the list" in done.out
+    assert "1 row counted above is not in this list" in done.out
 
 
 def test_purge_where_nothing_was_sent(mailmerge, sandbox):

@@ -47,7 +47,7 @@ _STATEMENT = re.compile(r"^[^\n]*<<'?(\w+)'?\n.*?^\1$|^(?:[^\n]*\\\n)*[^\n]+$", 
 _PROGRESS = re.compile(r"^(waiting until .*|.*msg/s\].*)\n|\r", re.MULTILINE)
 _ALIKE = (
     (re.compile(r"\b\d{4}-\d\d-\d\d(?=\b|T)"), "2026-11-28"),
-    (re.compile(r"(?<![\d:])\d\d:\d\d(:\d\d(\.\d+)?)?(?![\d:])"), "09:41"),
+    (re.compile(r"(?<![\d:])\d\d:\d\d(:\d\d(\.\d+)?)?(?!\d)"), "09:41"),
     (re.compile(r"\b\d+(\.\d+)? s\b|(?<=\"seconds\": )[\d.]+"), "0.5 s"),
     (re.compile(r"\b[0-9a-f]{16}\b|(?<=<)[0-9a-f]{40}(?=@)"), "1f2e3d4c"),
 )
