@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import sys
 from typing import TYPE_CHECKING, Literal, get_args
 
 import click
 
 from mailmerge.cli.options import completed, options_of
 from mailmerge.cli.output import emit, out
+from mailmerge.cli.terminal import columns
 from mailmerge.options import SchemaName
 from mailmerge.text import near, padded
 
@@ -21,6 +23,8 @@ _OWN_PASSWORD: Mapping[bool | None, str] = {
     False: "   (the account's own password is refused)",
 }
 _TITLE_WIDTH = 38
+_WIDE = 92
+"""Columns in which a title of that width leaves room for the server."""
 _GROUPS: Mapping[ProviderGroup, str] = {
     "mailbox": "Mailboxes at the provider's own domains",
     "organisation": "Mailboxes at your own domain",
@@ -62,11 +66,12 @@ def providers(*, name: str | None, as_json: bool) -> int:
 
 def _in_short(providers: list[Provider]) -> Iterator[str]:
     """Yield one line per provider, grouped by purpose, ordered by name."""
+    wide = (columns(sys.stdout) or _WIDE) >= _WIDE
     for group, heading in _GROUPS.items():
         yield f"{heading}:"
         members = [provider for provider in providers if provider.group == group]
         for provider in sorted(members, key=lambda one: one.name):
-            title = padded(provider.title, _TITLE_WIDTH)
+            title = padded(provider.title, _TITLE_WIDTH if wide else _TITLE_WIDTH - 10)
             yield f"  {padded(provider.name, 16)} {title} {provider.servers[0]}"
         yield ""
 

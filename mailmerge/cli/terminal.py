@@ -99,7 +99,8 @@ _AS_IT_IS: Final = re.compile(r" +--> | *\d* +\| |Report: |Results: | +kept in |
 """Lines that are a path, a line of a file, a command or an example as a whole."""
 _HANGS: Final = re.compile(
     r"(?P<few>(?:error|warning)\[)"
-    r"|(?P<all> *= hint: | *\d+\. +|[A-Z]\d{3}  [a-z]+ +|[A-Z][a-z]{1,7}: +| *[^\W\d]\S*(?: \S+){0,2} {2,} *)"
+    r"|(?P<all> *= hint: | *\d+\. +|[A-Z]\d{3}  [a-z]+ +|[A-Z][a-z]{1,7}: +"
+    r"| *[^\W\d]\S*(?: \S+){0,2} {2,} *| {2}\S+ {2,})"
     r"|(?P<indent> *)"
 )
 _WIDEST_HANG: Final = 24

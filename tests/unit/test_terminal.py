@@ -169,6 +169,11 @@ def test_a_wrapped_line_keeps_whole_what_is_copied(before, whole, after, cells, 
         ("  Checked   " + "planned a moment ago, with several errors and warnings " * 5, 12),
         ("error[D110]: " + "this is not an address, and it is said with many words " * 5, 4),
         ("D110  error    " + "what it says of the code in the list of all the codes " * 5, 15),
+        (
+            "  163      163 Mail (网易 163 邮箱)   "
+            + "smtp.163.com:465 and many more of the servers there " * 5,
+            11,
+        ),
         ("    1. " + "settings, account, services, and there the code is made " * 5, 7),
         ("Next: " + "do this and that, and then something else as well, and so on " * 5, 6),
         ("Nothing special, only a long sentence of one kind or another " * 5, 0),
