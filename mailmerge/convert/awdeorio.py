@@ -1,8 +1,8 @@
 """Folders of awdeorio's mailmerge: a template, a database and a server configuration.
 
 Facts: its README, https://github.com/awdeorio/mailmerge. A template is rendered with the cells of a row, and
-the result is read as a message (`header_block`); ATTACHMENT headers name files from the template's folder on;
-``Content-Type: text/markdown`` makes HTML of the body, in which line ends are kept.
+the result is parsed as a message (`header_block`); ATTACHMENT headers name files relative to the template's
+folder; ``Content-Type: text/markdown`` turns the body into HTML and keeps its line breaks.
 """
 
 from __future__ import annotations
@@ -39,16 +39,16 @@ SERVER: Final = "mailmerge_server.conf"
 _SUFFIXES: Final = frozenset({"", ".txt", ".md", ".markdown", ".html", ".htm", ".j2", ".jinja", ".template"})
 _LARGEST: Final = 1 << 20
 _DEEPEST: Final = 10
-"""How deep the parts of a message may lie in each other."""
+"""How deeply the parts of a message may be nested."""
 _MAILBOXES: Final = {"to": "to", "cc": "cc", "bcc": "bcc", "reply-to": "reply_to"}
 _NOT_TAKEN: Final = {
-    "date": "the date is that of the sending",
+    "date": "the date is the time of sending",
     "message-id": "each message gets its own",
     "mime-version": "",
     "content-transfer-encoding": "",
     "return-path": "it is the account's `return_path`",
 }
-"""Headers that are made, each with the reason why the template's is not used; empty: it says nothing."""
+"""Headers that we make, each with the reason why the template's is not used; empty: nothing to report."""
 _SECURITY: Final[dict[str, dict[str, str]]] = {
     "ssl/tls": {"tls": "tls", "auth": "password"},
     "starttls": {"tls": "starttls", "auth": "password"},
@@ -61,17 +61,17 @@ _INCLUDES: Final = re.compile(r"\{%[-+]?\s*(?:include|extends|import|from)\b")
 _DEFINED: Final = re.compile(
     r"\{%[-+]?\s*(?:set|for|macro|import\s[^%]{0,200}?\bas)\s+([^=%]{0,200}?)(?:=|\bin\b|%)", re.DOTALL
 )
-"""Where a template calls something so itself."""
+"""Where a template defines such a name itself."""
 _RAW: Final = re.compile(
     r"(\{%[-+]?\s*raw\s*[-+]?%\}(?:(?!\{%[-+]?\s*raw\b).)*?\{%[-+]?\s*endraw\s*[-+]?%\})", re.DOTALL
 )
 _CONDITION: Final = re.compile(r"\{%[-+]?\s*(if|elif|else|endif)\b\s*(.*?)\s*[-+]?%\}", re.DOTALL)
 _AT_END: Final = re.compile(r"\s*(?:\{%[-+]?\s*(?:if|elif|else|endif)\b[^%]*%\}\s*)*(?:,|\Z)")
-"""Behind a tag: where a mailbox ends."""
+"""After a tag: where a mailbox ends."""
 _NAMES: Final = re.compile(
     r"""\"(?:\\.|[^\"\\])*\"|'(?:\\.|[^'\\])*'|(?<![\w.|])(?<!\|\s)[^\W\d]\w*(?!\w|\s*=(?!=))"""
 )
-"""What is looked up in a table of names: texts in quotes are in none."""
+"""Names to look up, and quoted strings, which are not looked up."""
 _SOURCES: Final = re.compile(
     r"""<img\b[^<>]*?\bsrc\s*=\s*(?:"([^"]*)"|'([^']*)')|!\[[^\[\]]{0,500}\]\(\s{0,9}<?([^)\s>]{0,500})""",
     re.IGNORECASE,
@@ -79,7 +79,7 @@ _SOURCES: Final = re.compile(
 
 
 def find_template(path: Path) -> Path | None:
-    """Find the template that a folder of awdeorio's mailmerge, or a path itself, is; None: it is none."""
+    """Find the template in a folder of awdeorio's mailmerge, or the path itself; None: it is neither."""
     if path.is_dir():
         inside = path / TEMPLATE
         return inside if inside.is_file() and not (path / "campaign.toml").exists() else None
@@ -92,16 +92,16 @@ def find_template(path: Path) -> Path | None:
 
 
 def take_over(template: Path, server: Path | None = None, database: Path | None = None) -> TakenOver:
-    """Read a template, and the two files beside it, as a campaign.
+    """Read a template, and the two files next to it, as a campaign.
 
     Args:
-        template: the template; what is beside it has the usual names.
-        server: the server configuration; default: that beside the template, if there is one.
-        database: the list; default: that beside the template.
+        template: the template; the files next to it have the usual names.
+        server: the server configuration; default: the one next to the template, if it exists.
+        database: the list; default: the one next to the template.
 
     Raises:
-        CampaignFileError: a file cannot be read, or says what cannot be translated.
-        TemplateError: the template does.
+        CampaignFileError: a file cannot be read, or contains something that cannot be translated.
+        TemplateError: the template contains something that cannot be translated.
 
     """
     folder = template.parent
@@ -112,7 +112,7 @@ def take_over(template: Path, server: Path | None = None, database: Path | None 
     taken.places["data.source"] = Place(str(template))
     names = _names_of(database or folder / DATABASE)
     block = read_header_block(renamed(_read(template), names), str(template))
-    if _INCLUDES.search(block.body):  # what is included knows the columns as they were called
+    if _INCLUDES.search(block.body):  # included templates use the original names of the columns
         block.defines += "".join(f"{{% set {old} = {new} %}}" for old, new in names.items())
     _Translation(taken, block, str(template)).run()
     server = server or folder / SERVER
@@ -135,12 +135,12 @@ def _read(path: Path) -> str:
 
 
 def _names_of(database: Path) -> dict[str, str]:
-    """Give the columns that templates here call otherwise than by their headings, and how they do."""
+    """Return the columns whose names in our templates differ from their headings, with these names."""
     from mailmerge.recipients import open_list
 
     try:
         columns = open_list(database).columns
-    except MailmergeError:  # whoever reads the list says what is wrong with it
+    except MailmergeError:  # the list's reader reports what is wrong with it
         return {}
     pairs = zip(columns.headings, columns.names, strict=True)
     return {
@@ -151,7 +151,7 @@ def _names_of(database: Path) -> dict[str, str]:
 
 
 def renamed(text: str, names: Mapping[str, str]) -> str:
-    """Write the names in the tags of a template otherwise; attributes, filters and texts are none of them."""
+    """Replace names in the tags of a template, but not attributes, filters and strings."""
     own = {name for found in _DEFINED.finditer(text) for name in re.findall(r"\w+", found[1])}
     names = {old: new for old, new in names.items() if old not in own}
     if not names:
@@ -171,7 +171,7 @@ def _renamed_tag(tag: str, names: Mapping[str, str]) -> str:
 
 
 class _Translation:
-    """One template on its way into the sections of a campaign."""
+    """The translation of one template into the sections of a campaign."""
 
     def __init__(self, taken: TakenOver, block: HeaderBlock, shown: str) -> None:
         self._taken, self._block, self._shown = taken, block, shown
@@ -206,13 +206,13 @@ class _Translation:
         return f"{{% if {header.condition} %}}{text}{{% endif %}}" if header.condition else text
 
     def _defines_for(self, value: str) -> str:
-        """Give the definitions in front, where a value reads one of them."""
+        """Return the preceding definitions, if a value uses one of them."""
         words = set(re.findall(r"\w+", " ".join(TAG.findall(value))))
         names = {name for names in self._defined for name in names if name}
         return self._block.defines if words & names else ""
 
     def _mailboxes(self, header: Header) -> Iterator[str]:
-        """Yield the mailboxes of a header, cut at the commas that no value can bring in."""
+        """Yield the mailboxes of a header, split at commas of the template, never of a value."""
         if re.search(r"\{%[-+]?\s*for\b", header.value) and "," in _without_tags(header.value):
             raise self._refused("a list of addresses in a `for`", header)
         for one, own in _entries(header.value):
@@ -287,7 +287,7 @@ class _Translation:
         block.body = "".join(pieces)
 
     def _parts(self, block: HeaderBlock, boundary: str, depth: int) -> None:
-        """Take the parts of a message that was written by hand."""
+        """Read the parts of a message that was written manually."""
         marks = {f"--{boundary}", f"--{boundary}--"}
         lines = block.body.split("\n")
         cuts = [at for at, line in enumerate(lines) if line.strip() in marks]
@@ -327,7 +327,7 @@ class _Translation:
                 raise self._refused("an ATTACHMENT without a file", header)
             if header.value in pictures:
                 self._taken.changed.append(
-                    f"{header.value} is shown where the body names it, so it is no attachment"
+                    f"{header.value} is shown where the body refers to it, so it is not an attachment"
                 )
                 continue
             place = f"attach[{len(rules)}]"
@@ -342,7 +342,7 @@ class _Translation:
             rule |= {"path": f"{{% if {header.condition} %}}{rule['path']}{{% endif %}}", "missing": "skip"}
             rule["shared"] = True
             self._taken.changed.append(
-                f"ATTACHMENT {header.value} is for some rows; where its file is missing, they go without it"
+                f"ATTACHMENT {header.value} is for some rows; rows without its file are sent without it"
             )
         return rule
 
@@ -356,7 +356,7 @@ class _Translation:
 
 
 def _decoded(content: bytes, charset: re.Match[str] | None) -> str:
-    """Read what was decoded; a text that was never encoded is UTF-8, as its template is."""
+    """Return decoded bytes as text; text that was never encoded is UTF-8, like its template."""
     try:
         text = content.decode()
     except UnicodeDecodeError:
@@ -368,7 +368,7 @@ def _decoded(content: bytes, charset: re.Match[str] | None) -> str:
 
 
 def _part(text: str, shown: str, number: int) -> HeaderBlock:
-    """Cut a part of a message: without any header, all of it is body."""
+    """Split a part of a message: without any header, all of it is body."""
     if begins_with_headers(text) or re.match(r"content-[\w-]+\s*:", text, re.IGNORECASE):
         return read_header_block(text, shown, number)
     return HeaderBlock(body=text.lstrip("\n"), body_line=number + len(text) - len(text.lstrip("\n")))
@@ -382,7 +382,7 @@ def _content_type(value: str) -> tuple[str, str]:
 
 
 def _cut(value: str) -> Iterator[str]:
-    """Cut a list of mailboxes at its commas: none in tags, quotes and angle brackets counts."""
+    """Split a list of mailboxes at its commas, except in tags, quotes and angle brackets."""
     masked = _without_tags(value)
     masked = re.sub(r'"(?:\\.|[^"\\])*"|<[^<>]*>', lambda one: "\0" * len(one[0]), masked)
     at = 0
@@ -393,14 +393,14 @@ def _cut(value: str) -> Iterator[str]:
 
 
 def _entries(value: str) -> list[tuple[str, str]]:
-    """Give the mailboxes of a header, each with the condition on which it is there.
+    """Return the mailboxes of a header, each with its condition.
 
-    Conditions within a mailbox stay within it: ``{% if title %}Dr {% endif %}Bo <bo@example.org>``.
+    Conditions within a mailbox remain within it: ``{% if title %}Dr {% endif %}Bo <bo@example.org>``.
     """
     pieces: list[tuple[str, str]] = [("", "")]
     conditions: list[list[str]] = []
     at = 0
-    joined = False  # whether a mailbox goes on behind the tag
+    joined = False  # whether a mailbox continues after the tag
     for found in [*TAG.finditer(value), None]:
         more = value[at : found.start() if found else len(value)]
         text, condition = pieces[-1]
@@ -443,7 +443,7 @@ def _is_expression(one: str) -> bool:
 
 
 def _kept_lines(text: str) -> str:
-    """Write the line ends within paragraphs so that Markdown keeps them."""
+    """Write the line breaks within paragraphs in a form that Markdown keeps."""
     lines, fence = text.split("\n"), ""
     for at, line in enumerate(lines):
         mark = re.match(r" {0,3}(```+|~~~+)", line)
@@ -463,7 +463,7 @@ def read_server(path: Path) -> tuple[Server, int]:
     """Read a server configuration.
 
     Returns:
-        The server, and how many messages a minute it is to get; 0: that is not limited.
+        The server, and the limit of messages per minute; 0: no limit.
 
     Raises:
         CampaignFileError: it cannot be read (C540).
@@ -477,7 +477,7 @@ def read_server(path: Path) -> tuple[Server, int]:
         raise _server_problem(path, f"cannot be read: {str(error).splitlines()[0]}") from None
     host, port = section.get("host", "").strip(), section.get("port", "").strip()
     if not host or not port:
-        raise _server_problem(path, f"does not say `{'port' if host else 'host'}`")
+        raise _server_problem(path, f"does not specify `{'port' if host else 'host'}`")
     security = section.get("security", "").strip().lower()
     if security not in _SECURITY:
         known = "SSL/TLS, STARTTLS, PLAIN, XOAUTH or Never"
@@ -487,7 +487,7 @@ def read_server(path: Path) -> tuple[Server, int]:
     if values["auth"] != "none":
         user = section.get("username", "").strip()
         if not user:
-            raise _server_problem(path, f"has `security = {section['security']}`, and no `username`")
+            raise _server_problem(path, f"has `security = {section['security']}`, but no `username`")
         values["user"] = user
     return Server(values, str(path)), _number(path, "ratelimit", section.get("ratelimit", "").strip() or "0")
 

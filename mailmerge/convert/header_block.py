@@ -1,9 +1,8 @@
 """A template that is a whole message: a block of headers, an empty line, and the body.
 
-This is how awdeorio's mailmerge writes templates. There the file is one template, and its result is read as a
-message; here each header is a template of its own, so that a value can neither begin a header nor end the
-block. Tags that have a line to themselves count as the empty line that they leave, unless they say that
-theirs is to be removed (``-%}``).
+This is how awdeorio's mailmerge writes templates. There the file is one template, and its result is parsed as
+a message; here each header is a separate template, so a value can neither begin a header nor end the block.
+Tags on a line of their own count as the empty line that they leave, unless they strip it (``-%}``).
 """
 
 from __future__ import annotations
@@ -27,7 +26,7 @@ TAG: Final = re.compile(
         | \{\# (?: (?!\{\#) . )*? \#\}""",
     re.DOTALL,
 )
-"""A tag of Jinja2; one that does not end costs no more than the way to the next one."""
+"""A tag of Jinja2; for one that does not end the search stops at the next one."""
 _HEADER: Final = re.compile(r"([!-9;-z|~]+)[ \t]*:(.*)", re.DOTALL)
 _STATEMENT: Final = re.compile(r"\{%[-+]?\s*(\w+)\s*(.*?)\s*[-+]?%\}", re.DOTALL)
 _ENCODED: Final = re.compile(r"(?:=\?[\w*-]{1,40}\?[bBqQ]\?[^?\s]{0,998}\?=)+")
@@ -46,18 +45,18 @@ class Header(Struct):
     """One header as it was written."""
 
     name: str
-    """In lower case."""
+    """The name in lower case."""
     written: str
     """The name as it was written."""
     value: str
     """A template."""
     place: Place
     condition: str = ""
-    """The expression on which it depends; empty: it is always there."""
+    """The expression on which it depends; empty: it is unconditional."""
 
 
 class HeaderBlock(Struct):
-    """A template cut into its headers and its body."""
+    """A template split into its headers and its body."""
 
     headers: list[Header] = field(default_factory=list)
     defines: str = ""
@@ -67,26 +66,26 @@ class HeaderBlock(Struct):
     """The line of the file in which the body begins."""
 
     def every(self, name: str) -> list[Header]:
-        """Give the headers of a name, in their order."""
+        """Return the headers of a name, in order."""
         return [header for header in self.headers if header.name == name]
 
 
 def begins_with_headers(text: str) -> bool:
-    """Tell whether a template begins with a header that messages have."""
+    """Return whether a template begins with a header of messages."""
     plain = TAG.sub("", text[:4096]).lstrip()
     return _KNOWN.match(plain) is not None
 
 
 def read_header_block(text: str, shown: str, first_line: int = 1) -> HeaderBlock:
-    """Cut a template into headers and body.
+    """Split a template into headers and body.
 
     Args:
         text: the template.
-        shown: how messages call its file.
+        shown: the file's name in messages.
         first_line: the number of its first line in that file.
 
     Raises:
-        TemplateError: headers that depend on something in a way that no header of ours can (C541).
+        TemplateError: headers depend on a condition in a way that our headers cannot (C541).
 
     """
     return _Reader(text, shown, first_line).read()
@@ -99,7 +98,7 @@ class _Reader:
         self._shown = shown
         self._lines = list(_logical_lines(text, first_line))
         self._conditions: list[list[str]] = []
-        """For each open ``if``: its conditions so far, of which the last one holds."""
+        """For each open ``if``: its conditions so far, of which the last one is true."""
         self.block = HeaderBlock()
 
     def read(self) -> HeaderBlock:
@@ -116,7 +115,7 @@ class _Reader:
         return self.block
 
     def _take(self, at: int) -> bool:
-        """Read a line; False: the block has ended before it."""
+        """Read a line; return False if the block has ended before it."""
         number, line = self._lines[at]
         if not line.strip():
             return False
@@ -167,7 +166,7 @@ class _Reader:
         elif word == "if":
             self._conditions.append([rest])
             if len(self._conditions) > _DEEPEST:
-                raise self._refusal(number, f"more than {_DEEPEST} conditions in each other")
+                raise self._refusal(number, f"more than {_DEEPEST} nested conditions")
         elif word in _BRANCHES and self._conditions:
             open_one = self._conditions[-1]
             if word == "endif":
@@ -186,7 +185,7 @@ class _Reader:
         )
 
     def _decode(self) -> None:
-        """Write encoded words (RFC 2047, section 2) as what they say: each is encoded when sent."""
+        """Decode encoded words (RFC 2047, section 2): they are encoded again when sent."""
         for header in self.block.headers:
             if "=?" in header.value:
                 header.value = _decoded(header.value)
@@ -201,10 +200,10 @@ class _Reader:
 
 
 def joined_conditions(blocks: Iterable[list[str]]) -> str:
-    """Write the conditions that hold in blocks as one expression.
+    """Return the conditions of nested blocks as one expression.
 
     Args:
-        blocks: for each ``if`` that is open: its conditions so far, of which the last one holds.
+        blocks: for each open ``if``: its conditions so far, of which the last one is true.
 
     """
     parts = []
@@ -216,8 +215,8 @@ def joined_conditions(blocks: Iterable[list[str]]) -> str:
 
 
 def _decoded(value: str) -> str:
-    """Decode the encoded words of a header; one that cannot be, or would be template code, stays as it is."""
-    between = re.sub(r"(\?=)[ \t]+(?==\?)", r"\1", value)  # blanks between two of them do not count
+    """Decode the encoded words of a header, except those that cannot be or would be template code."""
+    between = re.sub(r"(\?=)[ \t]+(?==\?)", r"\1", value)  # spaces between two of them do not count
     return _ENCODED.sub(_decoded_words, between)
 
 
@@ -230,7 +229,7 @@ def _decoded_words(found: re.Match[str]) -> str:
 
 
 def _logical_lines(text: str, first: int) -> Iterator[tuple[int, str]]:
-    """Yield the lines with their numbers; a line that ends within a tag goes on."""
+    """Yield the lines with their numbers; a line that ends within a tag continues."""
     masked = TAG.sub(lambda tag: tag[0].replace("\n", "\0"), text)
     number = first
     for line in masked.split("\n"):

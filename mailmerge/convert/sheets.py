@@ -1,10 +1,10 @@
-"""Sheets of add-ons that send from a spreadsheet: which column says what was sent already.
+"""Sheets of add-ons that send from a spreadsheet: which column records what was already sent.
 
 YAMM writes ``Merge status`` (EMAIL_SENT, EMAIL_OPENED, EMAIL_CLICKED, RESPONDED, BOUNCED, UNSUBSCRIBED), see
 https://yamm.com/help/track-campaign/about-tracker/opened-clicked-bounced-emails-what-do-tracking-stats-mean/;
 others write a date, or a tick, into a column such as ``Email Sent``. GMass keeps its own books, and exports
-sheets with a column for each kind of event. A row with anything in such a column is not sent again: to
-whoever was written to, once more would be once too often, and what went wrong is for a person to decide.
+sheets with a column for each kind of event. A row with anything in such a column is not sent again: a second
+message would be one too many, and failures are for a person to decide.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ _STATUS: Final = frozenset(
     unsubscribed unsubscribe bounced bounce blocked optedout""".split()  # noqa: SIM905
 )
 _PERHAPS: Final = frozenset({"status", "state", "statut", "stato", "estado"})
-"""Headings that mean it only where they have what these add-ons write."""
+"""Headings that count only if their cells contain what these add-ons write."""
 _KNOWN: Final = frozenset(
     """emailsent emailopened emailclicked responded bounced unsubscribed sent opened clicked replied blocked
     delivered""".split()  # noqa: SIM905
@@ -45,22 +45,22 @@ _OTHERS: Final = "others"
 
 
 class StatusColumn(Struct):
-    """A column that says what was sent."""
+    """A column that records what was sent."""
 
     heading: str
     expression: str
-    """As templates write it."""
+    """The column's name in templates."""
     skipped: Counter[str] = field(default_factory=Counter)
-    """How many rows have which of its values, of those that are not sent."""
+    """By value: how many rows have it, of those that are not sent."""
     waiting: set[str] = field(default_factory=set)
-    """Its values that say that nothing was sent yet."""
+    """Its values that mean that nothing has been sent yet."""
 
 
 class SheetStatus(Struct):
-    """What a sheet says about earlier sending."""
+    """What a sheet records about earlier sending."""
 
     where: str = ""
-    """The expression for rows that are still to be sent; empty: there is no such column."""
+    """The expression for rows that remain to be sent; empty: the sheet has no such column."""
     rows: int = 0
     skipped: int = 0
     columns: list[StatusColumn] = field(default_factory=list)
@@ -68,7 +68,7 @@ class SheetStatus(Struct):
 
 
 def read_status(columns: Columns, recipients: Iterable[Recipient]) -> SheetStatus:
-    """Look for columns that say what was sent, and count."""
+    """Find columns that record what was sent, and count their values."""
     keys = [compared(heading) for heading in columns.headings]
     candidates = {
         at: StatusColumn(columns.headings[at], expression(columns.names[at], columns.headings[at]))
@@ -85,7 +85,7 @@ def read_status(columns: Columns, recipients: Iterable[Recipient]) -> SheetStatu
             value = written.strip()
             if compared(value) in _NOT_YET:
                 if len(column.waiting) < _MOST_VALUES:
-                    column.waiting |= {value, written}  # a campaign may take blanks off, or keep them
+                    column.waiting |= {value, written}  # a campaign may strip spaces, or keep them
             elif value:
                 column.skipped[value if len(column.skipped) < _MOST_VALUES else _OTHERS] += 1
                 marks.add(at)
@@ -103,12 +103,12 @@ def read_status(columns: Columns, recipients: Iterable[Recipient]) -> SheetStatu
 
 
 def _is_named_status(key: str) -> bool:
-    """Tell whether a heading is that of a status; some add what else they are: Merge status [Mailmeteor]."""
+    """Return whether a heading is that of a status; some have additions: Merge status [Mailmeteor]."""
     return key in _STATUS or key.startswith(("mergestatus", "mailmergestatus"))
 
 
 def _is_of_links(column: StatusColumn) -> bool:
-    """Tell whether each row has a link of its own there, such as the one for unsubscribing."""
+    """Return whether each row has a different link there, such as an unsubscribe link."""
     values = column.skipped.keys() - {_OTHERS}
     return bool(values) and all(
         value.lower().startswith(("http://", "https://", "mailto:")) for value in values
@@ -133,6 +133,6 @@ def _not_taken(columns: Columns, keys: list[str]) -> Iterable[str]:
         if key in _COPIES:
             yield f'column {heading}: nobody gets a copy unless you write {key} = "{{{{ {written} }}}}"'
         elif key in _FILES:
-            yield f"column {heading}: files are not fetched; put them beside the list, and add [[attach]]"
+            yield f"column {heading}: files are not fetched; put them next to the list, and add [[attach]]"
         elif key in {"scheduleddate", "scheduledon", "sendat"}:
             yield f"column {heading}: all rows are sent in one run; its time is `at` in [send]"

@@ -1,4 +1,4 @@
-"""What a conversion gives: the sections of a campaign file, the files beside it, and what is to be said."""
+"""The result of a conversion: the sections of a campaign file, the files next to it, and remarks."""
 
 from __future__ import annotations
 
@@ -22,39 +22,39 @@ _SECTIONS: Final = ("data", "message", "send", "check")
 
 
 class Server(Struct):
-    """The server that a folder names, by keys of an account; there is never a secret in it."""
+    """The server that a folder specifies, by keys of an account; it never contains a secret."""
 
     values: dict[str, Any]
     origin: str
-    """The file that names it."""
+    """The file that specifies it."""
 
 
 class TakenOver(Struct):
     """A campaign of another program, in our terms."""
 
     folder: Path
-    """Where its relative paths begin."""
+    """The folder to which its paths are relative."""
     origin: Path
-    """The file that says most of it."""
+    """Its main file."""
     tables: dict[str, Any] = field(default_factory=dict)
-    """As campaign.toml has them; a body is a text in it, not a file."""
+    """Its sections as in campaign.toml; a body is a string there, not a file."""
     places: dict[str, Place] = field(default_factory=dict)
-    """Where each value was written, by its name here."""
+    """The place of each value, by its name here."""
     bodies: dict[str, str] = field(default_factory=dict)
-    """Which file each body becomes, by its key in ``[message]``."""
+    """The file that each body becomes, by its key in ``[message]``."""
     server: Server | None = None
     changed: list[str] = field(default_factory=list)
-    """What is said in another way now, sentence by sentence."""
+    """What is expressed differently now, a sentence each."""
     left: list[str] = field(default_factory=list)
-    """What was not taken over, each with its reason."""
+    """What was not converted, each with its reason."""
 
 
 def attachment_rule(value: str, defines: str = "") -> dict[str, Any]:
-    """Write the path of an attachment as a rule: what is fixed in front may lead outside, a value may not.
+    """Return the rule for the path of an attachment: its fixed beginning may lead outside, a value may not.
 
     Args:
-        value: a template of a path, from the campaign's folder on, from the user's home or from the root.
-        defines: statements that the path needs in front.
+        value: a template of a path, relative to the campaign's folder or the user's home, or absolute.
+        defines: statements that the path requires before it.
 
     """
     tag = TAG.search(value)
@@ -71,7 +71,7 @@ def attachment_rule(value: str, defines: str = "") -> dict[str, Any]:
 
 
 def _literal(path: str) -> str:
-    """Escape in a path what a glob would read: only its tags stay as they are."""
+    """Escape the characters of globs in a path, except in its tags."""
     pieces, at = [], 0
     for tag in TAG.finditer(path):
         pieces += [_SIGNS.sub(lambda sign: f"[{sign[0]}]", path[at : tag.start()]), tag[0]]
@@ -80,11 +80,11 @@ def _literal(path: str) -> str:
 
 
 def campaign_toml(tables: Mapping[str, Any], comments: Mapping[str, str] | None = None) -> str:
-    """Write sections of a campaign file.
+    """Return the text of a campaign file.
 
     Args:
-        tables: as tomllib would give them.
-        comments: what is to stand behind a key, by its name (``data.where``).
+        tables: the sections as tomllib would return them.
+        comments: the comment after a key, by its name (``data.where``).
 
     """
     return "".join(_lines(tables, comments or {}))
@@ -115,7 +115,7 @@ def _line(key: str, value: object, comment: str | None) -> str:
 
 
 def toml_value(value: object) -> str:
-    """Write a value as TOML has it, on one line."""
+    """Return a value in TOML, on one line."""
     if isinstance(value, dict):
         pairs = ", ".join(f"{toml_key(name)} = {toml_value(entry)}" for name, entry in value.items())
         return f"{{ {pairs} }}"

@@ -1,6 +1,6 @@
-"""Settings of the Mail Merge extension of Thunderbird: lines of ``prefs.js`` in a profile.
+"""Settings of Thunderbird's Mail Merge extension: lines of ``prefs.js`` in a profile.
 
-Their names are those of the extension: ``extensions.mailmerge.source`` says what the list is (AddressBook,
+Their names are those of the extension: ``extensions.mailmerge.source`` is the kind of list (AddressBook,
 CardBook, CSV, JSON, XLSX), and each kind has a setting with its file. Values are literals of JavaScript.
 """
 
@@ -45,15 +45,15 @@ _SILENT: Final = frozenset(
 
 
 class Settings(Struct):
-    """What the settings come to."""
+    """The meaning of the settings."""
 
     source: str = ""
-    """The list's file as it was written; empty: there is none."""
+    """The list's file as written; empty: the settings name no file."""
     reading: dict[str, str] = field(default_factory=dict)
-    """How it is read, by keys of ``[data]``."""
+    """How to read it, by keys of ``[data]``."""
     send: dict[str, str | list[str]] = field(default_factory=dict)
     attachments: list[str] = field(default_factory=list)
-    """Templates of paths."""
+    """Templates of the attachments' paths."""
     drafts: bool = False
     """Whether messages were saved as drafts."""
     changed: list[str] = field(default_factory=list)
@@ -61,7 +61,7 @@ class Settings(Struct):
 
 
 def is_settings(path: Path) -> bool:
-    """Tell whether a file has settings of the extension."""
+    """Return whether a file contains settings of the extension."""
     if path.suffix.lower() != ".js" or not path.is_file():
         return False
     try:
@@ -74,7 +74,7 @@ def read_settings(path: Path) -> Settings:
     """Read the settings.
 
     Raises:
-        CampaignFileError: the file cannot be read, or has none of them (C544).
+        CampaignFileError: the file cannot be read, or contains no such settings (C544).
 
     """
     try:
@@ -91,7 +91,7 @@ def read_settings(path: Path) -> Settings:
         raise CampaignFileError(
             f"{path} has no settings of Mail Merge",
             code="C544",
-            hint="name prefs.js in the profile's folder (Help > Troubleshooting Information)",
+            hint="specify prefs.js in the profile's folder (Help > Troubleshooting Information)",
         )
     settings = Settings()
     _read_list(values, settings)
@@ -107,7 +107,7 @@ def _read_list(values: dict[str, str], settings: Settings) -> None:
     settings.source = _path(chosen)
     if kind in {"addressbook", "cardbook"} or not chosen:
         settings.left.append(
-            "the address book: export it as CSV (Tools > Export), and name the file with --list"
+            "the address book: export it as CSV (Tools > Export), and specify the file with --list"
         )
     sheet, encoding, delimiter = (
         values.pop(key, "") for key in ("sheetname", "characterset", "fielddelimiter")
@@ -125,7 +125,7 @@ def _read_list(values: dict[str, str], settings: Settings) -> None:
 
 
 def _path(text: str) -> str:
-    """Give a file that may be written as an address."""
+    """Return the path of a file that may be written as a URL."""
     found = re.match(r"file:///?(?=[A-Za-z]:)|file://(?:localhost)?(?=/)", text, re.IGNORECASE)
     return unquote(text[found.end() :]) if found else text
 
@@ -172,4 +172,4 @@ def _times(values: dict[str, str], settings: Settings) -> Iterator[str]:
         hours_of = quoted(between or ", ".join(days))
         yield f'the hours {hours_of}: write window = "Mon-Fri 08:00-18:00" in [send]'
     if recur or every:
-        yield "what recurs: run it by cron"
+        yield "recurring messages: run the command by cron"

@@ -1,9 +1,9 @@
-"""Letters of Word (``.docx``) as templates of Markdown: merge fields become the columns of a list.
+"""Word letters (``.docx``) as Markdown templates: merge fields become the columns of a list.
 
 The format is ECMA-376, part 1: WordprocessingML in clause 17, its fields in 17.16. A field is either one
-element (``fldSimple``) or runs between marks: its code, then what it last came to. Fields stand in the codes
-of others, as in ``IF``. A letter may come from anybody: its parts are read up to a size, and none may have a
-document type.
+element (``fldSimple``) or runs between marks: its code, then its last result. Fields may be nested in the
+codes of others, as in ``IF``. A letter may come from anybody: its parts are read up to a size limit, and none
+may have a document type.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 _LARGEST: Final = 20 << 20
 _MOST_PICTURES: Final = 30
 _LONGEST: Final = 4000
-"""Characters of a field's code."""
+"""Most characters of a field's code."""
 _PICTURES: Final = frozenset({".png", ".jpg", ".jpeg", ".gif"})
 _W: Final = "{http://schemas.openxmlformats.org/wordprocessingml/2006/main}"
 _STRICT: Final = b"http://purl.oclc.org/ooxml/wordprocessingml/main"
@@ -45,7 +45,7 @@ _DRAWN: Final = frozenset(
 _AROUND: Final = frozenset(
     f"{_W}{name}" for name in ("ins", "moveTo", "smartTag", "sdt", "sdtContent", "customXml")
 )
-"""What is around text and changes nothing about it."""
+"""Elements around text that do not change it."""
 _OFF: Final = frozenset({"0", "false", "off", "none"})
 _FIELD: Final = re.compile(
     r'\s*MERGEFIELD\s+(?:"([^"]{1,80})"|([^\s\\"]{1,80}))(.*)', re.IGNORECASE | re.DOTALL
@@ -70,36 +70,36 @@ _TYPED: Final = re.compile(
     r"«([^\W_]\w{0,78}_\w{1,78})»"
     r"|\{\{ \"\{\" \}\}\{\s?([^{}%#|\"\n]{1,80}?)\s?\}\}|<\\<([^<>{}\"\n]{1,80})>>"
 )
-"""A field as text, in Markdown: as Word shows it (Google Docs keeps no others), or as people type them."""
+"""A field as text, in Markdown: as Word shows it (all that Google Docs keeps), or as people type it."""
 _UNKNOWN: Final = {
     "ADDRESSBLOCK": "write the lines of the address yourself",
     "GREETINGLINE": "write the greeting yourself",
-    "NEXT": "each row has a message of its own",
-    "NEXTIF": "each row has a message of its own",
-    "SKIPIF": "say it in `where`",
-    "MERGEREC": "there is no number of the record",
-    "MERGESEQ": "there is no number of the record",
-    "ASK": "nobody is asked while messages are made",
-    "FILLIN": "nobody is asked while messages are made",
+    "NEXT": "each row has its own message",
+    "NEXTIF": "each row has its own message",
+    "SKIPIF": "use `where`",
+    "MERGEREC": "records have no number",
+    "MERGESEQ": "records have no number",
+    "ASK": "no questions are asked while messages are made",
+    "FILLIN": "no questions are asked while messages are made",
     "SET": "put the value into `vars`",
 }
 """Fields without a counterpart, and what to do instead."""
 
 
 class Letter(Struct):
-    """What a letter says."""
+    """The content of a letter."""
 
     markdown: str = ""
     pictures: dict[str, bytes] = field(default_factory=dict)
-    """By their paths in the campaign's folder."""
+    """Its images by their paths in the campaign's folder."""
     subject: str = ""
-    """The subject that Word was told for messages."""
+    """The subject of messages that was set in Word."""
     source: str = ""
-    """The name of the list that it was merged with, without any folder."""
+    """The file name of the list with which it was merged."""
     sheet: str = ""
     mapped: dict[str, str] = field(default_factory=dict)
     unknown: list[str] = field(default_factory=list)
-    """Names of fields that the list has no column for."""
+    """Names of fields without a column in the list."""
     left: list[str] = field(default_factory=list)
 
 
@@ -108,11 +108,11 @@ def read_letter(data: bytes, shown: str, columns: ListColumns) -> Letter:
 
     Args:
         data: the file.
-        shown: what messages call it.
-        columns: of the list.
+        shown: its name in messages.
+        columns: the columns of the list.
 
     Raises:
-        CampaignFileError: it is no letter of Word, or damaged (C543).
+        CampaignFileError: it is not a Word letter, or is damaged (C543).
 
     """
     package = _Package(data, shown)
@@ -122,10 +122,10 @@ def read_letter(data: bytes, shown: str, columns: ListColumns) -> Letter:
 
 
 def source_of(data: bytes, shown: str) -> Letter:
-    """Read only with what list a letter was merged, and what subject its messages had.
+    """Read only which list a letter was merged with, and the subject of its messages.
 
     Raises:
-        CampaignFileError: it is no letter of Word, or damaged (C543).
+        CampaignFileError: it is not a Word letter, or is damaged (C543).
 
     """
     letter = Letter()
@@ -141,20 +141,20 @@ class _Package:
         try:
             self._zip = zipfile.ZipFile(BytesIO(data))
         except (zipfile.BadZipFile, ValueError):
-            raise self.damaged("is not a letter of Word") from None
+            raise self.damaged("is not a Word letter") from None
         if "word/document.xml" not in self._zip.namelist():
-            raise self.damaged("is not a letter of Word")
+            raise self.damaged("is not a Word letter")
 
     def damaged(self, what: str) -> CampaignFileError:
-        """Make the error that the file is no letter."""
+        """Return the error for a file that is not a letter."""
         hint = "open it in Word or LibreOffice, and save it as .docx"
         return CampaignFileError(f"{self._shown} {what}", code="C543", hint=hint)
 
     def part(self, name: str) -> bytes | None:
-        """Read a part; None: there is none.
+        """Read a part; None: the part does not exist.
 
         Raises:
-            CampaignFileError: it is too large, or damaged.
+            CampaignFileError: the part is too large, or damaged.
 
         """
         try:
@@ -167,7 +167,7 @@ class _Package:
             raise self.damaged(f"is damaged: {name}") from None
 
     def tree(self, name: str) -> Element | None:
-        """Read a part of XML; None: there is none.
+        """Read an XML part; None: the part does not exist.
 
         Raises:
             CampaignFileError: it is not well-formed, or has a document type.
@@ -186,7 +186,7 @@ class _Package:
         return root
 
     def relations(self, name: str) -> dict[str, str]:
-        """Give what a part refers to, by id."""
+        """Return what a part refers to, by id."""
         folder, file = posixpath.split(name)
         root = self.tree(f"{folder}/_rels/{file}.rels")
         found = {} if root is None else {one.get("Id", ""): one.get("Target", "") for one in root}
@@ -214,7 +214,7 @@ def _read_settings(package: _Package, letter: Letter) -> None:
             named[1].strip("'$") if letter.source.lower().endswith((".xlsx", ".xls", ".xlsm")) else ""
         )
     if where := re.search(r"\bWHERE\b(.*)", query, re.IGNORECASE | re.DOTALL):
-        letter.left.append(f"the filter of the list{where[1][:200]}: say it in `where`")
+        letter.left.append(f"the filter of the list{where[1][:200]}: use `where`")
 
 
 class _Field(Struct):
@@ -226,7 +226,7 @@ class _Field(Struct):
 
 
 class _Piece(Struct):
-    """Text of one look; *code* is written as it is."""
+    """Text of one format; *code* is written unchanged."""
 
     text: str
     bold: bool = False
@@ -255,7 +255,7 @@ class _Reader:
         for name in ("header1", "header2", "header3", "footer1", "footer2", "footer3"):
             part = self._package.tree(f"word/{name}.xml")
             if part is not None and any(text.strip() for text in part.itertext()):
-                self._leave("the text above or below the pages: write it into the letter")
+                self._leave("headers and footers of pages: write the text into the letter")
         return _joined(blocks)
 
     def _leave(self, what: str) -> None:
@@ -263,7 +263,7 @@ class _Reader:
             self._letter.left.append(what)
 
     def _style_names(self) -> dict[str, tuple[str, Element | None]]:
-        """Give the name of each style, by id, and how it is numbered: ids are translated, names are not."""
+        """Return the name of each style, by id, and its numbering: ids are translated, names are not."""
         root = self._package.tree("word/styles.xml")
         found: dict[str, tuple[str, Element | None]] = {}
         for style in () if root is None else root.iterfind(f"{_W}style"):
@@ -272,7 +272,7 @@ class _Reader:
         return found
 
     def _number_formats(self) -> dict[tuple[str, str], str]:
-        """Give the format of the items of each list and level."""
+        """Return the format of the items of each list and level."""
         root = self._package.tree("word/numbering.xml")
         if root is None:
             return {}
@@ -338,7 +338,7 @@ class _Reader:
         lines = [f"| {' | '.join([*cells, *[''] * (width - len(cells))])} |" for cells in rows]
         return "\n".join([lines[0], f"|{' --- |' * width}", *lines[1:]])
 
-    # --- what stands in a paragraph ----------------------------------------------------------------
+    # --- the content of a paragraph ----------------------------------------------------------------
 
     def _inline(self, parent: Element) -> None:
         for child in parent:
@@ -376,7 +376,7 @@ class _Reader:
                 self._other(child)
 
     def _other(self, child: Element) -> None:
-        """Take a picture over, and say what else is no text."""
+        """Convert an image, and report other content that is not text."""
         if child.tag == f"{_W}drawing":
             self._picture(child)
         elif child.tag in _DRAWN:
@@ -384,7 +384,7 @@ class _Reader:
             for drawing in drawings[:1]:
                 self._picture(drawing)
             if not drawings:
-                self._leave("a drawing or a text box: write its text into the letter")
+                self._leave("a drawing or text box: write its text into the letter")
         elif child.tag in {f"{_W}footnoteReference", f"{_W}endnoteReference"}:
             self._leave("footnotes: write them into the letter")
 
@@ -397,7 +397,7 @@ class _Reader:
             self._end_field()
 
     def _emit(self, *pieces: _Piece) -> None:
-        """Put text where it belongs: into a field that is open, or into the paragraph."""
+        """Add text to the open field, or to the paragraph."""
         if not self._fields:
             self._pieces += pieces
         elif self._fields[-1].in_result:
@@ -438,12 +438,12 @@ class _Reader:
             return ""
         name, switches = found[1] or found[2], found[3]
         column = self._columns.written(read_field(name))
-        if column is None and name[:2].upper() == "M_":  # how Word calls what begins with a number
+        if column is None and name[:2].upper() == "M_":  # Word's names for headings that begin with a digit
             column = self._columns.written(read_field(name[2:]))
         if column is None:
             if name not in self._letter.unknown:
                 self._letter.unknown.append(name)
-            return f"{{{{ row[{quoted_in_template(name)}] }}}}"  # which the check tells
+            return f"{{{{ row[{quoted_in_template(name)}] }}}}"  # which the check reports
         case = re.search(
             r"\\\*\s*(\w+)", re.sub(r"\\\*\s*(?:MERGE|CHAR)FORMAT", "", switches, flags=re.IGNORECASE)
         )
@@ -479,7 +479,7 @@ class _Reader:
         return f"{{% if {left} {_SIGNS.get(sign, sign)} {right} %}}{then or ''}{end}{{% endif %}}"
 
     def _untranslated(self, code: str) -> str:
-        """Put a column that is not there in the place of a condition: the check tells it, nothing is sent."""
+        """Replace a condition with an unknown column: the check reports it, and nothing is sent."""
         shown = " ".join(code.split())[:80]
         self._leave(f"the condition {shown}: write {{% if %}} yourself")
         named = re.sub(r"[\"'{}%#\\]", "", shown)
@@ -502,11 +502,11 @@ class _Reader:
 
 
 def _operand(text: str) -> str:
-    """Write an operand of a condition: a column, or a text."""
+    """Return an operand of a condition: a column, or a string."""
     bare = text.strip('"')
     if _is_column(text):
         return bare[2:-2].strip()
-    # In single quotes, so that a condition can stand in the quotes of another.
+    # In single quotes, so a condition can be inside the quotes of another.
     return "'" + bare.replace("\\", "\\\\").replace("'", "\\'") + "'"
 
 
@@ -532,7 +532,7 @@ def _is_on(element: Element | None) -> bool:
 
 
 def _text_of(element: Element) -> str | None:
-    """Give what an element of a run shows; None: nothing."""
+    """Return what an element of a run shows; None: nothing."""
     tag = element.tag
     if tag == f"{_W}t":
         return element.text or ""
@@ -552,7 +552,7 @@ def _literal_code(text: str) -> str:
 
 
 def _markdown(pieces: list[_Piece]) -> str:
-    """Write a paragraph; what is bold or italic is marked without the blanks around it."""
+    """Return a paragraph; bold and italic text is marked without the spaces around it."""
     made: list[str] = []
     at = 0
     while at < len(pieces):
@@ -573,7 +573,7 @@ def _markdown(pieces: list[_Piece]) -> str:
 
 
 def _escaped_start(found: re.Match[str]) -> str:
-    """Write what would begin a heading, a quotation or a list so that it does not."""
+    """Escape what would begin a heading, a quotation or a list."""
     return f"\\{found[1]}" if found[1] else f"{found[2]}\\{found[3]}"
 
 
@@ -582,7 +582,7 @@ def _escaped(text: str) -> str:
 
 
 def _joined(blocks: list[tuple[str, str]]) -> str:
-    """Put blocks together: the items of a list stand in lines below each other."""
+    """Join blocks: the items of a list are on consecutive lines."""
     text, before = "", ""
     for kind, block in blocks:
         if block:

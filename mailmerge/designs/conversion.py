@@ -1,4 +1,4 @@
-"""Makes a template of a design for another program: its placeholders become ``{{ column }}``."""
+"""Turns a design for another program into a template: its placeholders become ``{{ column }}``."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ _ADDRESS_BEFORE: Final = re.compile(
     r"(?:href|src|action)\s*=\s*(?:\"[^\"<>]+|'[^'<>]+|[^\"'<>\s]+)\Z", re.IGNORECASE
 )
 _LONGEST: Final = 4000
-"""Characters of an element that are looked at."""
+"""Characters of an element that are examined."""
 _TAG_BEFORE: Final = re.compile(r"<[a-zA-Z][^<>]*\Z")
 _CHARSET: Final = re.compile(r"(<meta\b[^<>]*?\bcharset\s*=\s*[\"']?\s*)([\w.:-]+)", re.IGNORECASE)
 _FIELD_CODE: Final = re.compile(
@@ -49,40 +49,40 @@ _COMPARED: Final = {
     "$": "({column}|string).endswith({text})",
     **{sign: f"({{column}}|float) {sign} {{number}}" for sign in ("==", ">", ">=", "<", "<=")},
 }
-"""How Thunderbird's Mail Merge compares."""
+"""Comparisons of Thunderbird's Mail Merge."""
 _FILTERS: Final = frozenset({"date", "time", "money", "number", "ordinal", "lines", "qr"})
-"""Filters of ours, besides those of Jinja2."""
+"""Our filters in addition to Jinja2's."""
 _MARKUP: Final = re.compile(r"<[^<>]*>")
 
 
 class Converted(Struct):
-    """A template made of a design, and what was done."""
+    """A template made from a design, and what was changed."""
 
     text: str
     mapped: dict[str, str] = field(default_factory=dict)
-    """Placeholders as they were written, and what each is now."""
+    """Placeholders as they were written, and what each has become."""
     left: dict[str, int] = field(default_factory=dict)
-    """Placeholders that no column is known for, and the line of the first of each."""
+    """Placeholders without a known column, and the line of the first of each."""
     mended: int = 0
-    """How many template tags were put together."""
+    """How many template tags were repaired."""
     protected: bool = False
     """Whether braces of its style sheets had to be protected."""
 
     conditions: list[bool] = field(default_factory=list)
-    """Those that are open, and whether each could be translated: else its end stays as it was written."""
+    """Open blocks, and whether each could be translated: otherwise its end is unchanged."""
 
     @property
     def unsubscribes(self) -> bool:
-        """Whether it shows the recipient's own link for unsubscribing."""
+        """Whether it contains the recipient's own unsubscribe link."""
         return UNSUBSCRIBE in self.text
 
 
 def convert(source: str, columns: ListColumns) -> Converted:
-    """Make a template of a design.
+    """Turn a design into a template.
 
     Args:
-        source: HTML, or a text.
-        columns: of the list.
+        source: HTML or plain text.
+        columns: the columns of the list.
 
     """
     html = is_html(source)
@@ -102,7 +102,7 @@ def convert(source: str, columns: ListColumns) -> Converted:
 
 
 def _without_sheets(made: Converted, columns: ListColumns) -> Iterator[str]:
-    """Yield the design in pieces: style sheets and scripts as they are, the rest as a template."""
+    """Yield the design in pieces: style sheets and scripts unchanged, the rest as a template."""
     text, at = made.text, 0
     for sheet in _SHEET.finditer(text):
         yield _translated(text[at : sheet.start()], columns, made)
@@ -116,7 +116,7 @@ def _without_sheets(made: Converted, columns: ListColumns) -> Iterator[str]:
 
 
 def _translated(text: str, columns: ListColumns, made: Converted) -> str:
-    """Write the placeholders of a piece as Jinja2 does."""
+    """Return a piece with its placeholders in Jinja2's notation."""
     html = is_html(made.text)
     text = _LINK.sub(lambda found: _link(found, made), text) if html else text
     text = re.sub(r"(?<![{\"'])\{\#(?! [^\n]*\#\})", '{{ "{#" }}', text)
@@ -137,13 +137,13 @@ def _translated(text: str, columns: ListColumns, made: Converted) -> str:
 
 
 def _element_before(text: str, end: int) -> str:
-    """Give what is before a place since the last sign of an element: it says whether it is in one."""
+    """Return the text before a place since the last `<` or `>`, which shows if it is in an element."""
     begin = max(0, end - _LONGEST)
     return text[max(text.rfind("<", begin, end), text.rfind(">", begin, end), begin) : end]
 
 
 def _unpaired(tags: str) -> str:
-    """Keep what an editor has put into a placeholder only where it ends something outside."""
+    """Return the markup in a placeholder, from an editor, that ends elements outside it."""
     opened, closed = len(re.findall(r"<[a-zA-Z]", tags)), tags.count("</")
     return "" if opened == closed else tags
 
@@ -153,7 +153,7 @@ def _expression(field: Field, columns: ListColumns) -> str | None:
 
 
 def _printed(expression: str, field: Field, before: str) -> str:
-    """Write what prints a column at the end of *before*."""
+    """Return the tag that prints a column at the end of *before*."""
     inside = _TAG_BEFORE.search(before) is not None
     if field.fallback and expression != UNSUBSCRIBE:
         quote = "'" if inside else '"'
@@ -167,7 +167,7 @@ def _printed(expression: str, field: Field, before: str) -> str:
 
 
 def _link(found: re.Match[str], made: Converted) -> str:
-    """Make a link of a pair of tags that another program makes one of."""
+    """Return a link for a pair of tags that another program turns into one."""
     name = (found["tag"] or found["code"] or "").lower()
     if name != "unsubscribe":
         return found[0]
@@ -177,7 +177,7 @@ def _link(found: re.Match[str], made: Converted) -> str:
 
 
 def _token(found: re.Match[str], columns: ListColumns, made: Converted) -> str:
-    """Translate a block or a tag in double braces; what is Jinja2's already stays."""
+    """Translate a block or a tag in double braces; Jinja2's own are unchanged."""
     written = found[0]
     if found["mailchimp"]:
         code = _block(found["mailchimp"], columns, made.conditions)
@@ -197,13 +197,13 @@ def _token(found: re.Match[str], columns: ListColumns, made: Converted) -> str:
 
 
 def _block(inner: str, columns: ListColumns, conditions: list[bool]) -> str | None:
-    """Translate a part of a condition of Mailchimp; None: it, or what it belongs to, is not known."""
+    """Translate a part of a Mailchimp condition; None: it, or its block, is not known."""
     kind, _, rest = inner.partition(":")
     kind = kind.strip().upper()
     if kind == "ELSE":
         return "{% else %}" if conditions and conditions[-1] else None
     if kind == "END":
-        ends = rest.strip().upper().startswith(("IF", "INTERESTED"))  # and nothing that was never begun
+        ends = rest.strip().upper().startswith(("IF", "INTERESTED"))  # and nothing that never began
         return "{% endif %}" if ends and conditions and conditions.pop() else None
     if kind == "ELSEIF":
         return _condition(kind, rest, columns) if conditions and conditions[-1] else None
@@ -224,7 +224,7 @@ def _condition(kind: str, rest: str, columns: ListColumns) -> str | None:
 
 
 def _braces(found: re.Match[str], columns: ListColumns, conditions: list[bool]) -> str | None:
-    """Translate ``{{ ... }}``; None: nobody knows what it means."""
+    """Translate ``{{ ... }}``; None: its meaning is not known."""
     sure = found["triple"] is not None
     text = (found["triple"] or found["double"]).strip()
     if block := re.match(r"#(if|unless)\s+(.+)\Z|(/)(?:if|unless)\Z|(else)\Z", text):
@@ -247,7 +247,7 @@ def _braces(found: re.Match[str], columns: ListColumns, conditions: list[bool]) 
 def _choice(text: str, columns: ListColumns) -> str | None:
     """Translate ``{{name|if|then|else}}`` of Thunderbird's Mail Merge; None: it is something else.
 
-    With an operator in front, ``{{name|>|5|many|few}}``, it compares in another way than for being the same.
+    With an operator in front, ``{{name|>|5|many|few}}``, the comparison is not for equality.
     """
     name, *parts = (part.strip() for part in unescape(text).split("|"))
     sign = parts.pop(0) if len(parts) > 2 and parts[0] in _COMPARED else ""
@@ -281,7 +281,7 @@ def _handlebars(block: re.Match[str], columns: ListColumns, conditions: list[boo
 
 
 def _is_jinja(text: str) -> bool:
-    """Tell whether an expression is more than a name: a filter, a call, a calculation of Jinja2."""
+    """Return whether an expression is more than a name: a filter, a call, a calculation of Jinja2."""
     return (
         re.search(r"\|\s*\w+\s*(?:\(|\||\Z)|\w\(|\sif\s|\s[-+*~]\s", text) is not None
         and "default:" not in text
@@ -292,7 +292,7 @@ def _is_jinja(text: str) -> bool:
 
 
 def _word_fields(text: str, columns: ListColumns, made: Converted) -> str:
-    """Make template tags of the merge fields of a page that Word has saved; other fields show their text."""
+    """Turn the merge fields of a page that Word saved into template tags; other fields show their text."""
     if "supportfields" not in text.lower():
         return text
     pieces: list[str] = []

@@ -1,8 +1,8 @@
-"""Reads a message that was written in a mail program, to be the template of others.
+"""Reads a message that was written in a mail program, to become a template.
 
-What editors save differs: Thunderbird and Apple Mail write text with ``format=flowed`` and put pictures
-beside the HTML or between its pieces, Outlook names them in VML, too, and Word saves a web page with its
-pictures in one file (``.mht``). All of it is taken apart here; nothing is written.
+Editors differ in what they save: Thunderbird and Apple Mail write text with ``format=flowed`` and put images
+next to the HTML or between its pieces, Outlook also refers to them in VML, and Word saves a web page with its
+images in one file (``.mht``). All of it is parsed here; nothing is written.
 """
 
 from __future__ import annotations
@@ -45,32 +45,32 @@ _TRACES: Final = re.compile(
     r"[ \t]*(?:\[(?:cid|image|inline image|Bild|img):?[^\]\n]{0,200}\])|<mailto:[^<>\n]{1,300}>",
     re.IGNORECASE,
 )
-"""What mail programs write into the text part for pictures and links."""
+"""What mail programs write into the text part for images and links."""
 _BODY: Final = re.compile(r"<body\b[^<>]*>(.*?)(?:</body\s*>|\Z)", re.IGNORECASE | re.DOTALL)
 _CHARSETS: Final = ("utf-8", "cp1252")
 
 
 class Draft(Struct):
-    """What a draft says."""
+    """The content of a draft."""
 
     subject: str = ""
     sender: str = ""
-    """From, as it is written."""
+    """From, as written."""
     to: str = ""
     reply_to: str = ""
     text: str | None = None
     html: str | None = None
-    """Its pictures are named by where they are put: ``images/logo.png``."""
+    """The HTML, in which images have their new paths: ``images/logo.png``."""
     files: dict[str, bytes] = field(default_factory=dict)
-    """Pictures and attachments by their path in the campaign's folder."""
+    """Images and attachments by their path in the campaign's folder."""
     attachments: list[tuple[str, str]] = field(default_factory=list)
     """Path of each attached file, and the name that readers see."""
     notes: list[str] = field(default_factory=list)
-    """What was not taken over, in words."""
+    """What was not converted, as messages."""
 
 
 class _Part(Struct):
-    """A part of the message that is no body."""
+    """A part of the message that is not a body."""
 
     message: Message
     name: str
@@ -82,15 +82,15 @@ class _Part(Struct):
     path: str = ""
 
     def is_named_in(self, html: str) -> bool:
-        """Tell whether the HTML, in lower case, says itself where the picture goes."""
+        """Return whether the HTML, in lower case, refers to the image itself."""
         names = (f"cid:{self.identifier}", f"cid:{quote(self.identifier)}", self.location)
         return any(name.lower() in html for name in names if name not in {"", "cid:"})
 
 
 def read_draft(data: bytes) -> Draft | None:
-    """Take a draft apart; None: *data* is no message.
+    """Parse a draft; None: *data* is not a message.
 
-    Headers that cannot be read are left out, texts in unknown charsets are read as UTF-8 or Windows-1252.
+    Headers that cannot be read are left out, text in unknown charsets is read as UTF-8 or Windows-1252.
     """
     message = message_from_bytes(data.removeprefix(b"\xef\xbb\xbf"), policy=policy.compat32)
     if not message.keys() or not (
@@ -105,7 +105,7 @@ def read_draft(data: bytes) -> Draft | None:
     )
     for name in ("Cc", "Bcc"):
         if value := _header(message, name):
-            draft.notes.append(f"{name} of the draft is not taken over: {value}")
+            draft.notes.append(f"{name} of the draft is not used: {value}")
     texts: list[str] = []
     pages: list[str | _Part] = []
     parts: list[_Part] = []
@@ -133,7 +133,7 @@ def _leaves(message: Message) -> Iterator[Message]:
 
 
 def _sort(part: Message, texts: list[str], pages: list[str | _Part], parts: list[_Part]) -> None:
-    """Tell what a part is: text, HTML, or a file."""
+    """Return what a part is: text, HTML, or a file."""
     kind = part.get_content_type()
     attached = part.get_content_disposition() == "attachment"
     name = _decoded(part.get_filename() or "")
@@ -184,7 +184,7 @@ def _parameter(part: Message, name: str) -> str:
 
 
 def _unflowed(text: str, *, keep: bool) -> str:
-    """Join the lines that a mail program has wrapped (RFC 3676); *keep* the blank at their ends."""
+    """Join the lines that a mail program has wrapped (RFC 3676); *keep* the space at their ends."""
     lines: list[str] = []
     flows = False
     for line in text.split("\n"):
@@ -204,7 +204,7 @@ def _header(message: Message, name: str) -> str:
 
 
 def _decoded(value: str) -> str:
-    """Decode encoded words; what is none is kept."""
+    """Decode encoded words; other text is kept."""
     text = re.sub(r"\r?\n(?=[ \t])", "", value)
     pieces = []
     for piece, charset in decode_header(text):
@@ -220,11 +220,11 @@ def _decoded(value: str) -> str:
     return " ".join("".join(pieces).split())
 
 
-# --- pictures and files ------------------------------------------------------------------------------------
+# --- images and files ------------------------------------------------------------------------------------
 
 
 def _name(parts: list[_Part], pages: list[str | _Part]) -> None:
-    """Give each file a path in the campaign's folder, no two the same."""
+    """Assign each file a unique path in the campaign's folder."""
     html = "".join(page for page in pages if isinstance(page, str))
     used = {unquote(name).lower() for name in _CID.findall(html)}
     taken: set[str] = set()
@@ -256,7 +256,7 @@ def _free(folder: str, name: str, taken: set[str]) -> str:
 
 
 def _page(pages: list[str | _Part]) -> str:
-    """Give the HTML as one page, with the pictures that a mail program has put between its pieces."""
+    """Return the HTML as one page, with the images that a mail program put between its pieces."""
     html = "".join(page for page in pages if isinstance(page, str)).lower()
     whole = ""
     for page in pages:
@@ -273,14 +273,14 @@ def _page(pages: list[str | _Part]) -> str:
 
 
 def _pictures(draft: Draft, parts: list[_Part]) -> None:
-    """Name the pictures of the HTML by their paths, also those that are written into it."""
+    """Refer to the images of the HTML by their paths, including embedded ones."""
     html = draft.html or ""
     by_name = {part.identifier.lower(): part for part in parts if part.identifier}
 
     def path(found: re.Match[str]) -> str:
         part = by_name.get(unquote(found[1]).lower())
         if part is None:
-            draft.notes.append(f"the draft shows a picture that it does not contain: {found[0]}")
+            draft.notes.append(f"the draft shows an image that it does not contain: {found[0]}")
             return found[0]
         return quote(part.path)
 
@@ -312,10 +312,10 @@ def _attach(draft: Draft, parts: list[_Part]) -> None:
             continue
         if part.kind == "application/ms-tnef":
             draft.notes.append(
-                "winmail.dat is not taken over: in Outlook, choose HTML as the format and save again"
+                "winmail.dat is not used: in Outlook, choose HTML as the format and save again"
             )
         elif not part.content:
-            draft.notes.append(f"{part.name or 'an attachment'} is empty and not taken over")
+            draft.notes.append(f"{part.name or 'an attachment'} is empty and not used")
         else:
             draft.files[part.path] = part.content
             draft.attachments.append((part.path, part.name or PurePath(part.path).name))

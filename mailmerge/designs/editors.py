@@ -1,6 +1,6 @@
 """What mail editors and word processors do to template tags, and how that is undone.
 
-They put markup between the signs of a tag (``{<span>{ name }</span>}``), curl its quotes, turn its blanks
+They put markup between the braces of a tag (``{<span>{ name }</span>}``), curl its quotes, turn its spaces
 into ``&nbsp;`` and ``>`` into ``&gt;``, wrap its lines, and percent-encode it in addresses.
 """
 
@@ -46,15 +46,15 @@ _VOID: Final = frozenset({"br", "wbr", "img", "hr", "input", "meta", "link"})
 
 
 class Mended(NamedTuple):
-    """A text whose tags are whole again."""
+    """Text whose tags are complete again."""
 
     text: str
     tags: tuple[tuple[int, str, str], ...]
-    """The line of each tag that was changed, from 1; what it was, and what it is."""
+    """The line of each changed tag, from 1; what it was, and what it is now."""
 
 
 def mend(text: str) -> Mended:
-    """Put template tags together that an editor has taken apart; anything else stays as it is."""
+    """Repair template tags that an editor has split; everything else is unchanged."""
     changed: list[tuple[int, str, str]] = []
 
     def whole(match: re.Match[str]) -> str:
@@ -74,7 +74,7 @@ def mend(text: str) -> Mended:
 
 
 def broken_tags(text: str) -> Iterator[tuple[int, int, str]]:
-    """Yield start and end of each tag whose signs an editor has parted, and the tag that was meant."""
+    """Yield start and end of each tag whose braces an editor has separated, and the intended tag."""
     masked = _OPAQUE.sub(lambda found: " " * len(found[0]), text)
     for match in _TAG.finditer(masked):
         signs = [match[name] for name in ("open", "close", "open_block", "close_block") if match[name]]
@@ -84,9 +84,9 @@ def broken_tags(text: str) -> Iterator[tuple[int, int, str]]:
 
 
 def damage(source: str) -> str | None:
-    """Say what an editor has done to the first tag of a line that Jinja2 cannot read; None: nothing known."""
+    """Return what an editor did to the first tag of a line that Jinja2 cannot read; None: unknown."""
     for match in re.finditer(r"\{\{\{\s*([^{}]{1,80}?)\s*\}\}\}", source):
-        return f"{{{{{{ }}}}}} is of another program: write {{{{ {match[1]} }}}}"
+        return f"{{{{{{ }}}}}} is the syntax of another program: write {{{{ {match[1]} }}}}"
     for match in _TAG.finditer(source):
         made = _mended(match)
         if made == match[0]:
@@ -97,7 +97,7 @@ def damage(source: str) -> str | None:
         elif re.search(_MARKUP, match[0]):
             what = "an editor has put markup into the tag"
         elif _ENTITY.search(inner):
-            what = "an editor has escaped signs in the tag"
+            what = "an editor has escaped characters in the tag"
         else:
             what = "an editor has changed the tag"
         return f"{what}: write {alone(made)}"
@@ -105,7 +105,7 @@ def damage(source: str) -> str | None:
 
 
 def alone(made: str) -> str:
-    """Give a tag that was mended without the markup that was put behind it."""
+    """Return a repaired tag without the markup that was moved behind it."""
     return made[: max(made.rfind("}}"), made.rfind("%}")) + 2]
 
 
@@ -131,7 +131,7 @@ def _mended(match: re.Match[str]) -> str:
 
 
 def _straightened(inner: str) -> str:
-    """Make quotes straight that are not in a text in straight quotes."""
+    """Straighten quotes that are not inside straight quotes."""
     pieces: list[str] = []
     at = 0
     for string in _STRINGS.finditer(inner):
@@ -146,7 +146,7 @@ def _straight(code: str) -> str:
 
 
 def _unpaired(tags: list[str]) -> list[str]:
-    """Give the tags that begin or end something outside: those that end what another begins are left out."""
+    """Return the tags that begin or end something outside, without matching pairs."""
     kept: list[str] = []
     for tag in tags:
         name = _NAME.match(tag)

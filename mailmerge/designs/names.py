@@ -1,4 +1,4 @@
-"""What placeholders of other programs are called, and the columns of a list that they mean."""
+"""Names of placeholders in other programs, and the columns of a list to which they refer."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from mailmerge.model import Columns
 
 UNSUBSCRIBE = "unsubscribe_url"
-"""The variable that has the recipient's own address for unsubscribing."""
+"""The variable that contains the recipient's own unsubscribe address."""
 
 _MARKS = re.compile(r"""["'\\{}%#]""")
 _RESERVED = frozenset(
@@ -19,7 +19,7 @@ _RESERVED = frozenset(
     filter set do true false none True False None loop self super caller varargs kwargs range dict lipsum
     cycler joiner namespace row recursive ignore missing scoped required pluralize trans""".split()  # noqa: SIM905
 )
-"""Names that mean something else to a template."""
+"""Names with another meaning in templates."""
 
 _SPELLINGS = (
     # First names, family names, whole names.
@@ -57,7 +57,7 @@ _PERSONAL = frozenset(
     recipient zipcode postcode unsubscribelink addressblock greetingline adressblock grusszeile grußzeile имя
     фамилия 姓名 名前 氏名""".split()  # noqa: SIM905
 )
-"""Names that in brackets are no prose, whether or not the list has such a column."""
+"""Names that in brackets are not prose, whether or not the list has such a column."""
 _OPT_OUT = re.compile(
     r"unsub(?:scribe)?(?:me|url|uri|link|linkurl|linkall|here|fromall|fromlist|email)?"
     r"|unsub(?:scribe)?link(?:[a-z]{2}|url)|(?:tag|mailinglist|global|list|newsletter|one?click)unsub(?:scribe)?(?:url|link)?"
@@ -86,47 +86,47 @@ _EDITORIAL = frozenset(
     external extern draft new old sold ok yes no tbd todo n/a na here source sources citation start end
     page title text music pause laughter applause redacted""".split()  # noqa: SIM905
 )
-"""What prose has in square brackets."""
+"""Words that prose contains in square brackets."""
 
 
 class Field(NamedTuple):
-    """What a placeholder of another program asks for."""
+    """What a placeholder of another program refers to."""
 
     name: str
-    """As it is written there, without owner and fallback."""
+    """The name as written there, without owner and fallback."""
     key: str
-    """The name as it is compared."""
+    """The name in the form in which it is compared."""
     fallback: str
-    """What is to be shown where the value is empty."""
+    """The text to show if the value is empty."""
 
     @property
     def unsubscribes(self) -> bool:
-        """Whether it is the recipient's address for unsubscribing."""
+        """Whether it is the recipient's unsubscribe address."""
         return _OPT_OUT.fullmatch(self.key) is not None
 
     @property
     def personal(self) -> bool:
-        """Whether it is known as a placeholder wherever it stands."""
+        """Whether it is known as a placeholder in any context."""
         return self.key in _PERSONAL or self.unsubscribes
 
     @property
     def common(self) -> bool:
-        """Whether lists have such a column, whatever it is called in theirs."""
+        """Whether lists commonly have such a column, under whatever heading."""
         return self.key in _GROUP
 
     @property
     def editorial(self) -> bool:
-        """Whether prose has such a word in square brackets."""
+        """Whether prose contains such a word in square brackets."""
         return self.key in _EDITORIAL and self.name[:1].islower()
 
     @property
     def spelt_as_a_field(self) -> bool:
-        """Whether people would not write it so: First_Name, FirstName."""
+        """Whether people would not write it like that: First_Name, FirstName."""
         return "_" in self.name or re.search(r"[a-z][A-Z]", self.name) is not None
 
 
 def read_field(inner: str) -> Field:
-    """Read what stands between the marks of a placeholder."""
+    """Parse the text between the marks of a placeholder."""
     text = " ".join(unescape(inner.replace("\0", "")).replace("\u00a0", " ").split()).strip(" $!.=@")
     text = re.sub(r"\Av\(@?|\)\Z", "", text)
     fallback = ""
@@ -138,12 +138,12 @@ def read_field(inner: str) -> Field:
 
 
 def compared(name: str) -> str:
-    """Give a name as it is compared: neither case, accents' storage, blanks nor signs count."""
+    """Return a name as it is compared: without case, form of accents, spaces and punctuation."""
     return re.sub(r"[\W_]+", "", unicodedata.normalize("NFKC", name).casefold())
 
 
 class ListColumns:
-    """The columns of a list as placeholders may mean them."""
+    """The columns of a list, as placeholders may refer to them."""
 
     def __init__(self, columns: Columns) -> None:
         self._names = frozenset(columns.names)
@@ -158,25 +158,25 @@ class ListColumns:
                         self._alike.setdefault(group, written)
 
     def written(self, field: Field) -> str | None:
-        """Give the column that a placeholder means as a template writes it; None: there is no such column."""
+        """Return a placeholder's column as a template writes it; None: the list has no such column."""
         return self._exact.get(field.key) or self._alike.get(_GROUP.get(field.key, -1))
 
     def is_name(self, name: str) -> bool:
-        """Tell whether a template may write a column so."""
+        """Return whether a template may refer to a column by this name."""
         return name in self._names
 
     def named(self, field: Field) -> bool:
-        """Tell whether the list has a column of that very name."""
+        """Return whether the list has a column of exactly that name."""
         return field.key in self._exact
 
 
 def expression(name: str, heading: str) -> str:
-    """Write a column as a template reads it: by its name, or by a heading that is no more than a text."""
+    """Return a column as a template reads it: by its name, or by a heading as a string."""
     if name in _RESERVED or _MARKS.search(heading):
         return f"row[{quoted_in_template(heading)}]"
     return name
 
 
 def quoted_in_template(text: str) -> str:
-    r"""Write a text as Jinja2 reads it: ``\`` and quotes are escaped, as in Python."""
+    r"""Return a string in Jinja2's notation: ``\`` and quotes are escaped, as in Python."""
     return '"' + text.replace("\\", "\\\\").replace('"', '\\"') + '"'

@@ -1,9 +1,9 @@
-"""Finds the placeholders of other programs in a text or in HTML: ``*|FNAME|*``, ``%%name%%``, ``[Name]``.
+"""Finds the placeholders of other programs in plain text or HTML: ``*|FNAME|*``, ``%%name%%``, ``[Name]``.
 
-Some shapes are never prose: ``*|...|*`` is a placeholder whatever stands in it. Others are: in brackets,
-braces and quotation marks only what is called like a column of the list, or is known as a placeholder of
-many programs, is one. Nothing is looked for in code, style sheets, scripts and comments, and in addresses
-only what no address has by itself.
+Some shapes are never prose: ``*|...|*`` is a placeholder whatever its content. Others may be: text in
+brackets, braces and quotation marks is a placeholder only if it is the name of a column, or known as a
+placeholder of many programs. Code, style sheets, scripts and comments are not searched, and addresses only
+for what addresses do not contain.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 _NAME = r"\0*+[^\W\d_](?:[\w .'’/-]|&nbsp;|&\#160;|\u00a0|\0++){0,47}"
-"""Where a tag was, there is a NUL for each of its characters."""
+"""Each character of a tag is replaced with a NUL."""
 _TAIL = r"""(?:\s*(?:,\s*fallback\s*=|\|\s*default\b|\|(?=\w)|:(?=["'])|\bOR\s+["'])[^\]{}\n<>]{0,60})?"""
 _OPEN = r"(?:<<|&lt;&lt;|‹‹)"
 _CLOSE = r"(?:>>|&gt;&gt;|››)"
@@ -38,7 +38,7 @@ _SURE: Final = re.compile(
     r"|\[contact_attribute:(?P<benchmark>[\w ]{1,40})\]"
     r"|~(?P<keap>(?:Contact|Company|Owner)\.\w{1,40}|OptOut\w*)~"
 )
-"""Shapes that prose and code do not have by chance."""
+"""Shapes that do not occur in prose and code by chance."""
 _PERHAPS: Final = re.compile(
     rf"(?<![\w{{$%\#!\\\]]){{\s*(?P<brace>{_NAME}{_TAIL})\s*}}(?!}})"
     rf"|(?<![\]!\w\\\[])\[\[?\s*(?P<bracket>{_NAME}{_TAIL})\s*\]\]?(?![(\[\w])"
@@ -47,7 +47,7 @@ _PERHAPS: Final = re.compile(
     rf"|(?<![\w\#&/])\#\#?(?P<hash>{_NAME})\#\#?(?![\w\#])"
     rf"|(?<![\w%])%(?P<percent>{_NAME})%(?![\w%])"
 )
-"""Shapes that depend on what stands in them."""
+"""Shapes that depend on their content."""
 
 _LONGEST_TAG: Final = 4000
 _TAG_BEGIN: Final = re.compile(r"\{[{%#]")
@@ -81,22 +81,22 @@ _WHOLE: Final = re.compile(r"<(?:html|body|mjml)\b", re.IGNORECASE)
 
 
 class Placeholder(NamedTuple):
-    """A placeholder of another program, and where it stands."""
+    """A placeholder of another program, and its position."""
 
     start: int
     end: int
     shape: str
     field: Field
     certain: bool = True
-    """Whether it is one wherever it stands; else only in a design of another program."""
+    """Whether it is one in any context; otherwise only in a design of another program."""
 
     def written(self, text: str) -> str:
-        """Give it as it is written in *text*."""
+        """Return it as written in *text*."""
         return text[self.start : self.end]
 
 
 def is_html(text: str) -> bool:
-    """Tell whether a template is HTML: what stands in it decides, not what its file is called."""
+    """Return whether a template is HTML: its content decides, not its file name."""
     return _HTML.search(text) is not None
 
 
@@ -106,10 +106,10 @@ def find_placeholders(
     """Find the placeholders of other programs.
 
     Args:
-        text: a template, or a design that is to become one.
-        columns: of the list.
-        html: whether it is HTML; None: it is looked at.
-        design: it was made for another program: in brackets, other names are placeholders, too.
+        text: a template, or a design that will become one.
+        columns: the columns of the list.
+        html: whether it is HTML; None: decide by its content.
+        design: it was made for another program: other names in brackets are placeholders too.
 
     """
     if not any(mark in text for mark in "[{%*«#~<&"):
@@ -121,7 +121,7 @@ def find_placeholders(
 
 
 def _is_of_a_design(one: Placeholder) -> bool:
-    """Tell whether something is a placeholder where the text was made for another program."""
+    """Return whether something is a placeholder in text that was made for another program."""
     if one.shape == "brace" and one.field.fallback:  # {Company|your company} of GMass
         return True
     return one.shape != "guillemet" and one.field.common
@@ -147,7 +147,7 @@ def _in_html(text: str, columns: ListColumns) -> Iterator[Placeholder]:
         masked = _CODE.sub(_blank, masked)
     yield from _sure(masked)
     masked = _SURE.sub(_blank, masked)
-    for match in _ANGLE.finditer(masked):  # to HTML, a tag in brackets
+    for match in _ANGLE.finditer(masked):  # in HTML, a tag in angle brackets
         field = read_field(match["angle"])
         if _may_be_meant("angle", field, columns, masked, match):
             certain = _is_meant("angle", field, columns)
@@ -164,7 +164,7 @@ def _in_html(text: str, columns: ListColumns) -> Iterator[Placeholder]:
             elif name in _LEADS:
                 yield from _in_address(value, start, columns)
     prose = _TAG.sub(_blank, masked)
-    yield from _sure(prose)  # which an editor has put tags into
+    yield from _sure(prose)  # into which an editor has put tags
     yield from _perhaps(_ADDRESS.sub(_blank, _SURE.sub(_blank, prose)), 0, columns)
 
 
@@ -201,7 +201,7 @@ def _may_be_meant(shape: str, field: Field, columns: ListColumns, text: str, mat
 
 def _is_meant(shape: str, field: Field, columns: ListColumns) -> bool:
     known = columns.named(field)
-    if shape == "guillemet":  # French, Russian, Swiss and Spanish quote words so
+    if shape == "guillemet":  # quotation marks in French, Russian, Swiss and Spanish
         return (
             known
             or (field.spelt_as_a_field and (field.personal or columns.written(field) is not None))
@@ -221,7 +221,7 @@ def _in_address(address: str, ahead: int, columns: ListColumns) -> Iterator[Plac
 
 
 def _without_tags(text: str) -> str:
-    """Give a template with NULs in place of its own tags; the time it takes grows with the text alone."""
+    """Return a template with NULs in place of its own tags, in time that is linear in its length."""
     pieces: list[str] = []
     end = at = 0
     last_comment = text.rfind("#}")
@@ -245,7 +245,7 @@ def _without_tags(text: str) -> str:
 
 
 def prose(text: str) -> str:
-    """Give what people read of a template, each other character replaced by a NUL."""
+    """Return what people read in a template, with every other character replaced by a NUL."""
     masked = _without_tags(text)
     if is_html(text):
         return _TAG.sub(_blank, _UNSEEN.sub(_blank, masked))

@@ -204,7 +204,7 @@ def test_numbering_of_its_own() -> None:
         ("", "a drawing or a text box"),
         (" GREETINGLINE \\f x ", "write the greeting yourself"),
         (" ADDRESSBLOCK ", "write the lines of the address yourself"),
-        (" NEXT ", "each row has a message of its own"),
+        (" NEXT ", "each row has its own message"),
         (" IF odd ", "write {% if %} yourself"),
         (' MERGEFIELD Amount \\# "0.00" ', 'the format "0.00"'),
     ],
@@ -226,7 +226,7 @@ def test_what_a_letter_was_merged_with() -> None:
     rels = f'<Rs><R Id="r1" Target="{target}"/></Rs>'
     letter = source_of(_letter(_p(_run("x")), settings=settings, settings_rels=rels), "l")
     assert (letter.source, letter.sheet, letter.subject) == ("my list.xlsx", "People", "Hello")
-    assert letter.left == ["the filter of the list Plan = 1: say it in `where`"]
+    assert letter.left == ["the filter of the list Plan = 1: use `where`"]
 
 
 DOCTYPE = '<!DOCTYPE x [<!ENTITY e SYSTEM "file:///etc/passwd">]><x>&e;</x>'
@@ -323,7 +323,7 @@ def test_settings_of_thunderbird(tmp_path: Path) -> None:
     assert found.drafts
     assert found.left == [
         "from 2 to 5: add --rows 3-6",
-        "what recurs: run it by cron",
+        "recurring messages: run the command by cron",
         "the setting odd: it has no counterpart",
     ]
 

@@ -515,7 +515,7 @@ def test_what_is_not_taken_over_has_a_reason(tmp_path: Path) -> None:
     made = convert_template(folder / "mailmerge_template.txt", None)
     told = "\n".join(made.left)
     assert len(made.left) == 3
-    assert "Date: the date is that of the sending" in told
+    assert "Date: the date is the time of sending" in told
     assert "image/png (line 11)" in told
     assert "mailmerge login" in told
 

@@ -27,7 +27,7 @@ HEADINGS = (
 )
 PLACES = ("subject", "to", "text", "html", "html.md", "include", "attach", "header")
 
-_ESCAPED = "an editor has escaped signs in the tag: write "
+_ESCAPED = "an editor has escaped characters in the tag: write "
 _CURLED = "an editor has curled the quotes: write "
 
 
