@@ -1,1 +1,1 @@
-"""Whom an attachment names: what is read of a file, and whose it seems to be."""
+"""Whom an attachment names: the text of a file, and the row to which it seems to belong."""

@@ -1,7 +1,7 @@
-"""The text of a file, whoever made the file: bounded in time, memory and length.
+"""The text of a file from any source: bounded in time, memory and length.
 
 Files come from anywhere, so nothing here trusts them: archives that unpack to more than they should, document
-types in XML, pages without end. It runs in a process of its own, which is ended where it takes too long.
+types in XML, endless pages. It runs in a separate process, which is terminated if it takes too long.
 """
 
 from __future__ import annotations
@@ -23,9 +23,11 @@ if TYPE_CHECKING:
     from lxml.etree import _Element as Element
 
 State = Literal["read", "empty", "encrypted", "damaged", "large", "slow", "missing", "unstarted", "other"]
-"""What became of a file: its text is there; it has none (a scan); it has a password; it is not what it should
-be; it is too large; it takes too long; what reads it is not installed, or cannot be started; it is of a kind
-that is not read."""
+"""What came of reading a file.
+
+Its text was read; it has none (a scan); it has a password; it is damaged; it is too large; it takes too long;
+its reader is not installed, or cannot be started; its kind is not supported.
+"""
 
 KINDS: Final = word_set(
     ".pdf .docx .docm .dotx .xlsx .xlsm .pptx .odt .ods .odp .txt .text .csv .tsv .tab .html .htm "
@@ -33,15 +35,15 @@ KINDS: Final = word_set(
 )
 """Suffixes of files that are read."""
 PLAIN: Final = word_set(".txt .text .csv .tsv .tab .md .json .ics .vcf .log")
-"""Those of files that are text as they are, and can be read where they are needed."""
+"""Suffixes of plain text files, which can be read in the main process."""
 MOST_TEXT = 1_000_000
-"""Characters of a text: what follows is not read."""
+"""Most characters of text: the rest is not read."""
 MOST_OCTETS = 64 << 20
-"""Of a file, and of what is unpacked of one."""
+"""Most octets of a file, and of its unpacked content."""
 _SECONDS = 3.0
-"""For the pages of a PDF, and for the files of an archive."""
+"""Seconds for the pages of a PDF, and for the files of an archive."""
 _MOST_MEMBERS = 500
-"""Files of an archive."""
+"""Most files of an archive."""
 _WORD_PARTS = re.compile(r"word/(?:document|header\d*|footer\d*|footnotes|endnotes|comments)\.xml\Z")
 _SLIDES = re.compile(r"ppt/(?:slides|notesSlides)/[^/]*\.xml\Z")
 _SHEETS = re.compile(r"xl/worksheets/[^/]*\.xml\Z")
@@ -55,24 +57,24 @@ _HIDDEN = frozenset({"script", "style", "template", "noscript"})
 
 
 class Extract(Struct, frozen=True, array_like=True):
-    """What was read of a file."""
+    """What was read from a file."""
 
     state: State
     text: str = ""
     left: State | None = None
-    """What became of files in an archive whose text is not there; None: all of them were read."""
+    """The result for files in an archive whose text is missing; None: all of them were read."""
 
 
 class _UnreadableError(Exception):
-    """A file has no text for us: its first argument is the `State`."""
+    """A file's text cannot be read: the first argument is the `State`."""
 
 
 def extract(data: bytes, suffix: str) -> Extract:
-    """Give the text of a file.
+    """Return the text of a file.
 
     Args:
-        data: what is in it.
-        suffix: of its name, in small letters; what the file begins with counts for more.
+        data: the content of the file.
+        suffix: the suffix of its name, in lower case; the first octets of the file outweigh it.
 
     """
     left = None
@@ -95,7 +97,7 @@ def _reader(data: bytes, suffix: str) -> Callable[[bytes], str]:
     if data.startswith(b"PK\x03\x04"):
         return _archive
     if data.startswith(b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1") and suffix in {".docx", ".xlsx", ".pptx"}:
-        raise _UnreadableError("encrypted")  # Office puts what it encrypts into a compound file
+        raise _UnreadableError("encrypted")  # Office stores encrypted documents in a compound file
     if suffix in {".html", ".htm", ".xhtml"}:
         return _html
     if suffix == ".eml":
@@ -112,7 +114,7 @@ def _xml(data: bytes) -> str:
 
 
 def decoded(data: bytes) -> str:
-    """Decode a text: by its mark, as UTF-8, or as the Western encoding in which any octets are letters."""
+    """Decode text: by its byte order mark, as UTF-8, or in a Western encoding that accepts any octets."""
     for mark, encoding in ((b"\xef\xbb\xbf", "utf-8-sig"), (b"\xff\xfe", "utf-16"), (b"\xfe\xff", "utf-16")):
         if data.startswith(mark):
             return data.decode(encoding, "replace")
@@ -164,7 +166,7 @@ def _pages(document: Any, ends: float) -> Iterator[str]:
 
 
 def _page_text(document: Any, number: int, page: Any) -> str:
-    """Give the text of a page, with what is filled into its forms and written on it."""
+    """Return the text of a page, including form fields and annotations."""
     from pypdfium2 import raw
 
     if raw.FPDFPage_GetAnnotCount(page) > 0 and raw.FPDFPage_Flatten(page, raw.FLAT_NORMALDISPLAY) == 1:
@@ -200,7 +202,7 @@ def _archive(data: bytes) -> str:
 
 
 def _member(archive: zipfile.ZipFile, name: str) -> bytes | None:
-    """Unpack a member; None: there is none."""
+    """Unpack a member; None: it does not exist."""
     try:
         found = archive.getinfo(name)
     except KeyError:
@@ -232,7 +234,7 @@ def _local(element: Element) -> str:
 
 
 def _texts(archive: zipfile.ZipFile, names: Iterator[str] | list[str] | filter[str]) -> str:
-    """Give the texts of documents: runs of a paragraph belong together, paragraphs and cells do not."""
+    """Return the text of documents: runs of a paragraph belong together, paragraphs and cells do not."""
     found: list[str] = []
     total = 0
     for name in names:
@@ -255,7 +257,7 @@ _BREAKS = {
     "line-break": "\n",
     "s": " ",
 }
-"""Elements of OOXML and OpenDocument, and what stands where they end."""
+"""Elements of OOXML and OpenDocument, and the text at their ends."""
 
 
 def _collect(root: Element, found: list[str]) -> None:
@@ -275,7 +277,7 @@ def _collect(root: Element, found: list[str]) -> None:
 
 
 def _workbook(archive: zipfile.ZipFile, names: list[str]) -> str:
-    """Give what the cells of all sheets show, hidden ones too, as far as it is kept as text or number."""
+    """Return what the cells of all sheets show, hidden ones too, as far as it is stored as text or number."""
     shared: list[str] = []
     data = _member(archive, "xl/sharedStrings.xml")
     if data:
@@ -293,7 +295,7 @@ def _workbook(archive: zipfile.ZipFile, names: list[str]) -> str:
 
 
 def _runs(item: Element) -> str:
-    """Give a text without what says how to pronounce it."""
+    """Return text without its phonetic guides."""
     return "".join(
         t.text or ""
         for t in item.iter("{*}t")
@@ -312,7 +314,7 @@ def _cell(cell: Element, shared: list[str]) -> str:
 
 
 def _is_bundle(data: bytes) -> bool:
-    """Tell whether it is an archive of files, not a document that is kept as one."""
+    """Return whether it is an archive of files, not a document that is stored as one."""
     if not data.startswith((b"PK\x03\x04", b"PK\x05\x06")):
         return False
     try:
@@ -323,7 +325,7 @@ def _is_bundle(data: bytes) -> bool:
 
 
 def _bundle(data: bytes) -> tuple[str, State | None]:
-    """Give the texts of an archive's files, with their names, and why the text of one is not there."""
+    """Return the texts of an archive's files, with their names, and why the text of one is missing."""
     ends = time.monotonic() + _SECONDS
     texts: list[str] = []
     left: State | None = None
@@ -402,7 +404,7 @@ def _html_texts(root: Element) -> Iterator[str]:
 
 
 def _message(data: bytes) -> str:
-    """Give the header and the texts of a message, but none of its files."""
+    """Return the header and the texts of a message, without its attachments."""
     from email import message_from_bytes, policy
 
     message = message_from_bytes(data, policy=policy.default)

@@ -1,4 +1,4 @@
-"""Which columns of a list say what its people are called."""
+"""Which columns of a list contain the names of people."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ _NO_PERSON = word_set(
 )
 _NAME = word_set("name names nom nombre nome naam navn namn")
 _PERHAPS = word_set("kind kinder")
-"""People in one language and something else in another: the cells or the other headings tell."""
+"""People in one language and something else in another: the cells or the other headings decide."""
 _BESIDE = word_set(
     "vorname nachname eltern mutter vater klasse gruppe schule strasse anrede geburtsdatum elternteil "
     "erziehungsberechtigte telefon ort plz betrag nummer lehrerin lehrer"
@@ -51,11 +51,11 @@ _VARIABLE = re.compile(r"(?<![\w.|'\"])[^\W\d]\w*(?!\s*[(\w])")
 def name_columns(
     columns: Columns, to: Iterable[str], rows: Sequence[Sequence[str]] = ()
 ) -> tuple[tuple[int, ...], ...]:
-    """Give the columns that make a name: each entry is one name, in the order of its parts.
+    """Return the columns that form names: each entry is one name, in the order of its parts.
 
     Args:
-        columns: the list's.
-        to: the templates of who gets a message: what stands before an address is a name.
+        columns: the columns of the list.
+        to: the templates of the recipients: the text before an address is a name.
         rows: the cells of a few rows.
 
     """
@@ -87,14 +87,14 @@ def name_columns(
 
 
 class PersonNames:
-    """What the people of a list are called: by first and last name, else by a column of names."""
+    """The names of people in a list: from first and last name, else from a column of names."""
 
     def __init__(self, columns: Columns, to: Iterable[str] = ()) -> None:
         self.places = sorted(name_columns(columns, to), key=len, reverse=True)
-        """The columns of each name, the one to be preferred first."""
+        """The columns of each name, the preferred one first."""
 
     def of(self, cells: Sequence[str]) -> str:
-        """Give the name that *cells* have, or an empty text."""
+        """Return the name in *cells*, or an empty string."""
         for places in self.places:
             words = (cells[place].strip() for place in places if place < len(cells))
             if name := " ".join(filter(None, words))[:_LONGEST_NAME]:
@@ -108,7 +108,7 @@ def _is_full_name(cell: str) -> bool:
 
 
 def _people(columns: Columns, rows: Sequence[Sequence[str]]) -> Iterator[int]:
-    """Yield the columns whose heading may mean people, where the cells or the other headings say so."""
+    """Yield the columns whose heading may mean people, if the cells or the other headings confirm it."""
     headings = ["".join(name_form(word) for word in words_of(plain(one)).words) for one in columns.headings]
     beside = bool(_BESIDE & {*headings})
     for place, heading in enumerate(headings):

@@ -1,15 +1,15 @@
-"""Whose file is it? Which rows of a list a text names, and whether it is for another row than it goes to.
+"""Whose file is it? Which rows of a list a file's text names, and whether it belongs to another row.
 
-A row is known by its key, its addresses and its full names. A text that names another row and not its own is
-another row's file, unless what it names is no evidence:
+A row is known by its key, its addresses and its full names. A file that names another row and not its own
+belongs to that row, unless the name is not evidence:
 
-- What many texts name tells nothing: the sender, a teacher, the account manager, a class list.
-- What two rows share (a family's address, two people of one name) does not tell them apart.
-- A short number, a single word or a name made of words of the language may be there by chance: it counts only
-  where the other texts show that such keys or names are what they call their own rows by.
+- What many files name proves nothing: the sender, a teacher, the account manager, a class list.
+- What two rows share (a family's address, two people of one name) does not distinguish them.
+- A short number, a single word or a name made of words of the language may occur by chance: it counts only if
+the other files show that they identify their own rows by such keys or names.
 
-For the row's own sake the text is read generously: a name may be reversed, divided, without its accents or
-set wide, and the surname alone may do. Against it the text is read strictly.
+In favour of the row the text is read generously: a name may be reversed, hyphenated, without its accents or
+letter-spaced, and the surname alone may be enough. Against it the text is read strictly.
 """
 
 from __future__ import annotations
@@ -54,14 +54,14 @@ _TITLES = word_set(
     "sigra dott dottssa mgr bc pan pani dhr mevr"
 )
 _MOST_OTHERS = 50
-"""More are not looked at."""
+"""More are not considered."""
 _LIST = 10
-"""A text that names more rows is a list of people, which says little about each of them."""
+"""A file that names more rows is a list of people, which proves little about each of them."""
 _MOST_WORDS = 6
-"""Words of a name or a key that are looked for."""
+"""Most words of a name or a key that are searched for."""
 _LONGEST_NAME = 200
 _FEW = 2
-"""Texts of which none shows what is usual."""
+"""Number of texts up to which none shows what is usual."""
 _SAMPLE = 5
 _TRUSTED = 0.5
 _PIECE = re.compile(r"\d+|[^\W\d_]+|[^\W_]")
@@ -70,88 +70,88 @@ _AND = re.compile(r"\s*[;&/\n]\s*|\s+(?:and|und|et|och|og|en)\s+")
 
 _BEFORE = "致尊敬的亲爱親愛"
 _AFTER = "先生女士小姐老师老師同学同學様さま殿氏さん님씨귀하"
-"""What stands before and behind a name in scripts without spaces."""
+"""What precedes and follows a name in scripts without spaces."""
 ALONE = "="
-"""In front of a name in such a script, or one that is set wide, where nothing else is beside it."""
+"""Label of a name in such a script, or of a letter-spaced one, if nothing else is next to it."""
 
 
 START = "^"
-"""In front of what a text begins with."""
+"""Label of what the text of a file begins with."""
 
 
 class Token(Struct):
-    """Something that rows are known by."""
+    """Something by which rows are identified."""
 
     kind: Kind
     text: str
-    """As the list has it."""
+    """The text as in the list."""
     rows: list[int]
-    """The places in the list of those rows."""
+    """The positions of those rows in the list."""
     sure: bool = True
-    """Whether it is hardly in a text by chance."""
+    """Whether it is unlikely to occur in text by chance."""
     usable: bool = True
     """Whether it can be evidence against a row at all."""
     words: tuple[str, ...] = ()
-    """Of a name, as they are compared."""
+    """The words of a name, in the form in which they are compared."""
 
 
 class Sighting(Struct):
-    """What a text says about a row that it goes to."""
+    """What a file's text shows about a row to which it is sent."""
 
     own: frozenset[int]
     """The tokens of that row that it contains."""
     others: tuple[int, ...]
     """Tokens of other rows that it contains, and none of this row's."""
     labels: dict[int, str] = {}
-    """Token: the word in front of it, if there is one."""
+    """By token: the word before it, if any."""
     listed: frozenset[Kind] = frozenset()
-    """Kinds of which it contains so many that it is a list of people."""
+    """Kinds of tokens of which it contains so many that it is a list of people."""
     goes_to: tuple[int, ...] = ()
-    """The places of the rows that it goes to."""
+    """The positions of the rows to which it is sent."""
     digest: bytes = b""
     weak: frozenset[str] = frozenset()
-    """Words of that row's names that it contains, where it has none of its tokens."""
+    """Words of that row's names that it contains, if it contains none of its tokens."""
 
 
 class _Found:
-    """What a text contains of a list."""
+    """What a file's text contains from a list."""
 
     def __init__(self) -> None:
         self.strict: dict[int, str] = {}
-        """Tokens that are in it beyond doubt, with the word in front of them."""
+        """Tokens that certainly occur, with the word before them."""
         self.lenient: set[int] = set()
-        """Those, and others that may be."""
+        """Those, and others that may occur."""
         self.words: set[str] = set()
-        """Words of names."""
+        """Words of names that occur."""
         self.small: set[str] = set()
         """Those of them that are written without a capital."""
 
     def add(self, token: int, label: str = "") -> None:
-        """Note a token that is in it beyond doubt."""
+        """Record a token that certainly occurs."""
         self.lenient.add(token)
         self.strict.setdefault(token, label)
 
 
 class Mismatch(Struct, frozen=True):
-    """A text that is for another row."""
+    """A file that belongs to another row."""
 
     row: int
-    """The place in the list of that row."""
+    """The position of that row in the list."""
     named: tuple[str, ...]
-    """What it is named by."""
+    """The token that names it."""
     more: int = 0
-    """How many other rows are named, too."""
+    """How many other rows are named too."""
     sure: bool = True
-    """False: of so few texts none shows whether it is a seller or a teacher who is named."""
+    """False: there are too few texts to show whether a seller or a teacher is named."""
 
 
 class Identities:
-    """The rows of a list, and what they are known by; then the texts that go to them.
+    """The rows of a list, and what identifies them; then the texts that are sent to them.
 
     Add all rows, then `see` each text, then `judge` it.
 
     Args:
-        senders: addresses of who sends: of a few texts that name one of them nothing is said.
+        senders: addresses of the sender: a few texts that name one of them are not judged.
 
     """
 
@@ -173,32 +173,32 @@ class Identities:
         self._texts = 0
         self._seen: set[bytes] = set()
         self._first: list[Sighting] = []
-        """What the first few texts say."""
+        """What the first few texts contain."""
         self._rows_seen: set[int] = set()
         self._words_in: Counter[str] = Counter()
         self._small_in: Counter[str] = Counter()
         self._mentioned: Counter[int] = Counter()
-        """Token: in how many texts of other rows, which name those rows."""
+        """By token: the number of texts of other rows that contain it and name those rows."""
         self._occurs: Counter[int] = Counter()
-        """Token: in how many texts of other rows."""
+        """By token: the number of texts of other rows that contain it."""
         self._labels: Counter[tuple[Kind, str]] = Counter()
-        """Words in front of what texts call their own rows by."""
+        """Words before the tokens by which texts identify their own rows."""
         self._other_labels: Counter[tuple[Kind, str]] = Counter()
-        """Words in front of what may be there by chance."""
+        """Words before tokens that may occur by chance."""
         self._asked: Counter[Kind] = Counter()
         self._answered: Counter[Kind] = Counter()
         self._alone: dict[Kind, Counter[int]] = {"key": Counter(), "address": Counter(), "name": Counter()}
-        """Tokens that were the only one of their kind in a text of another row that has none of its own."""
+        """Tokens that were the only one of their kind in another row's text without its own tokens."""
 
     # --- rows -----------------------------------------------------------------------------------------
 
     def add(self, n: int, *, key: str = "", addresses: Iterable[str] = (), names: Iterable[str] = ()) -> None:
-        """Add the row at place *n* of the list.
+        """Add the row at position *n* of the list.
 
         Args:
-            n: its place.
-            key: empty: it has none.
-            addresses: every one that it has.
+            n: its position.
+            key: its key; empty: it has none.
+            addresses: all of its addresses.
             names: full names; empty ones do not count.
 
         """
@@ -265,7 +265,7 @@ class Identities:
         if not words or len(words) > _MOST_WORDS:
             return
         before = len(self._tokens)
-        # The list may have them reversed, or the text: all forms are one token.
+        # The list or the text may have them reversed: all forms are one token.
         forms = dict.fromkeys((tuple(words), (words[-1], *words[:-1]), (*words[1:], words[0])))
         first = " ".join(words)
         token = self._put(self._names, first, "name", name, n)
@@ -283,7 +283,7 @@ class Identities:
         self._vocabulary.update(set(words))
 
     def _join(self, words: Sequence[str], joined: str, token: int) -> None:
-        """Let it be found where nothing is between its words."""
+        """Make it match without anything between its words."""
         if len(joined) < 5:
             return
         for form in {joined, words[-1] + "".join(words[:-1])}:
@@ -295,7 +295,7 @@ class Identities:
     # --- texts ----------------------------------------------------------------------------------------
 
     def see(self, text: str, own: Collection[int]) -> Sighting:
-        """Look through a text that goes to the rows at these places of the list."""
+        """Examine the text of a file that is sent to the rows at these positions of the list."""
         mine = frozenset(chain.from_iterable(self._of.get(n, ()) for n in own))
         found = self._found(text)
         names = self._own(text, found, mine)
@@ -323,7 +323,7 @@ class Identities:
         return sighting
 
     def _own(self, text: str, found: _Found, mine: frozenset[int]) -> frozenset[int]:
-        """Give a row's own tokens in a text: what could be there by chance has to be there beyond doubt."""
+        """Return a row's own tokens in the text: one that may occur by chance must certainly occur."""
         names = {
             token
             for token in mine & found.lenient
@@ -389,7 +389,7 @@ class Identities:
                         result.add(token, ALONE if alone else "")
 
     def _generous(self, text: str, mine: Collection[int]) -> Iterator[int]:
-        """Look for a row's own tokens wherever their letters follow each other."""
+        """Find a row's own tokens wherever their letters follow each other."""
         signs = compact(whole(text)).casefold()
         letters = name_form(signs)
         for number in mine:
@@ -411,7 +411,7 @@ class Identities:
         own: Collection[int],
         found: _Found,
     ) -> None:
-        """Note what this text shows about the others."""
+        """Record what this text shows about the others."""
         if sighting.digest in self._seen:
             return
         self._seen.add(sighting.digest)
@@ -421,7 +421,7 @@ class Identities:
         for token, label in sighting.labels.items():
             labels = self._labels if token in sighting.own else self._other_labels
             labels[self._tokens[token].kind, label] += 1
-        # Several files of one row are one witness.
+        # Several files of one row count as one.
         if not self._rows_seen.issuperset(own) or not own:
             self._rows_seen.update(own)
             others = [one for one in sighting.others if self._tokens[one].kind not in sighting.listed]
@@ -438,14 +438,14 @@ class Identities:
                 self._alone[kind][alone[0]] += 1
 
     def address(self, n: int) -> str:
-        """Give an address of a row; empty: it has none."""
+        """Return an address of a row; empty: it has none."""
         found = (self._tokens[token] for token in sorted(self._of.get(n, ())))
         return next((token.text for token in found if token.kind == "address"), "")
 
     # --- judgement ------------------------------------------------------------------------------------
 
     def judge(self, sighting: Sighting) -> Mismatch | None:
-        """Say whose text it is, once every one was seen; None: nothing speaks against its own row."""
+        """Return whose text it is, once all were seen; None: no evidence against its own row."""
         evidence = [token for token in sighting.others if self._is_evidence(token, sighting)]
         if not evidence:
             return None
@@ -464,10 +464,10 @@ class Identities:
         return Mismatch(most, named, len(accused) - 1, sure)
 
     def _is_confirmed(self, sighting: Sighting, other: int, tokens: Iterable[int]) -> bool:
-        """Tell whether one of a few texts is another row's beyond doubt, and not the seller's price list.
+        """Return whether one of a few texts is certainly another row's, and not the seller's price list.
 
-        Nobody names a seller by the key of his row; a row has two texts that are the same, or the other one's
-        text names this row.
+        A seller is not named by the key of his row; or a row has two equal texts, or the other row's text
+        names this row.
         """
         if any(self._tokens[token].kind == "key" for token in tokens):
             return True
@@ -487,11 +487,11 @@ class Identities:
         return token.sure or label == ALONE or self._is_trusted(token, label)
 
     def _is_in_small_letters(self, word: str) -> bool:
-        """Tell whether it is a word of the language, too."""
+        """Return whether it is also a word of the language."""
         return self._small_in[word] >= max(2, self._texts // 50)
 
     def _is_trusted(self, token: Token, label: str) -> bool:
-        """Tell whether texts call their rows by such tokens, and by the same word in front of them."""
+        """Return whether texts identify their rows by such tokens, with the same word before them."""
         asked, answered, alone = self._asked[token.kind], self._answered[token.kind], self._alone[token.kind]
         if asked >= _SAMPLE:
             if answered >= _TRUSTED * asked:
@@ -499,28 +499,28 @@ class Identities:
             if len(alone) >= 0.9 * asked and alone.total() <= 1.1 * len(alone):
                 return (
                     self._other_labels[token.kind, label] >= asked // 2
-                )  # every text names exactly one other row: they are all in another order
+                )  # every text names exactly one other row: all are in another order
         return (
             asked < 4 * _SAMPLE and token.kind == "key" and len(token.text) > 3 and not token.text.isalpha()
         )
 
     def _is_label(self, kind: Kind, label: str) -> bool:
-        """Tell whether texts put this word in front of what they call their own rows by."""
+        """Return whether texts put this word before the tokens by which they identify their own rows."""
         return label not in {"", ALONE} and self._labels[kind, label] >= max(2, self._texts // 10)
 
     def _is_common(self, number: int) -> bool:
-        """Tell whether so many texts of other rows have it that it is the sender, a teacher or a manager."""
-        # Of a few texts, all but one at least: the seller may be in a list of two customers.
+        """Return whether so many other rows' texts contain it that it is the sender or a teacher."""
+        # Of a few texts, at least all but one: the seller may be in a list of two customers.
         many = max(2, min(4, self._texts - 1), self._texts // 20)
         return self._mentioned[number] >= max(_SAMPLE, self._texts // 100) or self._occurs[number] >= many
 
     def _is_own(self, sighting: Sighting, other: int, tokens: Sequence[int]) -> bool:
-        """Tell whether the text names its own row by something that it does not share with the other one."""
+        """Return whether the text names its own row by something that the other one does not share."""
         distinct = sighting.own - self._of[other]
         if distinct:
             if not all(self._is_doubtful(token, sighting) for token in distinct):
                 return True
-            # The sender is named in all texts: what else they call their rows by decides.
+            # The sender is named in all texts: their other tokens decide.
             kinds = {self._tokens[token].kind for token in distinct}
             return not any(self._is_decisive(token, sighting, kinds) for token in tokens)
         if sighting.own:
@@ -531,18 +531,18 @@ class Identities:
         return len(weak) > several
 
     def _is_doubtful(self, number: int, sighting: Sighting) -> bool:
-        """Tell whether a row's own token may be in the text for another reason."""
+        """Return whether a row's own token may be in the text for another reason."""
         token, label = self._tokens[number], sighting.labels.get(number, "")
         if token.kind in sighting.listed or (token.kind == "key" and not token.sure):
             return self._texts >= _SAMPLE and not self._is_label(token.kind, label)
         return self._is_common(number) or self._is_wide(token)
 
     def _is_wide(self, token: Token) -> bool:
-        """Tell whether so many rows have it that it is a company, a class or a manager, and nobody's name."""
+        """Return whether so many rows have it that it is a company, a class or a manager, not a person."""
         return len(token.rows) > max(_LIST, len(self._of) // 50)
 
     def _is_decisive(self, number: int, sighting: Sighting, doubtful: Collection[Kind]) -> bool:
-        """Tell whether another row's token says more than doubtful tokens of the text's own row."""
+        """Return whether another row's token outweighs doubtful tokens of the text's own row."""
         token = self._tokens[number]
         if token.kind in doubtful:
             return token.kind in sighting.listed and self._is_label(
@@ -554,5 +554,5 @@ class Identities:
         return self._asked[kind] >= _SAMPLE and self._answered[kind] >= 0.8 * self._asked[kind]
 
     def _is_usual_word(self, word: str) -> bool:
-        """Tell whether a word of names is in more texts than those of the rows that have it."""
+        """Return whether a word of names is in more texts than those of the rows that have it."""
         return self._words_in[word] > 2 * self._vocabulary[word] + max(2, self._texts // 50)

@@ -1,8 +1,8 @@
 """A process that reads files for the guard: ``python -P -m mailmerge.attachment_guard.reader``.
 
-It is told on its standard input what to read, file by file, and answers on its standard output, in frames:
-four octets that say how long it is, then what msgspec encodes. It may take so much memory and no more, and is
-ended by whoever started it where it takes too long. It ends with its input.
+It receives on its standard input what to read, file by file, and answers on its standard output, in frames:
+four octets of length, then data encoded by msgspec. Its memory is limited, and the process that started it
+terminates it if it takes too long. It ends with its input.
 """
 
 from __future__ import annotations
@@ -24,9 +24,9 @@ if TYPE_CHECKING:
     from typing import BinaryIO
 
 HEAD = 4
-"""Octets that say how long a frame is."""
+"""Octets that contain the length of a frame."""
 _MEMORY = 2 << 30
-"""Octets of address space."""
+"""Most octets of address space."""
 
 
 class FileToRead(Struct, frozen=True, array_like=True):
@@ -38,7 +38,7 @@ class FileToRead(Struct, frozen=True, array_like=True):
 
 
 def read(file: FileToRead) -> Extract:
-    """Give the text of a file."""
+    """Return the text of a file."""
     try:
         with open_to_read(file.path) as stream:
             data = stream.read(MOST_OCTETS + 1)
@@ -52,7 +52,7 @@ def read(file: FileToRead) -> Extract:
 
 
 def serve(orders: BinaryIO, answers: BinaryIO) -> None:
-    """Read what *orders* say until they end."""
+    """Read the files that *orders* request until they end."""
     while len(head := orders.read(HEAD)) == HEAD:
         content = orders.read(int.from_bytes(head, "big"))
         answer = msgspec.msgpack.encode(read(msgspec.msgpack.decode(content, type=FileToRead)))
@@ -61,11 +61,11 @@ def serve(orders: BinaryIO, answers: BinaryIO) -> None:
 
 
 def _limit() -> None:
-    """Let whatever a file makes us do end with this process."""
-    for name in ("SIGINT", "SIGHUP"):  # whoever started it decides, and lets our input end
+    """Confine whatever a file causes to this process."""
+    for name in ("SIGINT", "SIGHUP"):  # the parent decides, and closes our input
         if hasattr(signal, name):
             signal.signal(getattr(signal, name), signal.SIG_IGN)
-    with contextlib.suppress(ImportError, ValueError, OSError):  # Windows has none of it
+    with contextlib.suppress(ImportError, ValueError, OSError):  # not available on Windows
         import resource
 
         resource.setrlimit(resource.RLIMIT_CORE, (0, 0))

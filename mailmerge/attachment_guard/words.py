@@ -1,7 +1,7 @@
-"""Texts as words that can be compared, however a program wrote them.
+"""Text as words that can be compared, however a program wrote them.
 
-Ligatures, full-width letters and accents in pieces are made whole (NFKC), apostrophes, soft hyphens and what
-is invisible are left out, and words that were divided at the end of a line are put together again. Names
+Ligatures, full-width letters and decomposed accents are normalised (NFKC), apostrophes, soft hyphens and
+invisible characters are removed, and words that were hyphenated at the end of a line are joined again. Names
 are compared without accents and with ä, ae and a as one; keys are compared letter by letter.
 """
 
@@ -15,9 +15,9 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Iterator, Mapping, Sequence
 
 SHORTEST = 3
-"""Signs of a key that are worth looking for."""
+"""Least number of characters of a key that is worth searching for."""
 UNSPACED = "\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u9fff\uac00-\ud7a3\uf900-\ufaff"
-"""Letters of scripts in which nothing need stand between words."""
+"""Letters of scripts that need nothing between words."""
 _LOCAL = re.compile(r"([\w.+%'-]{1,64})\s{0,2}\Z")
 _DOMAIN = re.compile(r"\s{0,2}([^\W_][\w-]{0,62}(?:\.[\w-]{1,63}){1,8})")
 _WORD = re.compile(r"([^\W_]+)([\W_]*)")
@@ -39,26 +39,26 @@ _LETTERS = str.maketrans(
 
 
 def word_set(text: str) -> frozenset[str]:
-    """Give the words of a constant."""
+    """Return the words of a constant."""
     return frozenset(text.split())
 
 
 class Words(NamedTuple):
-    """A text in words."""
+    """Text split into words."""
 
     words: list[str]
-    """As they are written."""
+    """The words as written."""
     gaps: list[str]
-    """What follows each of them."""
+    """The text after each word."""
 
 
 def whole(text: str) -> str:
-    """Make a text's characters comparable; what was divided at the end of a line is put together."""
+    """Return text with comparable characters; words hyphenated at the end of a line are joined."""
     return _DIVIDED.sub("", plain(text))
 
 
 def plain(text: str) -> str:
-    """Make a text's characters comparable."""
+    """Return text with comparable characters."""
     if text.isascii():
         return _APOSTROPHE.sub("", text) if "'" in text or "`" in text else text
     text = _LOOSE_ACCENT.sub("", _INVISIBLE.sub("", text))
@@ -66,33 +66,33 @@ def plain(text: str) -> str:
 
 
 def is_divided(text: str) -> bool:
-    """Tell whether words of it may be divided at the end of a line; a double name may be, too."""
+    """Return whether words may be hyphenated at the end of a line; a double name may be, too."""
     return _DIVIDED.search(text) is not None
 
 
 def words_of(text: str) -> Words:
-    """Divide a text into words."""
+    """Split text into words."""
     found = _WORD.findall(text)
     return Words([word for word, _ in found], [gap for _, gap in found])
 
 
 def spaced_runs(text: str) -> list[str]:
-    """Give the parts of a text that are set with wide spaces between letters, without the spaces."""
+    """Return the letter-spaced parts of text, without the spaces."""
     return [compact(run) for run in _SPACED.findall(text)]
 
 
 def unspaced_runs(text: str) -> list[str]:
-    """Give the parts of a text that are in scripts without spaces, whatever spaces are in them."""
+    """Return the parts of text in scripts without spaces, with any spaces in them removed."""
     return re.findall(f"[{UNSPACED}]+", _UNSPACED_GAP.sub("", text))
 
 
 def is_unspaced(name: str) -> bool:
-    """Tell whether a name is in such a script."""
+    """Return whether a name is in such a script."""
     return re.fullmatch(f"[{UNSPACED}]+", name.translate({ord(c): None for c in " \u3000·・"})) is not None
 
 
 def name_form(word: str) -> str:
-    """Give a word of a name as it is compared."""
+    """Return a word of a name in the form in which it is compared."""
     word = word.casefold()
     if not word.isascii():
         word = _ACCENTS.sub("", unicodedata.normalize("NFD", word)).translate(_LETTERS)
@@ -100,19 +100,19 @@ def name_form(word: str) -> str:
 
 
 def key_form(word: str) -> str:
-    """Give a word of a key as it is compared: programs write 117 and 00117 for the same, but 4 is not 004."""
+    """Return a word of a key for comparison: programs write 117 and 00117 for the same, but 4 is not 004."""
     word = word.casefold()
     short = word.lstrip("0") if word.isdecimal() else word
     return short if len(short) >= SHORTEST else word
 
 
 def compact(text: str) -> str:
-    """Give a text's letters and digits alone."""
+    """Return only the letters and digits of text."""
     return "".join(words_of(text).words)
 
 
 def divided_by_addresses(text: str) -> tuple[list[str], str]:
-    """Give the addresses in a text, in small letters, and the text without them."""
+    """Return the addresses in text, in lower case, and the text without them."""
     addresses, rest, end = [], [], 0
     at = text.find("@")
     while at >= 0:
@@ -126,7 +126,7 @@ def divided_by_addresses(text: str) -> tuple[list[str], str]:
     return addresses, " ".join([*rest, text[end:]]) if addresses else text
 
 
-# --- what words are beyond doubt ---------------------------------------------------------------------------
+# --- which words are certain ---------------------------------------------------------------------------
 
 _PARTICLES = word_set(
     "van von vom der den de da di du la le del della dos das do zu zum zur ten ter te af av bin ibn al el e y"
@@ -142,7 +142,7 @@ _BETWEEN_WORDS = re.compile(r"[\s,.;|\-\"()/&]{1,8}\Z")
 def sequences(
     words: Sequence[str], index: Mapping[str, int], lengths: Mapping[str, Collection[int]]
 ) -> Iterator[tuple[int, int, int]]:
-    """Yield the tokens of an index that occur in *words*, each with where it begins and ends."""
+    """Yield the tokens of an index that occur in *words*, each with its begin and end."""
     for start, word in enumerate(words):
         if word in lengths:
             for end in (start + length for length in lengths[word]):
@@ -152,7 +152,7 @@ def sequences(
 
 
 def is_name(found: Words, start: int, end: int) -> bool:
-    """Tell whether words are surely a name: capitals, and nothing that makes it part of a longer one."""
+    """Return whether words are certainly a name: capitals, and nothing that makes it part of a longer one."""
     words, gaps = found
     if any(word[0].islower() and word not in _PARTICLES for word in (words[start], words[end - 1])):
         return False
@@ -164,7 +164,7 @@ def is_name(found: Words, start: int, end: int) -> bool:
 
 
 def is_key(found: Words, start: int, end: int) -> bool:
-    """Tell whether words are a key beyond doubt, not a piece of another number, an amount or a date."""
+    """Return whether words are certainly a key, not a piece of another number, an amount or a date."""
     words, gaps = found
     if end - start > 1 and words[start].islower():
         return False

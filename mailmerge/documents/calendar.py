@@ -1,7 +1,7 @@
-"""An invitation as calendars read it (RFC 5545, RFC 5546), by icalendar.
+"""An invitation for calendar programs (RFC 5545, RFC 5546), by icalendar.
 
-Who invites is From, who is invited is To. The event is known by a digest of the sender, the row's key and the
-template of its summary, so that a corrected message is about the same event; `uid` says it otherwise.
+The organizer is From, the attendee is To. The event is identified by a digest of the sender, the row's key
+and the template of its summary, so a corrected message is about the same event; `uid` overrides it.
 """
 
 from __future__ import annotations
@@ -22,12 +22,12 @@ _BEGIN = "BEGIN:VEVENT\r\n"
 
 
 def invitation(rendered: Rendered, event: RenderedEvent, key: str) -> str:
-    """Give the iCalendar object of a row's event, with a stand-in for when it was made.
+    """Return the iCalendar object of a row's event, with a placeholder for the time it was made.
 
     Args:
-        rendered: the row.
-        event: what its templates say.
-        key: who the row is.
+        rendered: the rendered row.
+        event: the output of the event's templates.
+        key: the row's key.
 
     """
     import icalendar
@@ -66,7 +66,7 @@ def invitation(rendered: Rendered, event: RenderedEvent, key: str) -> str:
 
 
 def _moment(moment: date, zone: str) -> date:
-    """Give what the row says: a day, or a time in its zone; without a zone it is in UTC."""
+    """Return a day, or a time in its zone; without a zone it is in UTC."""
     if not isinstance(moment, datetime):
         return moment
     return moment.replace(tzinfo=ZoneInfo(zone) if zone else UTC)

@@ -1,9 +1,9 @@
-"""The maker of a campaign's documents: one file for each thing that a row's template says, made once.
+"""The maker of a campaign's documents: one file for each distinct output of a row's template, made once.
 
-A file is called by the digest of all that it is made of: what the template said of the row, the files that it
-shows, the password, and the versions of what makes it. So the same row has the same file over all plans, one
-that a killed plan made is there for the next, and nothing has to be remembered. What a page shows is known
-only when it was made: beside its file lies a list of what that was, with digests.
+A file is named by the digest of all its inputs: the template's output for the row, the files that it shows,
+the password, and the versions of the programs that make it. So the same row has the same file in all plans,
+the files of an interrupted plan serve the next one, and no other record is needed. What a page shows is known
+only after it was made: a list of that, with digests, is stored next to the file.
 """
 
 from __future__ import annotations
@@ -31,12 +31,12 @@ if TYPE_CHECKING:
     from mailmerge.model import AttachmentRule, Rendered, RenderedDocument
 
 _FORMAT = "1"
-"""Of what is made here: another one where the same template would make another file."""
+"""Version of this maker: it changes if the same template would make a different file."""
 _HALF = re.compile("[\ud800-\udfff]")
 _LARGEST_LIST = 1 << 20
 _EXTRAS = {".html": "pdf", ".htm": "pdf", ".typ": "typst"}
 _SHOWN = ".shown"
-"""What the name of the list of a page's files ends with."""
+"""The end of the name of the list of a page's files."""
 
 
 class MadeFile(NamedTuple):
@@ -44,22 +44,23 @@ class MadeFile(NamedTuple):
 
     path: str
     name: str
-    """As the message shows it."""
+    """The name that the message shows."""
 
 
 class DocumentMaker:
     """Makes the documents of one campaign.
 
     Args:
-        folder: where they are kept; made when the first one is.
+        folder: where they are kept; created with the first one.
         rules: the campaign's ``[[attach]]`` tables.
-        base: the campaign's folder, which nothing outside of is shown.
-        files: how its files are looked at.
-        own: which of them nothing shows.
+        base: the campaign's folder; nothing outside it is shown.
+        files: how its files are examined.
+        own: which of them must not be shown.
 
     Raises:
         CampaignFileError: an extra is not installed (X902).
-        AttachmentError: a template shows a file that cannot be shown, or would not be the same each time.
+        AttachmentError: a template shows a file that cannot be shown, or would not produce the same output
+            each time.
 
     """
 
@@ -78,7 +79,7 @@ class DocumentMaker:
                 if rule.template is not None and (suffix := rule.template.suffix.lower()) in _EXTRAS
             )
         )
-        """The extras that it needs."""
+        """The extras that it requires."""
         for rule in rules:
             name = _EXTRAS.get(rule.template.suffix.lower()) if rule.template is not None else None
             if name is not None:
@@ -97,14 +98,14 @@ class DocumentMaker:
                     place = error.place or rule.place
                     raise AttachmentError(error.message, code="A351", hint=error.hint, place=place) from None
         self.digest = digest_of(*(setter.digest for setter in self._typesetters.values()))
-        """Changes with the files that Typst templates show."""
+        """A digest that changes with the files that Typst templates show."""
         self.seconds = 0.0
-        """How long making has taken so far."""
+        """Seconds that making has taken so far."""
         self.rows = 0
-        """For how many rows it has made files, not found them."""
+        """Number of rows for which files were made, not found."""
 
     def find(self, name: str) -> tuple[str, str] | None:
-        """Give path and SHA-256 of a file of the campaign's folder, see `Material`."""
+        """Return path and SHA-256 of a file of the campaign's folder, see `Material`."""
         looked_for = self._store.files.looking_for(None)  # every row may show it
         try:
             found = self._store.search.find(self._base, name, "skip", literal=True)
@@ -115,12 +116,12 @@ class DocumentMaker:
             self._store.files.looking_for(looked_for)
 
     def make(self, rendered: Rendered) -> dict[int, MadeFile]:
-        """Make the files of a row, or find those that were made before; by the number of their rule.
+        """Return the files of a row by the number of their rule, made now or found from before.
 
         Raises:
             RowError: the row's data cannot become a document.
-            CampaignFileError: what makes them cannot be used on this machine (X902).
-            FileError: they cannot be kept.
+            CampaignFileError: the program that makes them cannot be used on this machine (X902).
+            FileError: they cannot be stored.
 
         """
         made, before = {}, self.seconds
@@ -161,7 +162,7 @@ class DocumentMaker:
         return folder.path / (digest + suffix)
 
     def _made_page(self, folder: Folder, document: RenderedDocument, digest: str) -> Path:
-        """Make a PDF of a page: it is the same only where all files that it shows are."""
+        """Return the PDF of a page, which is the same only if all files that it shows are."""
         with contextlib.suppress(ValueError):
             shown = json.loads(folder.content(digest + _SHOWN, _LARGEST_LIST) or b"null")
             if isinstance(shown, dict) and all(self._is_same(one, sha) for one, sha in shown.items()):
@@ -201,7 +202,7 @@ class DocumentMaker:
 
 
 def _has(folder: Folder, name: str) -> bool:
-    """Tell whether a file was made; a power cut can have left an empty one."""
+    """Return whether a file was made; a power cut may have left an empty one."""
     found = folder.look(name)
     return found is not None and found.st_size > 0
 

@@ -1,4 +1,4 @@
-"""What documents are made of, and what can go wrong: what all that make them share."""
+"""The inputs of documents, and their errors: shared by all makers."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ if TYPE_CHECKING:
 
 
 class DocumentError(Exception):
-    """A document cannot be made of this row."""
+    """A document cannot be made for this row."""
 
     def __init__(self, message: str, hint: str | None = None, place: Place | None = None) -> None:
         super().__init__(message)
@@ -20,19 +20,19 @@ class DocumentError(Exception):
 
 
 class Material(Protocol):
-    """The files that a document may show: those of the campaign's folder, and none that are private."""
+    """The files that a document may show: those of the campaign's folder, except private ones."""
 
     def find(self, name: str) -> tuple[str, str] | None:
-        """Give path and SHA-256 of the file that is called so in the campaign's folder; None: there is none.
+        """Return path and SHA-256 of a file in the campaign's folder by name; None: it does not exist.
 
         Raises:
-            FileProblem: nothing of ours shows this file.
+            FileProblem: this file must not be shown.
 
         """
 
 
 def digest_of(*texts: str) -> str:
-    """Give the SHA-256 of some texts, hexadecimal; where one ends and the next begins counts."""
+    """Return the SHA-256 of several strings in hexadecimal; their boundaries count."""
     sha = hashlib.sha256()
     for text in texts:
         data = text.encode("utf-8", "surrogatepass")

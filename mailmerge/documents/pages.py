@@ -1,7 +1,7 @@
 """HTML to PDF, by WeasyPrint: the same page is the same file.
 
-Nothing is fetched: a page shows files of the campaign's folder that its template names, as a message does,
-and what else it names is an error, since a receipt without its logo or its style is not what was meant.
+Nothing is fetched: like a message, a page shows files of the campaign's folder that its template names; any
+other reference is an error, since a receipt without its logo or its style is not what was intended.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ _FAILURES = (
     *(ValueError, TypeError, ArithmeticError, LookupError, AttributeError, OSError),
     *(RuntimeError, AssertionError),
 )
-"""What WeasyPrint raises where a page is too odd for it."""
+"""What WeasyPrint raises for pages that it cannot handle."""
 _TYPES = {
     ".css": "text/css",
     ".gif": "image/gif",
@@ -41,23 +41,23 @@ _TYPES = {
     ".woff": "font/woff",
     ".woff2": "font/woff2",
 }
-"""What a page may show, whatever a cell names."""
+"""Kinds of files that a page may show, whatever a cell names."""
 
 
 def pdf_of_page(page: str, base: Path, material: Material, identifier: bytes) -> tuple[bytes, dict[str, str]]:
-    """Make a PDF.
+    """Return a page as PDF.
 
     Args:
         page: HTML.
-        base: the campaign's folder, where relative addresses begin.
+        base: the campaign's folder, to which addresses are relative.
         material: the files in it.
-        identifier: what the PDF is known by; 16 octets.
+        identifier: the identifier of the PDF; 16 octets.
 
     Returns:
         The PDF, and the files that it shows, each with its SHA-256.
 
     Raises:
-        DocumentError: it shows something that is not to be had.
+        DocumentError: it shows something that is not available.
         CampaignFileError: WeasyPrint does not find Pango (X902).
 
     """
@@ -76,7 +76,7 @@ def pdf_of_page(page: str, base: Path, material: Material, identifier: bytes) ->
         kind = _TYPES.get(os.path.splitext(name)[1].lower())  # noqa: PTH122
         if found is None:
             hint = "its path is relative to the campaign's folder; correct it, or copy the file there"
-            raise DocumentError(f"the page shows {quoted(name)}, and there is no such file", hint)
+            raise DocumentError(f"the page shows {quoted(name)}, which does not exist", hint)
         if kind is None:
             hint = "pages show images (PNG, JPEG, GIF, WebP, SVG), styles (CSS) and fonts"
             raise DocumentError(f"the page shows {quoted(name)}, which is none of these", hint)
@@ -91,7 +91,7 @@ def pdf_of_page(page: str, base: Path, material: Material, identifier: bytes) ->
     except weasyprint.urls.FatalURLFetchingError:
         raise fetcher.refused from None
     except _FAILURES as error:
-        # Its own errors: a page can be too odd for it, and no row may stop the others.
+        # Its own errors: it may fail on odd pages, and no row may stop the others.
         raise DocumentError(f"WeasyPrint cannot lay it out ({type(error).__name__}: {error})") from error
     if lost:
         raise DocumentError(f"something would be missing in the page: {lost[0]}")
@@ -100,7 +100,7 @@ def pdf_of_page(page: str, base: Path, material: Material, identifier: bytes) ->
 
 @contextlib.contextmanager
 def _losses() -> Iterator[list[str]]:
-    """Collect what WeasyPrint only logs as errors: pictures and styles that it goes on without."""
+    """Collect what WeasyPrint only logs as errors: images and styles without which it continues."""
     found: list[str] = []
 
     class Collector(logging.Handler):
@@ -119,13 +119,13 @@ def _losses() -> Iterator[list[str]]:
 
 
 def _name_in(url: str, root: str) -> str:
-    """Give the name in the campaign's folder of what a page refers to."""
+    """Return the name in the campaign's folder of what a page refers to."""
     parts = urlsplit(url)
     path = unquote(parts.path)
     inside = root.rstrip("/") + "/"
     if parts.scheme == "file" and not parts.netloc and path.startswith(inside):
         return path[len(inside) :]
-    hint = "copy it into the campaign's folder and name it there; nothing is fetched"
+    hint = "copy it into the campaign's folder and refer to it there; nothing is fetched"
     raise DocumentError(f"the page shows {quoted(url)}, which is not a file of the campaign's folder", hint)
 
 
@@ -136,16 +136,16 @@ def _fetcher(fetch: Callable[[str], tuple[bytes, str]]) -> Any:
 
     class Fetcher(URLFetcher):  # type: ignore[misc]
         refused: DocumentError
-        """Why the making of the page was ended."""
+        """Why the page was abandoned."""
 
         def fetch(self, url: str, headers: Any = None) -> Any:
-            if url[:5].lower() == "data:":  # has all of it inside
+            if url[:5].lower() == "data:":  # contains all of it
                 return super().fetch(url, headers)
             try:
                 content, kind = fetch(url)
             except DocumentError as error:
                 self.refused = error
-                raise FatalURLFetchingError from None  # any other exception it would go on without
+                raise FatalURLFetchingError from None  # after any other exception it would continue
             return URLFetcherResponse(url, BytesIO(content), {"Content-Type": kind})
 
     return Fetcher()
@@ -157,7 +157,7 @@ def _weasyprint() -> Any:
     except (OSError, ImportError) as error:
         why = str(error).splitlines()[0]
         raise CampaignFileError(
-            f"PDF files made from HTML need Pango, which WeasyPrint does not find: {why}",
+            f"PDF files made from HTML need Pango, which WeasyPrint cannot find: {why}",
             code="X902",
             hint="install it: sudo apt install libpango-1.0-0 libpangoft2-1.0-0 (Debian, Ubuntu), "
             "sudo dnf install pango (Fedora), brew install pango (macOS)",

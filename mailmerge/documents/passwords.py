@@ -1,11 +1,11 @@
-"""A PDF that only opens with its password: AES-256 (revision 6 of ISO 32000-2), by pypdf.
+"""A PDF that opens only with its password: AES-256 (revision 6 of ISO 32000-2), by pypdf.
 
-It protects the file at rest and on its way, as far as nobody guesses the password: a birthday is one of some
-30,000, tried in seconds. Send another secret by another way where that matters.
+It protects the file at rest and in transit, unless somebody guesses the password: a birthday is one of about
+30,000, tried in seconds. Where that matters, use a real secret, sent by another channel.
 
 The format wants random salts, a random key and random initialisation vectors. Ours come from a keyed hash of
-the document and the password, so that the same row makes the same file; to anybody who has neither they are
-as random, and no two documents share them.
+the document and the password, so the same row makes the same file; without either they are as good as random,
+and no two documents share them.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ _PATCHED = threading.Lock()
 
 
 class _Stream:
-    """Stands for the module ``secrets`` in pypdf: octets that only the document and the password decide."""
+    """Replaces the module ``secrets`` in pypdf: octets that only the document and the password determine."""
 
     def __init__(self, seed: bytes) -> None:
         self._seed = seed
@@ -37,10 +37,10 @@ class _Stream:
 
 
 def locked(content: bytes, password: str) -> bytes:
-    """Give the PDF *content* so that *password* opens it, and nothing else does.
+    """Return the PDF *content* encrypted with *password*.
 
     Raises:
-        DocumentError: it cannot be a password of a PDF.
+        DocumentError: it cannot be the password of a PDF.
 
     """
     from pypdf import PdfReader, PdfWriter
@@ -60,7 +60,7 @@ def locked(content: bytes, password: str) -> bytes:
 
 
 def _prepared(password: str) -> str:
-    """Normalise a password as readers do, who type it: SASLprep (RFC 4013) maps alike what looks alike."""
+    """Normalise a password as PDF viewers do with what is typed: SASLprep (RFC 4013)."""
     import unicodedata
 
     return unicodedata.normalize("NFKC", password)
@@ -68,7 +68,7 @@ def _prepared(password: str) -> str:
 
 @contextlib.contextmanager
 def _drawing_from(stream: _Stream) -> Iterator[None]:
-    """Let pypdf draw its identifiers, salts, key and vectors from *stream*."""
+    """Make pypdf draw its identifiers, salts, key and vectors from *stream*."""
     from pypdf import _encryption, _writer
     from pypdf._crypt_providers import _cryptography
 

@@ -1,7 +1,7 @@
-"""QR codes as pictures, by segno: the same text is the same file.
+"""QR codes as images, by segno: the same text gives the same file.
 
-The filter ``qr`` leaves an address of its own in the HTML (`mailmerge.model.QR_CODE`), with the text in it;
-what it stands for is made here when the message, or the page of a PDF, is.
+The filter ``qr`` leaves a special address in the HTML (`mailmerge.model.QR_CODE`) that contains the text; the
+image for it is made here, together with the message or the page of a PDF.
 """
 
 from __future__ import annotations
@@ -22,16 +22,16 @@ if TYPE_CHECKING:
 
 _FORMAT = "1"
 _SCALE = 8
-"""Pixels of a module: sharp on screens that have two or three for each of ours."""
+"""Pixels per module: sharp on screens with two or three physical pixels for each."""
 _QUIET = 4
-"""Modules of white around it: ISO/IEC 18004 asks for as many, and a dark mail program paints around them."""
+"""White modules around it: ISO/IEC 18004 requires this many, and a dark mail program paints around them."""
 
 
 def picture(address: str) -> bytes:
-    """Give the PNG that an address of the filter stands for.
+    """Return the PNG for an address of the filter.
 
     Raises:
-        DocumentError: it is not one.
+        DocumentError: it is not such an address.
 
     """
     import segno
@@ -40,15 +40,15 @@ def picture(address: str) -> bytes:
         text = urlsafe_b64decode(address.removeprefix(QR_CODE).encode("ascii")).decode("utf-8")
         code = segno.make_qr(text, error="m", boost_error=True)
     except (ValueError, segno.DataOverflowError):
-        raise DocumentError("a QR code cannot be made of it", "write {{ value|qr }}") from None
+        raise DocumentError("a QR code cannot be made from it", "write {{ value|qr }}") from None
     return b64decode(code.png_data_uri(scale=_SCALE, border=_QUIET).partition(",")[2])
 
 
 class QrCodes:
-    """Keeps the pictures of a campaign in its folder of made files.
+    """Stores the QR codes of a campaign in its folder of made files.
 
     Args:
-        folder: made when the first one is.
+        folder: created with the first one.
 
     """
 
@@ -58,11 +58,11 @@ class QrCodes:
         self._version = f"{_FORMAT} {installed_versions(('segno',))}"
 
     def path(self, address: str) -> str:
-        """Give the file of the picture that an address stands for.
+        """Return the file of the QR code for an address.
 
         Raises:
-            FileProblem: it stands for none.
-            FileError: it cannot be kept.
+            FileProblem: it is not the address of a QR code.
+            FileError: it cannot be stored.
 
         """
         if self._folder is None:

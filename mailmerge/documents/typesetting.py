@@ -1,8 +1,8 @@
-"""Typst to PDF: one compiler for each template, kept; the row comes in as data and is never markup.
+"""Typst to PDF: one reused compiler for each template; the row comes in as data and is never markup.
 
-The compiler reads whatever a template names, and does not say what that was. So it works in a folder of its
-own, which has the template and the files that are named in it, in quotes, and nothing else: no cell can have
-another file shown, and what a PDF is made of is known before it is made.
+The compiler reads whatever a template names, and does not report what that was. So it works in a separate
+folder, which contains the template and the files that it names in quotes, and nothing else: no cell can show
+another file, and the inputs of a PDF are known before it is made.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 _FIXED = 946_684_800
-"""When every PDF says that it was made: 2000-01-01, in seconds since 1970."""
+"""The creation date in every PDF: 2000-01-01, in seconds since 1970."""
 _NAMED = re.compile(r'"([^"\\\n]+\.[A-Za-z0-9]{1,8})"')
 _COMMENT = re.compile(r'"(?:[^"\\\n]|\\.)*"|(?<!:)//[^\n]*|/\*.*?\*/', re.DOTALL)
 _PACKAGE = re.compile(r'"(@[\w-]+/[^"]*)"')
@@ -37,26 +37,26 @@ class Typesetter:
     """Makes PDFs from one template.
 
     Args:
-        template: its file.
+        template: the template's file.
         base: the campaign's folder.
         material: the files in it.
 
     Raises:
-        DocumentError: it names a package, or the day at which it is made.
+        DocumentError: it names a package, or today's date.
 
     """
 
     def __init__(self, template: Path, base: Path, material: Material) -> None:
         self._shown = str(template)
         self._sources: dict[str, bytes] = {}
-        """The files that it works with, by their names in its folder."""
+        """The files that it uses, by their names in its folder."""
         try:
             self._main = template.resolve().relative_to(base.resolve()).as_posix()
         except ValueError:
             self._main = template.name
         self._texts: dict[str, str] = {}
         self._refused: list[FileProblem] = []
-        """Why it does not get files that it names, or only has the name of."""
+        """Why files that it names, or may name, are withheld."""
         digests: dict[str, str] = {}
         waiting = [(self._main, str(template))]
         while waiting:
@@ -73,7 +73,7 @@ class Typesetter:
             named = ((other, self._find(other, material)) for other in _named_files(name, text))
             waiting += ((other, path) for other, path in named if path and other not in self._sources)
         self.digest = digest_of(self._main, json.dumps(digests, sort_keys=True))
-        """Changes with the template and everything that it names."""
+        """A digest that changes with the template and everything that it names."""
         self._compiler: Any = None
         self._entry = ""
 
@@ -86,7 +86,7 @@ class Typesetter:
         return found[0] if found else None
 
     def _refuse_changing(self, name: str, text: str) -> None:
-        """Refuse what would make another file tomorrow, or fetch something."""
+        """Refuse what would produce a different file tomorrow, or fetch something."""
         code = _COMMENT.sub(lambda found: found[0] if found[0].startswith('"') else "", text)
         if found := _PACKAGE.search(code):
             raise DocumentError(
@@ -96,16 +96,16 @@ class Typesetter:
             )
         if _TODAY.search(code):
             raise DocumentError(
-                f"{self._shown} asks for today's date: the same row would make another file tomorrow",
-                "give it as a value: vars = { today = 2026-12-31 }, and sys.inputs.today in the template",
+                f"{self._shown} uses today's date: the same row would make another file tomorrow",
+                "pass it as a value: vars = { today = 2026-12-31 }, and sys.inputs.today in the template",
                 self._place(name, *_position(text, "datetime.today")),
             )
 
     def pdf(self, data: str) -> bytes:
-        """Make a PDF.
+        """Return a PDF.
 
         Args:
-            data: a JSON object of texts: what the template finds in ``sys.inputs``.
+            data: a JSON object of strings: the template's ``sys.inputs``.
 
         Raises:
             DocumentError: the template does not compile with it.
@@ -124,7 +124,7 @@ class Typesetter:
         return bytes(made)
 
     def _ready(self) -> Any:
-        """Give the compiler, with its folder: made for the first PDF, gone with this."""
+        """Return the compiler, with its folder: created for the first PDF, removed with this object."""
         if self._compiler is None:
             import typst
 
@@ -138,15 +138,15 @@ class Typesetter:
         return self._compiler
 
     def _failure(self, error: Any) -> DocumentError:
-        """Say what is wrong in the template's own lines."""
+        """Return the error in terms of the template's own lines."""
         message = str(error.message)
         hint = "; ".join(map(str, error.hints)) or None
         if missing := _MISSING.match(message):
-            message = f"there is no value {quoted(missing[1])}"
-            hint = "sys.inputs has each column and variable; json(bytes(sys.inputs.row)) the cells by heading"
+            message = f"sys.inputs has no value {quoted(missing[1])}"
+            hint = "it has each column and variable; json(bytes(sys.inputs.row)) the cells by heading"
         elif "file not found" in message:
             message = f"{message.partition(' (')[0]}: Typst sees only files that the template names in quotes"
-            hint = 'name it as it is, such as "images/logo.png"'
+            hint = 'write its full name, such as "images/logo.png"'
             if self._refused:
                 hint = self._refused[0].message
         found = _WHERE.search(str(error.diagnostic))
@@ -164,7 +164,7 @@ class Typesetter:
 
 
 def _named_files(name: str, text: str) -> Iterator[str]:
-    """Give what a template names in quotes and may be a file, relative to the campaign's folder."""
+    """Return what a template names in quotes and may be a file, relative to the campaign's folder."""
     folder = os.path.dirname(name)  # noqa: PTH120
     for named in _NAMED.findall(text):
         other = named[1:] if named.startswith("/") else os.path.normpath(os.path.join(folder, named))  # noqa: PTH118

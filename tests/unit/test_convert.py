@@ -201,7 +201,7 @@ def test_numbering_of_its_own() -> None:
     ("code", "words"),
     [
         ("", "footnotes: write them"),
-        ("", "a drawing or a text box"),
+        ("", "a drawing or text box"),
         (" GREETINGLINE \\f x ", "write the greeting yourself"),
         (" ADDRESSBLOCK ", "write the lines of the address yourself"),
         (" NEXT ", "each row has its own message"),

@@ -211,7 +211,7 @@ def test_a_parted_tag_is_told_with_its_meaning() -> None:
     ("line", "hint"),
     [
         ("Hi {{ name|default(“x”) }}", 'an editor has curled the quotes: write {{ name|default("x") }}'),
-        ("<a href={{{unsubscribe}}}>", "{{{ }}} is of another program: write {{ unsubscribe }}"),
+        ("<a href={{{unsubscribe}}}>", "{{{ }}} is the syntax of another program: write {{ unsubscribe }}"),
         ("Hi {{ name }}", None),
     ],
 )

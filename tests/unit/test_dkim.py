@@ -179,7 +179,7 @@ def test_the_command_that_makes_a_key_writes_where_it_is_looked_for_and_over_not
     for made in (key, new):
         with pytest.raises(CampaignFileError) as caught:
             read_signatures((DkimKey(selector="s", key_file=key),))
-        command = (caught.value.hint or "").removeprefix("make one: ").partition(", and name it")[0]
+        command = (caught.value.hint or "").removeprefix("make one: ").partition(", and specify it")[0]
         subprocess.run(shlex.split(command), check=True, capture_output=True)
         assert read_signatures((DkimKey(selector="s", key_file=made),))
         assert {*key.parent.iterdir()} == {key, made}

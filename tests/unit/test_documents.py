@@ -168,7 +168,7 @@ def test_typst_gets_typed_values_and_headings(made: Callable[..., Campaign]) -> 
 @pytest.mark.parametrize(
     ("source", "told", "where"),
     [
-        ("\n\nDear #sys.inputs.nam", 'r.pdf cannot be made: there is no value "nam"', "r.typ:3:18"),
+        ("\n\nDear #sys.inputs.nam", 'r.pdf cannot be made: sys.inputs has no value "nam"', "r.typ:3:18"),
         ("#let x = (1\n", "r.pdf cannot be made: unclosed delimiter", "r.typ:1:10"),
         ('#image("people.csv".replace(".csv", ".png"))', "file not found", "r.typ:1:8"),
         ('#read(sys.inputs.name + ".txt")', "file not found", "r.typ:1:7"),
@@ -189,8 +189,8 @@ def test_a_row_without_its_document_is_invalid(
     ("source", "told"),
     [
         ('#import "@preview/cetz:0.3.0": *', 'imports the package "@preview/cetz:0.3.0"'),
-        ("#datetime.today().display()", "asks for today's date"),
-        ('#read("sub.typ")\n', "asks for today's date"),
+        ("#datetime.today().display()", "uses today's date"),
+        ('#read("sub.typ")\n', "uses today's date"),
     ],
 )
 def test_a_template_that_would_not_stay_the_same_is_refused(
@@ -242,7 +242,7 @@ def test_a_page_may_have_its_picture_inside(made: Callable[..., Campaign]) -> No
         (".env", "hidden file"),
         ("people.csv", "the list"),
         ("body.txt", "a template"),
-        ("gone.png", "there is no such file"),
+        ("gone.png", "which does not exist"),
         ("notes.txt", "which is none of these"),
     ],
 )

@@ -84,7 +84,7 @@ def told(folder, place, tag, headings=HEADINGS):
         ("{% if amount &gt; 3 %}x{% endif %}", "T101", _ESCAPED + "{% if amount > 3 %}"),
         ("{% if amount &lt; 3 %}x{% endif %}", "T101", _ESCAPED + "{% if amount < 3 %}"),
         ("{{ email&nbsp;}}", "T101", _ESCAPED + "{{ email }}"),
-        ("{{{ email }}}", "T101", "{{{ }}} is of another program: write {{ email }}"),
+        ("{{{ email }}}", "T101", "{{{ }}} is the syntax of another program: write {{ email }}"),
         ("{{ email }", "T101", "write {{ email }}"),
         ("{{ email %}", "T101", "write {{ email }}"),
         ("{% if email %}x", "T101", "write {% endif %} where it should end"),
