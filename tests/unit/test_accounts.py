@@ -966,7 +966,7 @@ def test_a_keyring_that_fails_in_its_own_way(tmp_path: Path, monkeypatch: pytest
         setattr(keyring, name, fails)
     monkeypatch.setitem(sys.modules, "keyring", keyring)
     store = SecretStore(tmp_path)
-    with pytest.raises(AuthError, match="does not take the secret") as caught:
+    with pytest.raises(AuthError, match="does not accept the secret") as caught:
         store.keep("mailmerge x", "me", "s3cr3t-token", in_file=False)
     assert "s3cr3t" not in str(caught.value)
     store.keep("mailmerge x", "me", "s3cr3t-token", in_file=True)
