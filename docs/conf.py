@@ -92,7 +92,7 @@ def name_language(_app: Sphinx, page: str, _template: str, context: dict[str, An
 def help_screen_readers(
     _app: Sphinx, _page: str, _template: str, context: dict[str, Any], _doctree: object
 ) -> None:
-    """Give captions of the navigation a level, and let the keyboard scroll what is wider than the page."""
+    """Make captions of the navigation second-level headings, and let the keyboard scroll wide parts."""
     tree = context.get("furo_navigation_tree", "")
     context["furo_navigation_tree"] = tree.replace('role="heading"', 'role="heading" aria-level="2"')
     body = context.get("body", "").replace("<pre>", '<pre tabindex="0">')
