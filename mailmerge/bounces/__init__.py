@@ -1,1 +1,1 @@
-"""What comes back: mail that reports on a message of ours, read and sorted."""
+"""Bounces: mail that reports about messages of ours, parsed and classified."""

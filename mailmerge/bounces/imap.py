@@ -1,8 +1,8 @@
-"""An IMAP mailbox, looked at: nothing in it is changed, and nothing is marked as read.
+"""Reading an IMAP mailbox: nothing in it is changed, and nothing is marked as read.
 
 The mailbox is opened with EXAMINE and messages are fetched with BODY.PEEK (RFC 3501 sections 6.3.2 and
-6.4.5). First only the fields that tell a report from other mail are fetched, and then the first megabyte of
-those that may be one: other people's letters are not read.
+6.4.5). First only the fields that distinguish a report from other mail are fetched, and then the first
+megabyte of those that may be one: personal letters are not read.
 """
 
 from __future__ import annotations
@@ -27,27 +27,27 @@ _FIELDS = (
 
 
 class ImapMailbox:
-    """A mailbox to look into; each look makes one connection.
+    """A mailbox to read; each read makes one connection.
 
     Args:
-        server: where it is.
+        server: the mailbox's server.
 
     """
 
     def __init__(self, server: ImapServer) -> None:
         self._server = server
         self._seen: set[tuple[int, int]] = set()
-        """What an earlier look has read: UIDVALIDITY and UID."""
+        """What was read before: UIDVALIDITY and UID."""
 
     def letters(self, since: datetime | None, stopped: Callable[[], bool]) -> Iterator[Letter]:
-        """Yield the messages that may be reports, those that an earlier look has read left out.
+        """Yield the messages that may be reports, without those that were read before.
 
         Args:
             since: only what arrived on this day or later.
-            stopped: says when to look no further.
+            stopped: returns whether to stop reading.
 
         Raises:
-            CampaignFileError: the optional package is missing, or there is no such folder.
+            CampaignFileError: the optional package is missing, or the folder does not exist.
             SessionError: the server cannot be reached, is not who it should be, or refuses us.
 
         """
@@ -74,7 +74,7 @@ class ImapMailbox:
 
     @staticmethod
     def _candidates(client: Any, uids: Sequence[int]) -> list[int]:
-        """Tell which messages may be reports, from their header."""
+        """Return which messages may be reports, judging by their header fields."""
         found = client.fetch(uids, [f"BODY.PEEK[HEADER.FIELDS ({_FIELDS})]"])
         return [
             uid
@@ -84,7 +84,7 @@ class ImapMailbox:
 
 
 def _octets(fetched: dict[bytes, Any]) -> bytes:
-    """Give the one item of a reply that is a body."""
+    """Return the one item of a response that is a body."""
     return next(
         (value for name, value in fetched.items() if name.startswith(b"BODY[") and isinstance(value, bytes)),
         b"",

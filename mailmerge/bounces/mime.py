@@ -1,7 +1,7 @@
-"""A message taken apart, whoever wrote it: bounded in size, depth and number, and never an error.
+"""Parsing any message into its parts: bounded in size, depth and number, and never an error.
 
 The standard library's parser recurses once for each level and keeps everything in memory, so a message that
-is nested a thousand deep ends it. Reports need little: header fields, the texts, and what is inside.
+is nested a thousand levels deep crashes it. Reports need little: header fields, text, and inner messages.
 """
 
 from __future__ import annotations
@@ -22,12 +22,12 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 MOST_OCTETS = 1 << 20
-"""Of a message; reports come first, and the message that is returned behind them."""
+"""The most parts of a message; reports come first, and the returned message after them."""
 _MOST_PARTS = 60
 _MOST_DEPTH = 10
 _MOST_HEADER = 128 * 1024
 _MOST_TEXT = 200_000
-"""Characters of one part that are looked at."""
+"""The most characters of one part that are searched."""
 _FIELD = re.compile(rb"([!-9;-~]{1,80})[ \t]*:[ \t]*(.*)", re.DOTALL)
 _PARAMETER = re.compile(r';\s*([\w*-]{1,40})\s*=\s*(?:"((?:\\.|[^"\\]){0,500})"|([^\s;"]{1,500}))')
 _WORD = re.compile(
@@ -42,11 +42,11 @@ _MORE = {
     "ks_c_5601-1987": "cp949",
     "x-sjis": "cp932",
 }
-"""Charsets that messages name where they mean the larger one that contains it."""
+"""Charsets that messages declare although they mean a larger one that contains it."""
 ENCLOSED = frozenset(
     {"message/rfc822", "message/global", "message/partial", "text/rfc822-headers", "message/global-headers"}
 )
-"""Types of parts that are a message of somebody else, or its header."""
+"""Types of parts that are another message, or its header."""
 
 
 class Part(Struct, frozen=True, dict=True):
@@ -57,21 +57,21 @@ class Part(Struct, frozen=True, dict=True):
     type: str
     parameters: dict[str, str]
     body: bytes
-    """Decoded where it was encoded for transport."""
+    """Without its transfer encoding."""
     enclosed: bool = False
-    """Whether it is, or is in, a message that is returned with this one."""
+    """Whether it is, or is in, a message that is returned in this one."""
 
     def field(self, name: str) -> str:
-        """Give the first field of this name; empty: there is none."""
+        """Return the first field of this name; empty: it does not exist."""
         return next((value for key, value in self.fields if key == name), "")
 
     def fields_of(self, name: str) -> list[str]:
-        """Give all fields of this name."""
+        """Return all fields of this name."""
         return [value for key, value in self.fields if key == name]
 
     @cached_property
     def text(self) -> str:
-        """The body as text, of HTML what can be read; other types have none."""
+        """The body as text, without the tags of HTML; empty for other types."""
         if not self.type.startswith(("text/", "message/")):
             return ""
         text = decoded(self.body[: 4 * _MOST_TEXT], self.parameters.get("charset", ""))[:_MOST_TEXT]
@@ -79,7 +79,7 @@ class Part(Struct, frozen=True, dict=True):
 
 
 def take_apart(raw: bytes) -> list[Part]:
-    """Give the message and its parts in their order; of a long or deep one what is within the limits."""
+    """Return the message and its parts in order; of a long or deep one, what is within the limits."""
     raw = raw[:MOST_OCTETS].replace(b"\r\n", b"\n").replace(b"\r", b"\n").lstrip(b"\n")
     if raw.startswith((b"From ", b">From ")):  # of an mbox
         raw = raw.partition(b"\n")[2]
@@ -108,7 +108,7 @@ def _part(entity: bytes, default: str, *, enclosed: bool) -> Part:
 
 
 def _is_message(part: Part) -> bool:
-    """Tell whether the header of a part is that of a message, put there without saying so."""
+    """Return whether the header of a part is that of a message, although its type does not say so."""
     names = {name for name, _ in part.fields}
     return "from" in names and bool(names & {"received", "message-id"})
 
@@ -121,7 +121,7 @@ def _inside(part: Part, depth: int) -> Iterator[tuple[bytes, str, int, bool]]:
         entities = list(_split(part.body, part.parameters.get("boundary", "")))
         if entities:
             yield from ((entity, default, depth, part.enclosed) for entity in entities)
-        else:  # it promises parts and has none: what there is may still be read
+        else:  # it declares parts but has none: its content may still be read
             yield b"\n" + part.body, default, depth, part.enclosed
 
 
@@ -144,7 +144,7 @@ def _split(body: bytes, boundary: str) -> Iterator[bytes]:
 
 
 def split_fields(entity: bytes) -> tuple[tuple[tuple[str, str], ...], bytes]:
-    """Split a header from what follows; a line that is no field ends it."""
+    """Split a header from what follows; any line that is not a field ends it."""
     fields: list[tuple[str, bytes]] = []
     at = 0
     while at < min(len(entity), _MOST_HEADER):
@@ -208,7 +208,7 @@ def _quoted(text: bytes) -> bytes:
 
 
 def decoded(octets: bytes, charset: str) -> str:
-    """Decode text in the charset it names, else in what it looks like; nothing is refused."""
+    """Decode text in its declared charset, else in the one that it looks like; never fails."""
     name = charset.strip().strip("'\"").lower()
     name = _MORE.get(name, name)
     if name and name not in {"us-ascii", "utf-8", "ascii", "unknown-8bit"}:
@@ -216,7 +216,7 @@ def decoded(octets: bytes, charset: str) -> str:
             codec = codecs.lookup(name)
             if codec._is_text_encoding and codec.name.replace("-", "_") not in _NO_TEXT:  # noqa: SLF001
                 return octets.decode(name, "replace")
-        except (LookupError, ValueError):  # no such charset, or its name cannot be one
+        except (LookupError, ValueError):  # the charset does not exist, or its name is not valid
             pass
     return decode(octets)
 
@@ -227,7 +227,7 @@ _TAG = re.compile(r"<(?![\w.+-]{1,64}@)[!/a-zA-Z][^<>]{0,4000}>")
 
 
 def readable(page: str) -> str:
-    """Give the text of an HTML page, roughly, line for line."""
+    """Return the text of an HTML page, roughly, line by line."""
     from html import unescape
 
     kept: list[str] = []
@@ -236,7 +236,7 @@ def readable(page: str) -> str:
     while found := _INVISIBLE.search(page, at):
         kept.append(page[at : found.start()])
         end = low.find(f"</{found[1].lower()}", found.end())
-        if end < 0:  # it is never closed: then its own tag is all there is of it
+        if end < 0:  # it is never closed: only its own tag is removed
             kept.append(" ")
             at = found.end()
             break

@@ -1,4 +1,4 @@
-"""Reports in words only: whether a message is one, whom it is about, and what it says of them.
+"""Free-text reports: whether a message is one, whom it is about, and what it says about them.
 
 No two mail systems write the same, and most of them write it in the language of whoever set them up. What
 they have in common is the form: a sender that is a machine, a subject that says so, the address on a line of
@@ -20,21 +20,21 @@ if TYPE_CHECKING:
 
 
 class Surroundings(Struct, frozen=True):
-    """What a message says, apart from the one that is returned with it."""
+    """The content of a message, without the one that is returned in it."""
 
     subject: str
     sender: str
     return_path: str
     text: str
-    """What it tells people."""
+    """Its text for people."""
     ours: frozenset[str] = frozenset()
     """Addresses that it was sent to, in lower case."""
     returned_to: tuple[str, ...] = ()
-    """To whom the message was that is returned."""
+    """The recipients of the returned message."""
     failed: tuple[str, ...] = ()
     """Addresses in ``X-Failed-Recipients``, which Exim and Gmail write."""
     in_reply_to: str = ""
-    """What it answers; mail systems answer, too."""
+    """What it is a reply to; mail systems reply too."""
 
 
 _MOST_TEXT = 60_000
@@ -65,7 +65,7 @@ _RETURNED = re.compile(
 
 
 def text_of(parts: Sequence[Part]) -> str:
-    """Join what a message tells people; an HTML part only where there is no plain one."""
+    """Join the text parts of a message; HTML parts only if it has no plain text."""
     own = [part for part in parts if not part.enclosed]
     plain = [part.text for part in own if part.type.startswith("text/") and part.type != "text/html"]
     if not any(text.strip() for text in plain):
@@ -74,7 +74,7 @@ def text_of(parts: Sequence[Part]) -> str:
 
 
 def split_returned(text: str) -> tuple[str, str]:
-    """Split what is said from the message that is returned behind it, if it is."""
+    """Split the text from the message that is quoted after it, if there is one."""
     found = _RETURNED.search(text)
     if found is None:
         return text, ""
@@ -172,7 +172,7 @@ _AN_ANSWER = re.compile(
     r"[ ]?(?:\[\d{1,3}\]|\(\d{1,3}\))?[ ]?[:：]",
     re.IGNORECASE,
 )
-"""How subjects begin where a person answers or passes something on."""
+"""How subjects begin when a person replies or forwards something."""
 _AWAY = re.compile(
     r"out of (?:the )?office|auto(?:matic|mated)?[ -]?(?:reply|response|answer|responder)|\bvacation\b|"
     r"away from|on leave|"
@@ -193,12 +193,12 @@ _AWAY = re.compile(
 
 
 def is_machine(about: Surroundings) -> bool:
-    """Tell whether the sender is a mail system: it has no return path, or the name of one."""
+    """Return whether the sender is a mail system, by a null return path or its name."""
     return about.return_path.strip() == "<>" or _MACHINE.search(about.sender[:500]) is not None
 
 
 def sounds_automatic(about: Surroundings) -> bool:
-    """Tell from sender and subject whether it may be a report or an automatic answer."""
+    """Return whether it may be a report or an automatic reply, judging by sender and subject."""
     subject = about.subject[:300]
     if is_machine(about) or _AWAY.search(subject) or _CHALLENGE.search(subject):
         return True
@@ -206,7 +206,7 @@ def sounds_automatic(about: Surroundings) -> bool:
 
 
 def is_bounce(about: Surroundings) -> bool:
-    """Tell whether it is a report in words: two of the signs that such reports have."""
+    """Return whether it is a free-text report: it needs two of the signs that such reports have."""
     machine = _MACHINE.search(about.sender[:500]) is not None
     subject = _SUBJECT.search(about.subject[:300]) is not None
     failed = _FAILED.search(about.text[:20_000]) is not None
@@ -225,13 +225,13 @@ def _is_answer(about: Surroundings) -> bool:
 
 
 def is_delay(about: Surroundings) -> bool:
-    """Tell whether the mail system goes on trying."""
+    """Return whether the mail system continues to try."""
     text = f"{about.subject}\n{about.text[:5000]}"
     return _DELAY.search(text) is not None and _GIVEN_UP.search(text) is None
 
 
 def is_challenge(about: Surroundings) -> bool:
-    """Tell whether somebody wants to see a person confirm that they wrote."""
+    """Return whether it asks for confirmation that a person wrote the message."""
     return _CHALLENGE.search(f"{about.subject}\n{about.text[:5000]}") is not None and (
         is_machine(about)
         or re.search(r"boxbe|verif|confirm|challenge|arrest", about.subject, re.IGNORECASE) is not None
@@ -239,7 +239,7 @@ def is_challenge(about: Surroundings) -> bool:
 
 
 def is_automatic(top: Part, about: Surroundings) -> bool:
-    """Tell whether it was written by a program in answer to ours (RFC 3834, and what was usual before)."""
+    """Return whether a program wrote it in reply to ours (RFC 3834, and what was usual before)."""
     submitted = top.field("auto-submitted").strip().lower()
     if submitted and not submitted.startswith("no"):
         return True
@@ -280,7 +280,7 @@ _LEAST, _LIKE_ONE = 3, 4
 
 
 def recipients(about: Surroundings) -> list[str]:
-    """Give the addresses that a report in words is about, in lower case; the surest ones only."""
+    """Return the addresses that a free-text report is about, in lower case; only the most certain ones."""
     if about.failed:
         return _once(about.failed)
     returned = {address.lower() for address in about.returned_to}
@@ -325,7 +325,7 @@ def _once(addresses: Iterable[str]) -> list[str]:
 
 
 def about_recipient(text: str, address: str) -> str:
-    """Give what is said from the address on, up to the next one that stands in front of its own words."""
+    """Return the text from the address on, up to the next address that has text of its own."""
     low = text.lower()
     at = low.find(address)
     if at < 0:
@@ -346,6 +346,6 @@ _REPLY = re.compile(r"(?<![\d.])[45]\d\d[ -](?:#?[45]\.\d{1,3}\.\d{1,3}\b)?[^\n]
 
 
 def gist(text: str) -> str:
-    """Give the words to show: the reply that is quoted, else the beginning."""
+    """Return the text to show: the quoted reply, else the beginning."""
     found = _REPLY.search(text)
     return found[0].strip() if found else " ".join(text.split())[:300]

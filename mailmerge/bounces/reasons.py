@@ -1,10 +1,11 @@
-"""What a report means: that the address is bad, that it was only not now, or that it was about us.
+"""What a report means: the address is bad, the failure is temporary, or it is about us.
 
 The rules for replies decide (`mailmerge.smtp.replies`), because a bounce quotes the reply of a server. Before
-them come words that no submission server says to us but that servers of recipients say in reports, in the
-languages they say them in; after them what the enhanced code alone says (RFC 3463).
+them come phrases that submission servers do not use but recipients' servers write in reports, in many
+languages; after them, the meaning of the enhanced status code alone (RFC 3463).
 
-Whoever is suppressed for a wrong reason is lost, so ``hard`` needs words or a code that name the recipient.
+A recipient who is suppressed for a wrong reason is lost, so ``hard`` needs words or a code about the
+recipient.
 """
 
 from __future__ import annotations
@@ -51,11 +52,11 @@ _DECIDING = {
     "no_such_recipient": Verdict(HARD, "recipient"),
     "no_such_host": Verdict(HARD, "host"),
 }
-"""Words that decide whatever the codes say, in this order."""
+"""Words that decide regardless of the codes, in this order."""
 
 
 class _Words(NamedTuple):
-    """What is looked for in the words of a report."""
+    """The phrases that are searched for in the text of a report."""
 
     deciding: tuple[tuple[re.Pattern[str], Verdict], ...]
     unwanted: re.Pattern[str]
@@ -64,7 +65,7 @@ class _Words(NamedTuple):
 
 @cache
 def _words() -> _Words:
-    """Read them from ``reasons.toml``."""
+    """Return the phrases in ``reasons.toml``."""
     import tomllib
 
     lists = tomllib.loads(Path(__file__).with_name("reasons.toml").read_text("utf-8"))
@@ -83,7 +84,7 @@ _BY_REASON = {
     **dict.fromkeys(("content", "size", "domain", "blocklist", "blocked", "sender", "relay"), POLICY),
     **dict.fromkeys(("client", "helo", "auth", "sender_check"), POLICY),
 }
-"""What the reasons of the reply rules mean for a report."""
+"""What the reasons of the reply rules mean in a report."""
 _VAGUE = frozenset({"refused", "protocol", "server"})
 _BY_DETAIL: dict[tuple[int, int], Verdict] = {
     (1, 0): Verdict(HARD, "recipient"),
@@ -110,16 +111,16 @@ _BY_SUBJECT = {
     6: Verdict(POLICY, "content"),
     7: Verdict(POLICY, "policy"),
 }
-"""What the second number of an enhanced code says (RFC 3463 section 3)."""
+"""The meaning of the second number of an enhanced code (RFC 3463 section 3)."""
 
 
 def judge(code: int | None, enhanced: Enhanced | None, said: str) -> Verdict:
-    """Say what a failure means.
+    """Return what a failure means.
 
     Args:
         code: the reply's code, if one was quoted.
         enhanced: the enhanced status code, of the reply or of the report.
-        said: the words, of whatever length.
+        said: the text, of any length.
 
     Returns:
         Its sort (``hard``, ``soft``, ``policy``, ``quota`` or ``unclear``), and a word for the reason.
@@ -129,7 +130,8 @@ def judge(code: int | None, enhanced: Enhanced | None, said: str) -> Verdict:
     temporary = code // 100 == 4 if code else bool(enhanced and enhanced[0] == 4)
     for pattern, verdict in _words().deciding:
         if pattern.search(text) is not None:
-            # "Try again" and "host not found" together are a name server in trouble; NXDOMAIN is its answer.
+            # "Try again" and "host not found" together mean that a name server has a problem; NXDOMAIN is
+            # definite.
             unsure = temporary and verdict.reason != "recipient" and "nxdomain" not in text
             if verdict.sort == HARD and unsure:
                 return Verdict(SOFT, verdict.reason)
@@ -144,12 +146,12 @@ def judge(code: int | None, enhanced: Enhanced | None, said: str) -> Verdict:
 
 
 def says_enough(enhanced: Enhanced | None) -> bool:
-    """Tell whether an enhanced code alone says what happened: 5.1.1 does, 5.0.0 and 5.1.0 do not."""
+    """Return whether an enhanced code alone shows what happened: 5.1.1 does, 5.0.0 and 5.1.0 do not."""
     return enhanced is not None and enhanced[2] != 0 and enhanced[1:] in _BY_DETAIL
 
 
 def _by_rules(code: int | None, enhanced: Enhanced | None, text: str) -> Verdict | None:
-    """Ask the rules for replies; None: they do not know."""
+    """Return what the rules for replies decide; None: no rule matches."""
     if code is None and enhanced is None:
         return None
     if code is None or code // 100 not in {4, 5}:

@@ -1,8 +1,8 @@
-"""What a message of a mailbox is: a delivery report, a complaint, an automatic answer, or none of these.
+"""Classifying a message in the mailbox: a delivery report, a complaint, an automatic reply, or other mail.
 
 Machine-readable reports first (RFC 3464 and 6522 for delivery, RFC 5965 for complaints), then what mail
-programs write in prose (`mailmerge.bounces.prose`). Nothing here knows what was sent: whether a report is
-about a message of ours is asked of the ledger, with the Message-IDs and recipients that are found.
+programs write in prose (`mailmerge.bounces.prose`). What was sent is not known here: the ledger decides
+whether a report is about a message of ours, by the Message-IDs and recipients that are found.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from mailmerge.bounces.reasons import Enhanced
 
 Kind = Literal["report", "prose", "complaint", "auto_reply", "challenge", "other"]
-"""A delivery report in the standard form, one in words only, a complaint, an automatic answer, a request to
+"""A delivery report in the standard form, a free-text one, a complaint, an automatic reply, a request to
 confirm that a person wrote, or any other message."""
 Action = Literal["failed", "delayed", "delivered", "relayed", "expanded"]
 ACTIONS: tuple[Action, ...] = ("failed", "delayed", "delivered", "relayed", "expanded")
@@ -39,7 +39,7 @@ _OWN_FIELD = re.compile(
 )
 _OWN_VALUE = re.compile(r"\s*([0-9a-f]{40})\s*\Z", re.IGNORECASE)
 SUCCESS = "success"
-"""What ``delivered``, ``relayed`` and ``expanded`` are called: whoever reads them knows no more than that."""
+"""How ``delivered``, ``relayed`` and ``expanded`` are reported: the server passed the message on, no more."""
 _MOST_IDS = 50
 _MOST_RECIPIENTS = 100
 _WORDS = 500
@@ -56,13 +56,13 @@ _NO_WORDS = re.compile(r"(?:\d{3})?[ -]*(?:\d\.\d{1,3}\.\d{1,3})?[\W\d]*\Z")
 
 
 class Failure(Struct, frozen=True):
-    """What a report says of one recipient."""
+    """What a report contains about one recipient."""
 
     address: str
-    """The recipient as the sender wrote it, where that is told; else as the last server had it."""
+    """The recipient as the sender wrote it, if the report has that; else as the last server had it."""
     action: Action
     sort: str
-    """See `mailmerge.bounces.reasons.judge`; where nothing failed, ``delayed`` or ``success``."""
+    """See `mailmerge.bounces.reasons.judge`; if nothing failed, ``delayed`` or ``success``."""
     reason: str
     final: str = ""
     """The recipient as the last server had it."""
@@ -72,32 +72,32 @@ class Failure(Struct, frozen=True):
 
 
 class MailReport(Struct, frozen=True):
-    """What one message of a mailbox is."""
+    """The classification of one message in a mailbox."""
 
     kind: Kind
     mark: str
-    """Tells it from every other message, wherever it is read: a digest."""
+    """Identifies the message, wherever it is read: a digest."""
     failures: tuple[Failure, ...] = ()
     ids: tuple[str, ...] = ()
     """What may be a Message-ID of ours, anywhere in it, or a value of `OWN_HEADER`: the 40 digits."""
     own_ids: tuple[str, ...] = ()
-    """Those of the message that is returned with it."""
+    """Those of the message that is returned in it."""
     returned_id: str = ""
-    """The Message-ID of the message that is returned with it; empty: none is."""
+    """The Message-ID of the message that is returned in it; empty: none is."""
     returned_to: tuple[str, ...] = ()
-    """To whom that one was."""
+    """That message's recipients."""
     returned_at: float | None = None
-    """Its Date, in seconds since 1970; None: it has none that can be read."""
+    """That message's Date, in seconds since 1970; None: it has no valid one."""
     references: tuple[str, ...] = ()
-    """Where servers write their own name for a message: queue ids, other Message-IDs."""
+    """Servers' own names for a message: queue IDs, other Message-IDs."""
     subject: str = ""
     sender: str = ""
     from_machine: bool = False
-    """Whether it came from a mail system: by a null return path or the sender's name."""
+    """Whether it came from a mail system, judging by a null return path or the sender's name."""
 
 
 def read_report(raw: bytes) -> MailReport:
-    """Say what a message is; any octets are one, and more than a megabyte of it is not looked at."""
+    """Classify a message; any octets are accepted, and at most a megabyte is read."""
     raw = raw[:MOST_OCTETS]
     parts = take_apart(raw)
     top = parts[0]
@@ -139,7 +139,7 @@ def read_report(raw: bytes) -> MailReport:
 
 
 def may_be_report(fields: Iterable[tuple[str, str]]) -> bool:
-    """Tell from a few fields of its header whether a message may be what `read_report` tells apart."""
+    """Return whether a message may be a report, judging by a few of its header fields."""
     values = dict(fields)
     about = prose.Surroundings(
         values.get("subject", ""),
@@ -166,12 +166,12 @@ def _sorted(
 def _by_form(
     parts: Sequence[Part], about: prose.Surroundings, returned: dict[str, str]
 ) -> tuple[Kind, list[Failure]] | None:
-    """Say what a message is by the types of its parts; None: they do not tell."""
+    """Classify a message by the types of its parts; None: they do not show it."""
     for part in parts:
         if part.type == "message/feedback-report" and not part.enclosed:
             return _complaint(part, about)
         if part.type == "message/disposition-notification" and not part.enclosed:
-            # A filter of the recipient's says so that it refused the message (RFC 5429 section 2.1).
+            # In this way a recipient's filter reports that it refused the message (RFC 5429 section 2.1).
             return None if b"deleted" in part.body.lower() and prose.is_bounce(about) else ("other", [])
     reports = [
         part
@@ -200,7 +200,7 @@ def _by_words(top: Part, about: prose.Surroundings) -> tuple[Kind, list[Failure]
 
 
 def _of_status(part: Part, about: prose.Surroundings) -> Iterator[Failure]:
-    """Read the blocks of a delivery report: the first is about the message, each other about a recipient."""
+    """Parse the blocks of a delivery report: the first is about the message, each other about a recipient."""
     found = [_block(block) for block in re.split(rb"\n[ \t]*\n", part.body[:200_000])]
     blocks = [block for block in found if block]
     told = {"final-recipient", "original-recipient"}
@@ -211,7 +211,7 @@ def _of_status(part: Part, about: prose.Surroundings) -> Iterator[Failure]:
 
 
 def _block(block: bytes) -> dict[str, str]:
-    """Read the fields of a block; a line that is none goes on with the field before it, as some write it."""
+    """Parse the fields of a block; any other line continues the field before it, as some servers write it."""
     lines: list[bytes] = []
     for line in block.strip(b"\n").split(b"\n"):
         if lines and not _STATUS_FIELD.match(line):
@@ -238,7 +238,7 @@ def _of_block(block: dict[str, str], about: prose.Surroundings, *, alone: bool) 
     code, enhanced = codes(diagnosis)
     of_status = codes(status)[1]
     action = _action(block.get("action", ""), of_status or enhanced)
-    # A report that copies the class of a reply is surer than one that says 5.0.0 of everything.
+    # A code from the reply is more reliable than a report that has 5.0.0 for everything.
     if enhanced is None or (of_status is not None and of_status[1:] != (0, 0) and enhanced[1:] == (0, 0)):
         enhanced = of_status or enhanced
     if action != "failed":
@@ -247,7 +247,7 @@ def _of_block(block: dict[str, str], about: prose.Surroundings, *, alone: bool) 
     verdict = judge(code, enhanced, diagnosis)
     silent = _NO_WORDS.match(diagnosis) is not None and not says_enough(enhanced)
     if (verdict.sort == "unclear" or silent) and about.text:
-        # The report itself says little: what it tells people may say more.
+        # The report itself contains little: its text for people may contain more.
         other = prose.about_recipient(about.text, address) if not alone else about.text
         theirs = judge(code, enhanced, other)
         if theirs.sort != "unclear":
@@ -272,7 +272,7 @@ def _failure(
 
 
 def _recipient(value: str) -> str:
-    """Take the address out of ``rfc822; ann@example.org``, in lower case."""
+    """Return the address in ``rfc822; ann@example.org``, in lower case."""
     kind, semicolon, rest = value.partition(";")
     text = (rest if semicolon else kind).strip()
     found = _AN_ADDRESS.search(text)
@@ -290,7 +290,7 @@ def _action(value: str, enhanced: Enhanced | None) -> Action:
 
 
 def codes(said: str) -> tuple[int | None, Enhanced | None]:
-    """Find the reply's code and the enhanced status code in words."""
+    """Return the reply's code and the enhanced status code found in text."""
     text = said[:4000]
     plain = _CODE.search(text)
     code = int(plain[1]) if plain else None
@@ -323,7 +323,7 @@ def _of_prose(about: prose.Surroundings) -> list[Failure]:
     action: Action = "delayed" if prose.is_delay(about) else "failed"
     failures = []
     addresses = prose.recipients(about)
-    # Without an address our own Message-ID, if it has that, still tells whom it is about.
+    # Without an address, our own Message-ID, if it is there, still shows whom the report is about.
     for address in addresses or [""]:
         said = prose.about_recipient(about.text, address) if address else about.text
         code, enhanced = codes(said)
@@ -342,7 +342,7 @@ def _of_prose(about: prose.Surroundings) -> list[Failure]:
 
 
 def _returned(parts: Sequence[Part], behind: str) -> dict[str, str]:
-    """Give the header of the message that is returned: of a part, or as it was written into the text."""
+    """Return the header of the returned message: that of a part, or as it is quoted in the text."""
     fields: dict[str, str] = {}
     for part in parts:
         if part.enclosed and part.fields:
@@ -374,7 +374,7 @@ def _our_ids(parts: Sequence[Part], said: str) -> tuple[str, ...]:
 
 
 def _own_ids(fields: Iterable[tuple[str, str]]) -> Iterator[str]:
-    """Yield what a message of ours has in its own field and its Message-ID, from its header fields."""
+    """Yield our identifiers from a message's header fields: those in our own field and the Message-ID."""
     patterns = {OWN_HEADER.lower(): _OWN_VALUE, "message-id": OUR_ID}
     for name, value in fields:
         if name in patterns and (match := patterns[name].search(value[:300])):
@@ -382,7 +382,7 @@ def _own_ids(fields: Iterable[tuple[str, str]]) -> Iterator[str]:
 
 
 def _moment(value: str) -> float | None:
-    """Read a Date (RFC 5322 section 3.3)."""
+    """Parse a Date (RFC 5322 section 3.3)."""
     from email.utils import mktime_tz, parsedate_tz
 
     found = parsedate_tz(value[:200])
@@ -409,7 +409,7 @@ def _references(parts: Sequence[Part], returned: dict[str, str]) -> Iterator[str
     for name in ("message-id", *_NAMED_BY_SERVERS):
         if name in returned:
             yield returned[name][:300]
-    # Such a line also names machines, which many messages have in common: the id alone is the message's.
+    # Such a line also names hosts, which many messages have in common: only the ID identifies the message.
     yield from _ID_IN_TRACE.findall(returned.get("received", "")[:1000])
 
 
@@ -418,7 +418,7 @@ def _named(part: Part, name: str) -> list[str]:
 
 
 def _mark(top: Part, raw: bytes) -> str:
-    """Digest what is the same wherever a message is kept: no line ends, and nothing that is added on top."""
+    """Return a digest of what is the same wherever a message is stored: no line ends, no added fields."""
     body = raw.replace(b"\r\n", b"\n").partition(b"\n\n")[2]
     body = re.sub(rb"^>(>*From )", rb"\1", body, flags=re.MULTILINE)
     about = "\n".join(top.field(name) for name in ("message-id", "date", "from", "subject"))

@@ -1,6 +1,6 @@
-"""Where the mail is that came back: a maildir, an mbox, files of single messages, or an IMAP mailbox.
+"""The sources of bounces: a maildir, an mbox, files of single messages, or an IMAP mailbox.
 
-Nothing is changed there. Of each message the first megabyte is read; what is no plain file is passed over.
+Nothing is changed there. Of each message the first megabyte is read; anything but a regular file is skipped.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ class Letter(Struct, frozen=True):
     """One message that was found."""
 
     name: str
-    """Where, for people."""
+    """Where it was found, for people."""
     raw: bytes
     """Its first megabyte."""
 
@@ -55,7 +55,7 @@ def letters(place: Place) -> Iterator[Letter]:
 def _of_maildir(folder: Path) -> Iterator[Letter]:
     found = [folder / name for name in ("cur", "new") if (folder / name).is_dir()]
     if not found:
-        folder.stat()  # says that it is not there
+        folder.stat()  # reports that it does not exist
         raise CampaignFileError(
             f"{folder} is not a maildir: it has no folder cur or new",
             code="B802",
@@ -86,7 +86,7 @@ def _in_folder(folder: Path) -> Iterator[Letter]:
 
 
 def _of_file(path: Path) -> Letter | None:
-    """Read a plain file; None: it is none, or was moved meanwhile, as mail programs do."""
+    """Read a regular file; None: it is not one, or was moved meanwhile, as mail programs do."""
     try:
         file = open_to_read(str(path))
     except FileNotFoundError:
@@ -98,7 +98,7 @@ def _of_file(path: Path) -> Letter | None:
 
 
 _ENVELOPE = re.compile(rb"From \S+.{0,80}\d\d:\d\d")
-"""How a message begins in an mbox; other lines with that word are text."""
+"""The line with which a message begins in an mbox; other lines with that word are content."""
 
 
 def _of_mbox(path: Path) -> Iterator[Letter]:
@@ -111,7 +111,7 @@ def _of_mbox(path: Path) -> Iterator[Letter]:
 
 
 def _in_mbox(file: BinaryIO) -> Iterator[bytes]:
-    """Yield the messages, each cut off after a megabyte."""
+    """Yield the messages, each truncated after a megabyte."""
     kept: list[bytes] = []
     size, blank, begun = 0, True, False
     while line := file.readline(MOST_OCTETS):

@@ -204,7 +204,7 @@ class AccountUsage(StateDatabase):
             self._seen.clear()
 
     def release(self, reservation: Reservation) -> None:
-        """Give back what was certainly not handed over."""
+        """Release what was certainly not handed over."""
         with self._db.transaction():
             self._db.execute(_GIVE_BACK, (reservation.recipients, reservation.account, reservation.at))
             self._seen.pop(reservation.account, None)
@@ -363,7 +363,7 @@ class AccountQuota:
             self._open = []
 
     def release(self, reservation: Reservation) -> None:
-        """Give back what was certainly not handed over."""
+        """Release what was certainly not handed over."""
         self.commit()
         self._usage.release(reservation)
 

@@ -412,7 +412,7 @@ def reached(outcome: Outcome) -> tuple[str, str, str, int | None, str, str, byte
     head = (outcome.scope.value, outcome.phase.value, outcome.reason)
     reply = outcome.reply
     if reply is None:
-        # There is no reply, so our own reason is recorded instead: for example, how large a message is.
+        # No reply was received, so our own reason is recorded instead: for example, how large a message is.
         said = (outcome.hint or "") if outcome.scope is Scope.ROW else ""
         return (*head, None, "", said, None)
     enhanced = "{}.{}.{}".format(*reply.enhanced) if reply.enhanced else ""

@@ -1,20 +1,20 @@
-"""How one session of a fleet comes to its rows, promises them, and records what became of them.
+"""How one session of a fleet claims its rows, promises to hand them over, and records their outcomes.
 
 **Why nobody gets a message twice.** A row that is promised is ``handing_over``, and no statement here or
-elsewhere promises a row that is. That needs no clock. Everything else only says who does the work, and when a
-row that nobody answers for is called in doubt:
+elsewhere promises a row that is. That needs no clock. Everything else only decides who does the work, and
+when a row that nobody is responsible for is called in doubt:
 
     work: waits --claim--> claimed by a slot --promise--> delivery: handing_over --settle--> accepted ...
              ^----- given back, or the slot's lease ran out -----'      '-- lease ran out --> in_doubt
 
 - A promise, a claim and a recovery begin with the slot's own row, so a slot that was found silent promises
   nothing any more, and one that has just promised is not found silent.
-- The end of a message leaves only while the slot's *own* clocks say that its lease holds: it is counted from
-  before the lease was asked for, so the server's can only be longer.
-- An outcome names the attempt that it is about. It settles that attempt's row also where others have called
-  it in doubt meanwhile, and changes nothing once the row was handed over anew. So it can be recorded twice.
-- A database that is gone takes no promise; outcomes wait here, no more than were in flight. A promise of
-  which nobody knows whether it was committed is never acted on, and taken back under its number.
+- The end of a message is sent only while the slot's lease is valid by its *own* clocks: it is counted from
+  before the lease was requested, so the server's can only be longer.
+- An outcome names its attempt. It settles that attempt's row even if others have called it in doubt
+  meanwhile, and changes nothing once the row was handed over again. So it can be recorded twice.
+- A database that is gone accepts no promise; outcomes wait here, no more than were in flight. A promise whose
+  commit is uncertain is never acted on, and is taken back under its number.
 
 Every step is one statement for all of its rows. Tables are searched by keys in arrays, never joined as a
 whole, however little the server knows of their size yet.
@@ -47,11 +47,11 @@ if TYPE_CHECKING:
     from mailmerge.postgres import PostgresDatabase
 
 LEASE: Final = 30.0
-"""Seconds that a slot has from one word to the database to the next."""
+"""How many seconds a lease lasts after it was renewed."""
 _MARGIN: Final = 0.1
-"""The part of a lease that its own holder does not use: for clocks that run unevenly."""
+"""The part of a lease that its own slot does not use: for clocks that run unevenly."""
 _ANSWER_WITHIN: Final = 10.0
-"""Seconds after which a database that does not answer is as good as gone."""
+"""Seconds after which a database that does not answer is treated as gone."""
 
 ALIVE = f"""
 alive AS (
@@ -107,7 +107,7 @@ UPDATE mailmerge.slot SET ended = {NOW} WHERE epoch = ?1 AND lost IS NULL
 
 
 class Claimed(Struct, frozen=True, gc=False):
-    """A row that a slot may promise, with what is known of it."""
+    """A row that a slot may promise, with what is known about it."""
 
     plan: int
     n: int
@@ -117,7 +117,7 @@ class Claimed(Struct, frozen=True, gc=False):
     domain: str
     recipients: tuple[str, ...]
     attempt: int | None = None
-    """The number of its latest attempt; None: there was none."""
+    """The number of its latest attempt; None: it was never attempted."""
     known: Delivery | None = None
     """What happened to it: status, tries, first attempt, generation, and Message-ID and Date of the latest
     attempt. None: it was never contacted."""
@@ -157,7 +157,7 @@ class Slot:
         self.gone = False
         """Whether the database could not be reached when it was asked last."""
         self.claimed: dict[tuple[int, str], Claimed] = {}
-        """What it has, by campaign and key."""
+        """The rows that it has claimed, by campaign and key."""
         self._place = place
         self._asked = asked
 
@@ -171,7 +171,7 @@ class Slot:
         seconds: float = LEASE,
         clock: Clock | None = None,
     ) -> Self:
-        """Begin a slot's life, under a number that no other ever had.
+        """Open a slot, under a number that no other ever had.
 
         Args:
             place: the ledger.
@@ -197,18 +197,18 @@ class Slot:
 
     @property
     def deadline(self) -> float:
-        """Until when, by our steady clock, the end of a message may leave."""
+        """Until when, by our steady clock, the end of a message may be sent."""
         return self._asked[0] + self.seconds * (1 - _MARGIN)
 
     def holds(self) -> bool:
-        """Tell whether the lease holds for certain: by both clocks, as one of them may stand still."""
+        """Return whether the lease is certainly valid: by both clocks, as one of them may stop."""
         steady, wall = _both(self.clock)
         return not self.lost and max(steady - self._asked[0], wall - self._asked[1]) < self.seconds * (
             1 - _MARGIN
         )
 
     def claim(self, campaign: int, count: int) -> list[Claimed]:
-        """Claim the next *count* rows that are due, in their order; fewer where there are not so many.
+        """Claim the next *count* rows that are due, in order; fewer if there are not that many.
 
         Rows whose recipients have opted out leave the queue here.
 
@@ -240,7 +240,7 @@ class Slot:
         return str(self.ask([(_KEEP, (self.epoch, self.seconds, campaign))])[0][0][1])
 
     def give_back(self) -> None:
-        """Let others have what was claimed and not promised.
+        """Release what was claimed and not promised.
 
         Raises:
             LedgerError: the database cannot be asked; what was claimed comes back when the lease runs out.
@@ -250,7 +250,7 @@ class Slot:
         self.claimed.clear()
 
     def leave(self, campaign: int, row: Claimed) -> None:
-        """Take a claimed row out of the queue that cannot be sent as it lies there; its state stays.
+        """Remove a claimed row from the queue because it cannot be sent as stored; its state is unchanged.
 
         Raises:
             LedgerError: the database cannot be asked.
@@ -260,7 +260,7 @@ class Slot:
         self.claimed.pop((campaign, row.key), None)
 
     def close(self) -> None:
-        """End in order, if nothing that was promised is open: no outcome can come any more. Never raises."""
+        """Close the slot, if nothing promised is open: no outcome can come any more. Never raises."""
         with contextlib.suppress(LedgerError):
             if not self.gone:
                 statements = (_LOCK_SLOT, _GIVE_BACK_CLAIMS, _END_SLOT)
@@ -291,13 +291,13 @@ class Slot:
         return found
 
     def learn(self, error: LedgerError) -> None:
-        """Take note of what was raised: whether the database is gone."""
+        """Record from an exception whether the database is gone."""
         if error.code == "L720":
             self.gone = True
             self.db.close()
 
     def reconnect(self) -> bool:
-        """Find the database again; return whether that was possible.
+        """Reconnect to the database; return whether that was possible.
 
         Raises:
             LedgerError: it is there, and does not let us in.

@@ -66,7 +66,7 @@ class Lease:
         self._ended = threading.Event()
         self._renewing: threading.Thread | None = None
         self.db: LedgerDatabase | None = None
-        """The connection in whose transactions `hold` is called; the ledger's own."""
+        """The connection in whose transactions the lease is checked; the ledger's own."""
 
     def acquire(self) -> None:
         """Acquire the lease, and renew it until it is released.

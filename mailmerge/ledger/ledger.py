@@ -424,7 +424,7 @@ class Ledger(LedgerReader):
     def set_aside(self, *, copied: bool) -> str:
         """Free the campaign's name for a new one; return the name under which this one is kept.
 
-        *copied*: it continues elsewhere, so what is kept here is no longer that campaign.
+        *copied*: it continues elsewhere, so what is kept here is another campaign.
         """
         kept = f"{self.campaign}{_UNTIL}{self._now().astimezone():%Y-%m-%d %H:%M:%S})"
         secret = os.urandom(32) if copied else self.secret

@@ -1,6 +1,6 @@
-"""One pace for all workers of a fleet: rates whose slots the database hands out.
+"""Rates that all workers of a fleet share: the database hands out their slots.
 
-A rate of N messages in T seconds is to hold in every window *at the receiver*, whichever worker sends. So the
+A rate of N messages in T seconds applies to every window *at the receiver*, whichever worker sends. So the
 database hands out *slots*, moments of its own clock: each T + d after the N-th last one, so (T + d) / N apart
 on average. A message leaves within d after its slot, or gives the slot up and takes another one. Of any N + 1
 that are used the last is T + d after the first, so they arrive at least T apart, whatever each of them did
@@ -45,7 +45,7 @@ if TYPE_CHECKING:
     from mailmerge.postgres import PostgresDatabase
 
     Database = Callable[[], PostgresDatabase]
-    """Gives the connection to use now; raises `LedgerError` where there is none."""
+    """Returns the connection to use now; raises `LedgerError` if the database is gone."""
 
 NOW: Final = "extract(epoch from clock_timestamp())::float8"
 _LEAST_LATE, _LATE_SHARE, _MOST_LATE = 0.05, 1 / 20, 2.0
@@ -223,11 +223,11 @@ class _ServerClock:
             self._least, self._most = told - heard, told - asked
 
     def after(self, moment: float) -> float:
-        """Give a time of ours that is certainly not before *moment* of the server's clock."""
+        """Return a time of ours that is certainly not before *moment* of the server's clock."""
         return moment - self._least
 
     def before(self, moment: float) -> float:
-        """Give one that is certainly not after it."""
+        """Return one that is certainly not after it."""
         return moment - self._most
 
 
@@ -241,7 +241,7 @@ class _Turn:
         self._began: float | None = began
 
     def wait(self, now: float) -> float:
-        """Return how many seconds the end of the message has to wait; 0: it is to leave at once."""
+        """Return how many seconds the end of the message has to wait; 0: it must be sent immediately."""
         if self._began is not None:
             self._throttle.learn_lead(self._began, now)
             self._began = None
@@ -264,13 +264,13 @@ class SharedThrottle:
     It never raises what the database does: where that is gone no slot is given, and nothing leaves.
 
     Args:
-        database: gives the connection.
-        clock: the time that the send loop goes by.
-        account: whose rates they are.
-        rates: hold for all that the account sends.
-        campaign: what the rates of a campaign belong to.
-        campaign_rates: hold for all that is sent of it.
-        per_domain: hold for each recipient domain of it by itself.
+        database: returns the connection.
+        clock: the send loop's clock.
+        account: the account's identity.
+        rates: those for everything that the account sends.
+        campaign: the campaign's identity.
+        campaign_rates: those for everything that is sent of the campaign.
+        per_domain: those for each of its recipient domains.
         jitter: how much longer a step may be, as a share of it.
 
     """
@@ -324,7 +324,7 @@ class SharedThrottle:
 
     @property
     def interval(self) -> float:
-        """Seconds between two messages of all sessions at the pace of this moment; 0: as fast as possible."""
+        """Seconds between two messages of all sessions at the present rate; 0: as fast as possible."""
         return max(self._full_interval, self._slowed)
 
     def delay(self, now: float, domains: Iterable[str] = ()) -> float:
@@ -351,20 +351,20 @@ class SharedThrottle:
         return turn
 
     def halve(self) -> None:
-        """Let the account go at half the pace, in all sessions: the server said that it is too fast."""
+        """Halve the account's rate, in all sessions: the server reported that it is too fast."""
         self._to_halve = True
         self._free.clear()
         self._look(math.inf)
 
     def recover(self) -> None:
-        """Count one message that went well: every fifty of all sessions give a tenth of the pace back."""
+        """Count one accepted message: every fifty of all sessions restore a tenth of the rate."""
         if self._slowed:
             self._good += 1
             if self._good >= _GOOD_AT_ONCE:
                 self._looked = -math.inf
 
     def notes(self) -> Iterator[str]:
-        """Say what the server's complaints made of the pace, if there were any."""
+        """Yield how the rate changed because of the server's complaints, if there were any."""
         halvings = (self._halvings or 0) - self._halvings_before
         if halvings:
             yield slowed_down(halvings, self._longest, self.interval, self._full_interval)
@@ -388,17 +388,17 @@ class SharedThrottle:
         self._lead += (took - self._lead) / 8
 
     def asked_again(self, domains: frozenset[str]) -> float:
-        """Give when the database is asked again that had no slot for these domains."""
+        """Return when the database, which had no slot for these domains, is asked again."""
         return max(self._again.get(domains, -math.inf), self._gone_until)
 
     def another(self, domains: frozenset[str], passed: _Slot) -> _Slot | None:
-        """Give a slot in place of one that has *passed*; None: there is none now."""
+        """Return a slot in place of one that has *passed*; None: none is available now."""
         self._at_once = 1
         self._passed.setdefault(domains, []).append(passed.told)
         return self._free[domains].popleft() if self._next(domains, 0.0) is not None else None
 
     def note_left(self, slot: _Slot, now: float) -> None:
-        """Keep more distance where a message has left too late."""
+        """Keep more distance after a message that was sent too late."""
         self._last_left = now
         if now > slot.until:
             with contextlib.suppress(LedgerError):
@@ -414,7 +414,7 @@ class SharedThrottle:
         return frozenset(domains) if self._per_domain else frozenset()
 
     def _next(self, key: frozenset[str], lead: float) -> _Slot | None:
-        """Give the next slot that can still be reached, taking more if there is none."""
+        """Return the next slot that can still be reached, requesting more if needed."""
         free = self._free.setdefault(key, deque())
         while free and free[0].until < self.monotonic() + min(lead, self._lead):
             self._passed.setdefault(key, []).append(free.popleft().told)
@@ -480,7 +480,7 @@ class SharedThrottle:
             self._made.add(one.name)
 
     def _sent(self, db: PostgresDatabase, one: _Named) -> list[float]:
-        """Give the times of what the account sent last, so that a start earns no burst."""
+        """Return the times of the account's latest messages, so that a start causes no burst."""
         query = (
             "SELECT at, messages FROM mailmerge.usage "
             f"WHERE account = ?1 AND at > {NOW} - ?2 AND messages > 0 ORDER BY at DESC LIMIT ?3"
@@ -497,7 +497,7 @@ class SharedThrottle:
         return min(lates, default=_LEAST_LATE)
 
     def _look(self, now: float) -> None:
-        """Tell what happened here, and hear what happened elsewhere, once a second."""
+        """Report to the database what happened here, and read what happened elsewhere, once a second."""
         if now - self._looked < _LOOK_EVERY:
             return
         self._looked = self.monotonic()

@@ -1,11 +1,11 @@
 """Who must not be written to, as a table that all workers of a fleet look at.
 
-A worker has no files of opt-outs: the command that sends carries what they say into this table, and what is
-added to them while it runs. The table is looked at where a row is claimed and once more where it is promised,
-so an opt-out that was committed before the promise counts.
+A worker has no suppression files: the command that sends copies their entries into this table, and what is
+added to them while it runs. The table is checked when a row is claimed and once more when it is promised, so
+an opt-out that was committed before the promise counts.
 
 An entry is an address in its normalised form, a domain as ``@example.org``, or ``sha256:`` and the hash of an
-address, as in the user's own store. Entries of campaign 0 hold for all campaigns of the database.
+address, as in the user's own store. Entries of campaign 0 apply to all campaigns of the database.
 """
 
 # ruff: noqa: S608  every piece of SQL here is a constant of this module
@@ -25,9 +25,9 @@ if TYPE_CHECKING:
     from mailmerge.postgres import PostgresDatabase
 
 EVERY_CAMPAIGN: Final = 0
-"""The number that stands for all campaigns of the database."""
+"""The number that means all campaigns of the database."""
 HASH: Final = "sha256:"
-"""What the entry of a hash begins with."""
+"""The prefix of an entry with a hash."""
 _CARRIED = "carried"
 _AT_ONCE = 5000
 _NOW = "extract(epoch from clock_timestamp())::float8"
@@ -48,7 +48,7 @@ CREATE TABLE mailmerge.opt_out (
 
 
 def covered(campaign: str, addresses: str) -> str:
-    """Write the condition that one of *addresses* has opted out of *campaign*, both expressions of SQL.
+    """Return the SQL condition that one of *addresses* has opted out of *campaign*, both SQL expressions.
 
     It costs nothing while nobody has, and else a look into the primary key for each entry that would cover
     one of them, whatever the length of the table and however little the server knows of it.
@@ -88,11 +88,11 @@ class SharedEntry(Struct, frozen=True):
 
 
 class OptOutTable:
-    """The table, for looking into it and for changing it.
+    """The table of opt-outs, for reading and changing.
 
     Args:
         db: a connection to the ledger.
-        campaign: whose entries hold besides those for all campaigns.
+        campaign: its entries apply in addition to those for all campaigns.
 
     """
 
@@ -101,11 +101,11 @@ class OptOutTable:
         self._campaign = campaign
 
     def covers(self, address: str) -> bool:
-        """Tell whether nothing may be sent to *address*, given in its normalised form."""
+        """Return whether nothing may be sent to *address*, given in its normalised form."""
         return bool(self.covered([address]))
 
     def covered(self, addresses: Sequence[str]) -> set[str]:
-        """Tell which of *addresses*, in their normalised form, nothing may be sent to."""
+        """Return which of *addresses*, in their normalised form, nothing may be sent to."""
         return {address for (address,) in self._db.rows(_COVERS, (list(addresses), self._campaign))}
 
     def add(self, entries: Iterable[str], *, source: str = "") -> int:
@@ -125,14 +125,14 @@ class OptOutTable:
         return {entry for (entry,) in self._db.rows(_REMOVE, (self._campaign, list(entries)))}
 
     def entries(self) -> Iterator[SharedEntry]:
-        """Give all of it, sorted."""
+        """Return all entries, sorted."""
         query = "SELECT entry, since, source, campaign FROM mailmerge.opt_out ORDER BY entry, campaign"
         for row in self._db.stream(query):
             yield SharedEntry(*row)
 
 
 class Carrier:
-    """Carries what the files and the user's store say into the table, for one campaign.
+    """Copies the entries of the files and the user's store into the table, for one campaign.
 
     Args:
         campaign: its number.

@@ -1,7 +1,7 @@
 """What an account has sent and may still send, counted in the database that all workers of a fleet share.
 
 Recipients are counted by the second of the server's clock, rounded up, with a running sum for each window, so
-that asking costs the same at any volume. An account's lock is a row: it is held for one statement.
+queries take the same time at any volume. An account's lock is a row, locked for one statement.
 """
 
 # ruff: noqa: S608  every piece of SQL here is a constant of this module
@@ -131,14 +131,13 @@ class SharedQuota:
     """An account's limits, counted for all workers; has what `mailmerge.ledger.account_usage.Quota` asks for.
 
     Recipients are taken in small blocks, so that not each message needs a round trip; what is left of a block
-    after a second is given back. Where there is no limit they are only counted, once a second, for the next
-    one who looks back.
+    after a second is released. Without a limit they are only counted, once a second, as history.
 
     Args:
-        database: gives the connection.
-        account: whose limits they are.
+        database: returns the connection.
+        account: the account's identity.
         limits: all of them have to allow it.
-        clock: the time that the send loop goes by.
+        clock: the send loop's clock.
 
     """
 
@@ -154,7 +153,7 @@ class SharedQuota:
         """Count a message's recipients; None: a limit does not allow them now.
 
         Raises:
-            LedgerError: the database cannot be asked.
+            LedgerError: the database cannot be reached.
 
         """
         if not self._limits:
@@ -171,16 +170,16 @@ class SharedQuota:
         return Reservation(self._account, self._block_at, recipients)
 
     def commit(self) -> None:
-        """Write down what no limit had to allow, if that is a second ago; the rest is written already."""
+        """Record what no limit had to allow, if that was a second ago; the rest is recorded already."""
         if not self._limits and self._clock.monotonic() - self._flushed >= _FLUSH_EVERY:
             self.close()
 
     def close(self) -> None:
-        """Write down what is not yet, and give back what was not needed.
+        """Record what is not recorded yet, and release what was not needed.
 
         Raises:
-            LedgerError: it cannot be written: as many messages more are counted as were taken, or a second's
-                are missing where there is no limit.
+            LedgerError: it cannot be written: messages that were reserved stay counted, or without a limit
+                those of a second are missing.
 
         """
         self._flushed = self._clock.monotonic()
@@ -190,7 +189,7 @@ class SharedQuota:
         self._give_back_block()
 
     def release(self, reservation: Reservation) -> None:
-        """Give back what was certainly not handed over."""
+        """Release what was certainly not handed over."""
         if not self._limits:
             self._messages -= 1
             self._recipients -= reservation.recipients
@@ -211,21 +210,21 @@ class SharedQuota:
         return self._clock.now() + timedelta(seconds=max(waits)) if waits else None
 
     def left(self) -> int | None:
-        """Count the recipients that may still be written to now; None: there is no limit."""
+        """Return how many recipients may still be written to now; None: without limit."""
         return max(0, min(int(left) for left, *_ in self._left())) if self._limits else None
 
     def refuse(self, refusal: QuotaRefusal) -> None:
-        """Remember, for all workers, that the server has refused the account for its limit."""
+        """Record, for all workers, that the server refused the account because of its limit."""
         rest = (refusal.until - self._clock.now()).total_seconds()
         self._database().execute(_REFUSE, (self._account, max(rest, 0.0), refusal.said))
 
     def refusal(self) -> QuotaRefusal | None:
-        """Return what the server said of the account's limit to any worker, until its time has come."""
+        """Return the server's reply to any worker about the account's limit, until its time has come."""
         found = self._database().row(_REFUSAL, (self._account,))
         return found and QuotaRefusal(self._clock.now() + timedelta(seconds=float(found[0])), found[1])
 
     def forget_refusal(self) -> None:
-        """Forget it: the server takes messages again."""
+        """Forget it: the server accepts messages again."""
         self._database().execute(_FORGET, (self._account,))
 
     def _left(self) -> list[Any]:
@@ -268,7 +267,7 @@ ON CONFLICT (account, origin) DO UPDATE SET upto = excluded.upto
 def carry_usage(
     db: PostgresDatabase, account: str, origin: str, entries: Sequence[tuple[int, int, int]], now: float
 ) -> int:
-    """Add what one machine has counted for an account by itself: moving to a fleet earns no burst.
+    """Add what one machine has counted for an account by itself: moving to a fleet causes no burst.
 
     Args:
         db: the ledger.
@@ -298,7 +297,7 @@ def carry_usage(
 
 
 def carry_machine(db: PostgresDatabase, usage: AccountUsage, accounts: Iterable[str], clock: Clock) -> None:
-    """Add all that this machine has counted for some accounts, and forget what is of no use any more."""
+    """Add all that this machine has counted for some accounts, and delete what is too old to matter."""
     origin = f"{platform.node()} {usage.known_as}"
     for account in accounts:
         carry_usage(db, account, origin, usage.entries(account), clock.now().timestamp())
@@ -323,8 +322,8 @@ RETURNING number
 def take_session(db: PostgresDatabase, account: str, most: int, epoch: int) -> int | None:
     """Take one of the sessions that an account may have open at the same time, for a slot of a worker.
 
-    It is free again when that slot's lease ends, in whatever way: there is nothing to give back, and a worker
-    that died keeps none. Whoever has it must have closed its connection by then.
+    It is free again when that slot's lease ends, in whatever way: nothing has to be released, and a worker
+    that died keeps none. The worker must have closed its connection by then.
 
     Returns:
         Its number, from 1; None: all are taken now.
@@ -335,5 +334,5 @@ def take_session(db: PostgresDatabase, account: str, most: int, epoch: int) -> i
 
 
 def give_session_back(db: PostgresDatabase, account: str, epoch: int) -> None:
-    """Let another slot have it before the lease ends."""
+    """Release it before the lease ends."""
     db.execute("DELETE FROM mailmerge.session WHERE account = ?1 AND epoch = ?2", (account, epoch))

@@ -1,7 +1,7 @@
 """The ledger as a slot's sender sees it: intents and outcomes of one campaign, each step one statement.
 
-What holds of them is told in `mailmerge.ledger.claims`. Arrays go in, and what could not be promised comes
-out; what is to be recorded waits here while the database is gone.
+`mailmerge.ledger.claims` explains what they guarantee. Arrays go in, and what could not be promised comes
+out; outcomes wait here while the database is gone.
 """
 
 # ruff: noqa: S608  every piece of SQL here is a constant of this module
@@ -30,7 +30,7 @@ _LOOK_EVERY: Final = 1.0
 _REMEMBERED: Final = 2000
 """Settled rows whose outcome may still be revised."""
 _GIVEN_BACK_FOR: Final = 900.0
-"""Seconds for which a row rests that was refused for what seems to be about us."""
+"""Seconds for which a row waits that was refused for a reason that seems to be about us."""
 _OPEN = (Status.PENDING, Status.DEFERRED)
 _FOLDED_EVERY: Final = 1000
 
@@ -103,7 +103,7 @@ ended AS (
 )
 SELECT count(*) FROM moved
 """
-# Nothing of these was ever handed over, so only whoever still has the row may say what became of it.
+# These were never handed over, so only the slot that still has the row may record its outcome.
 _SETTLE_WITHOUT_INTENT = f"""
 WITH v AS {_unnested(_ATTEMPT, 6)},
 o AS {_unnested(_OUTCOME, 6 + len(_ATTEMPT))},
@@ -141,7 +141,7 @@ WHERE {STATE} <> 'cancelled' AND EXISTS (
         AND d.status IN ('pending', 'deferred') LIMIT 1)
 ON CONFLICT (campaign, key) DO UPDATE SET epoch = NULL, next_at = excluded.next_at WHERE w.epoch = ?1
 """
-# What is pending stays the slot's, unless it was found silent meanwhile.
+# A pending row remains the slot's, unless the slot was found silent meanwhile.
 _QUEUE_IF_LOST = f"{_QUEUE_AGAIN.rpartition('DO UPDATE')[0]}DO NOTHING"
 _REVISE = f"""
 WITH {ALIVE},
@@ -175,7 +175,7 @@ class _Ended(Struct):
 
     settlement: Settlement
     number: int
-    """Of its attempt; 0: it has none yet, because nothing was promised."""
+    """The number of its attempt; 0: it has none yet, because nothing was promised."""
     promised: bool
 
 
@@ -195,7 +195,7 @@ class SlotWriter:
         self.state = "running"
         """That of the campaign's fleet, as it was last heard of."""
         self.refused: set[str] = set()
-        """Keys of claimed rows that turned out not to be ours to send: they are to be passed over."""
+        """Keys of claimed rows that we may not send after all: they are skipped."""
         self._slot = slot
         self._campaign = campaign
         self._run = run
@@ -205,7 +205,7 @@ class SlotWriter:
         self._latest: dict[str, int] = {}
         """The number of the latest attempt for each row that we still have."""
         self._settled: dict[str, tuple[int, Claimed]] = {}
-        """What was settled lately, the oldest first: it may still be revised."""
+        """What was settled recently, the oldest first: it may still be revised."""
         self._backlog: list[_Ended] = []
         self._after: list[tuple[str, Sequence[object]]] = []
         """What is to be done once the outcomes are recorded; each changes nothing the second time."""
@@ -220,15 +220,15 @@ class SlotWriter:
 
     @property
     def over(self) -> bool:
-        """Whether this slot is to send nothing more of the campaign, ever."""
+        """Whether this slot must never send more of the campaign."""
         return self._slot.lost or self.state in {"cancelled", "finished"}
 
     def may_release(self) -> bool:
-        """Tell whether the end of a message that was promised may leave now."""
+        """Return whether the end of a promised message may be sent now."""
         return self._slot.holds()
 
     def held_until(self) -> float:
-        """Keep the lease and look for a word from outside, now and then.
+        """Renew the lease and check the fleet's state, now and then.
 
         Returns:
             Until when, by the steady clock, nothing may be offered at most; 0: it may be now.
@@ -246,7 +246,7 @@ class SlotWriter:
         return now + _LOOK_EVERY if held else 0.0
 
     def reconnect(self) -> bool:
-        """Find the database again if it was gone, and record what waits; return whether that is done.
+        """Reconnect to the database if it was gone, and record what waits; return whether that is done.
 
         Raises:
             LedgerError: the database is there, and does not take it.
@@ -301,11 +301,11 @@ class SlotWriter:
         return refused
 
     def record_outcomes(self, outcomes: Sequence[Settlement]) -> None:
-        """Record what became of attempts; where the database is gone, they wait here."""
+        """Record the outcomes of attempts; if the database is gone, they wait here."""
         self.record_intent((), outcomes)
 
     def give_back(self, keys: Sequence[str]) -> None:
-        """Make deferred rows pending again, with the try given back that they used up last, for later."""
+        """Make deferred rows pending again, for later, and do not count their last try."""
         at = self._slot.clock.now().timestamp()
         self._after.append((_GIVE_BACK, (at, self._campaign, list(keys))))
         rows = [self._settled[key] for key in keys if key in self._settled]
@@ -315,7 +315,7 @@ class SlotWriter:
         self.record_intent(())
 
     def revise(self, revision: Revision) -> None:
-        """Record that an attempt did not come to what was recorded, unless its row has moved on."""
+        """Replace the recorded outcome of an attempt, unless its row has changed since."""
         settlement = revision.settlement
         found = self._settled.get(settlement.attempt.key)
         if found is None:
@@ -403,7 +403,7 @@ class SlotWriter:
         return keys
 
     def _take_back(self, numbered: Iterable[tuple[int, Attempt]]) -> None:
-        """Note that these never left, whether their promise was committed or not."""
+        """Record that these were never sent, whether or not their promise was committed."""
         outcome = Outcome(Status.PENDING, Scope.CONNECTION, Phase.DATA, reason="withdrawn")
         now = self._slot.clock.now()
         for number, attempt in numbered:
@@ -433,10 +433,10 @@ class SlotWriter:
             return self._settled[key][1]
         return row
 
-    # --- what statements are given --------------------------------------------------------------------
+    # --- parameters of statements ---------------------------------------------------------------------
 
     def _settling(self) -> Iterator[tuple[str, Sequence[object]]]:
-        """Give the statements for all outcomes, in their order: in each a row occurs once."""
+        """Yield the statements for all outcomes, in order: a row occurs once in each."""
         group: list[_Ended] = []
         keys: set[str] = set()
         for ended in self._backlog:
@@ -460,7 +460,7 @@ class SlotWriter:
     def _queue(
         self, statement: str, rows: Sequence[tuple[int, Claimed, float]]
     ) -> tuple[str, Sequence[object]]:
-        """Make rows wait again, each for so many seconds, unless others have them."""
+        """Make rows wait again, each for its number of seconds, unless others have them."""
         columns = [
             (row.key, number, after, row.plan, row.n, row.row, row.domain, " ".join(row.recipients))
             for number, row, after in {row.key: (number, row, after) for number, row, after in rows}.values()
@@ -498,12 +498,12 @@ class SlotWriter:
             self._versions = dict(self._slot.db.rows(query, (self._campaign,)))
         found = self._versions.get(digest)
         if found is None:
-            raise RuntimeError("a campaign version must be noted before it is sent")
+            raise RuntimeError("a campaign version must be recorded before it is sent")
         return found
 
 
 def _rest(settlement: Settlement) -> float:
-    """Give how long a row is to rest, whatever the time is here: the server's clock counts."""
+    """Return how many seconds a row has to wait, independent of our clock: the server's counts."""
     next_at = settlement.next_at
     return 0.0 if next_at is None else max(0.0, (next_at - settlement.at).total_seconds())
 

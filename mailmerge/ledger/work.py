@@ -1,12 +1,12 @@
-"""The work of a fleet: which rows are to be sent, who has claimed them, and what becomes of a dead one's.
+"""The work of a fleet: which rows are to be sent, who has claimed them, how those of a dead slot are freed.
 
-The truth about a row stays its delivery: only a row that is pending or deferred there is ever handed over.
-The queue beside it says which rows workers may claim at all: *what is not in it, no worker sends*. A row
+A row's delivery remains authoritative: only a row that is pending or deferred there is ever handed over.
+The queue next to it decides which rows workers may claim at all: *what is not in it, no worker sends*. A row
 leaves it in the transaction that records how it ended.
 
-A slot is one session of one worker; its lease is a time of the server's clock. Whoever finds one that has run
-out gives what it had claimed to the others, and calls what it had promised *in doubt*: that is all a lease
-decides. The row of the slot is what a promise and a recovery both lock first, so only one of them happens.
+A slot is one session of one worker; its lease is a time of the server's clock. A process that finds an
+expired one releases what it had claimed to the others, and makes what it had promised *in doubt*: that is all
+a lease decides. A promise and a recovery both lock the slot's row first, so only one of them happens.
 """
 
 # ruff: noqa: S608  every piece of SQL here is a constant of this module
@@ -34,7 +34,7 @@ FleetState = Literal["running", "paused", "cancelled", "finished"]
 LONGEST_REPLY: Final = 600.0
 """Seconds for which the reply to a message may be awaited after its end (RFC 5321 section 4.5.3.2.6)."""
 _DEADLOCK: Final = "40P01"
-"""What PostgreSQL calls it when two were in each other's way, and it made one of them give up."""
+"""PostgreSQL's codes for conflicts of two transactions, of which it aborted one."""
 _KEPT: Final = 30 * 86400.0
 """Seconds for which a slot that has ended is remembered."""
 
@@ -91,7 +91,7 @@ CREATE INDEX delivery_due ON mailmerge.delivery (campaign, next_at) WHERE next_a
 )
 
 NOW: Final = "extract(epoch from clock_timestamp())::float8"
-"""The time, by the one clock that all have."""
+"""The time, by the server's clock, which all workers share."""
 
 _STAGE = """
 CREATE TEMPORARY TABLE queued (n BIGINT, key TEXT, row BIGINT, domain TEXT, recipients TEXT[], next_at FLOAT8)
@@ -121,8 +121,8 @@ _BEFORE: Final[dict[FleetState, list[FleetState]]] = {
     "cancelled": ["running", "paused"],
     "finished": ["running"],
 }
-"""From which states a fleet may come to each; a new plan starts it from any."""
-# A slot that is still at work may have to take an outcome back, and wants its row again then.
+"""From which states a fleet may change to each; a new plan starts it from any."""
+# A slot that is still working may have to revise an outcome, and then needs its row again.
 _FINISH = f"""
 UPDATE mailmerge.fleet f SET state = 'finished', since = {NOW} FROM mailmerge.fleet old
 WHERE f.state = 'running' AND (?1::bigint IS NULL OR f.campaign = ?1)
@@ -198,7 +198,7 @@ SELECT 1 FROM mailmerge.fleet f WHERE f.state = 'running'
 _DOUBTS = (
     "SELECT count(*) FROM mailmerge.delivery WHERE campaign = ? AND status IN ('in_doubt', 'handing_over')"
 )
-# Whoever was silent may still hear what became of it; a slot that ended in order has nothing left to hear.
+# A silent slot may still receive a reply; a slot that was closed in order has none left to receive.
 _ANSWERABLE = f"""
 SELECT max(s.until), count(*) FROM mailmerge.delivery d JOIN mailmerge.attempt a ON a.id = d.attempt
 JOIN mailmerge.slot s ON s.epoch = a.epoch
@@ -404,28 +404,28 @@ def slots(db: PostgresDatabase, campaign: int | None = None) -> tuple[SlotView, 
 
 
 def campaigns(db: PostgresDatabase) -> dict[str, int]:
-    """Give the campaigns that a fleet has, or had, by name, the latest first."""
+    """Return the campaigns that a fleet has, or had, by name, the latest first."""
     query = "SELECT c.name, c.id FROM mailmerge.campaign c JOIN mailmerge.fleet f ON f.campaign = c.id"
     return {str(name): int(number) for name, number in db.rows(f"{query} ORDER BY f.since DESC, c.id")}
 
 
 def due(db: PostgresDatabase) -> list[tuple[int, int]]:
-    """Give the running campaigns that have rows which can be claimed now, each with its plan."""
+    """Return the running campaigns with rows that can be claimed now, each with its plan."""
     return [(int(campaign), int(plan)) for campaign, plan in db.rows(_DUE)]
 
 
 def is_at_work(db: PostgresDatabase, campaign: str) -> bool:
-    """Tell whether any slot works on a campaign now."""
+    """Return whether any slot works on a campaign now."""
     return db.row(_AT_WORK, (campaign,)) is not None
 
 
 def is_with_fleet(db: PostgresDatabase, campaign: str) -> bool:
-    """Tell whether a campaign is a fleet's to send: one is at it, or has paused."""
+    """Return whether a fleet is sending a campaign, or has paused."""
     return db.row(_WITH_FLEET, (campaign,)) is not None
 
 
 def is_left(db: PostgresDatabase) -> bool:
-    """Tell whether any running campaign has work, now or later."""
+    """Return whether any running campaign has work, now or later."""
     return db.row(_LEFT) is not None
 
 
@@ -434,13 +434,13 @@ def _moment(seconds: float) -> datetime:
 
 
 def plans_at_work(db: PostgresDatabase, campaign: int) -> list[int]:
-    """Give the numbers of the plans that a campaign's fleet still has rows of."""
+    """Return the numbers of the plans that a campaign's fleet still has rows of."""
     found = db.rows("SELECT DISTINCT plan FROM mailmerge.work WHERE campaign = ?", (campaign,))
     return [int(plan) for (plan,) in found]
 
 
 def forget(db: PostgresDatabase, campaign: int) -> None:
-    """Remove what a fleet was to send of a campaign, and who was not to get it: that has addresses.
+    """Remove a campaign's work and opt-outs, which contain addresses.
 
     Raises:
         LedgerError: nothing was changed.
@@ -455,7 +455,7 @@ def forget(db: PostgresDatabase, campaign: int) -> None:
 
 
 def refuse_while_fleet(db: PostgresDatabase, campaign: int) -> None:
-    """Refuse to send a campaign from here that a fleet is sending.
+    """Refuse to send a campaign that a fleet is sending.
 
     Raises:
         InUseError: one is, or has paused.
@@ -467,16 +467,16 @@ def refuse_while_fleet(db: PostgresDatabase, campaign: int) -> None:
         return
     busy = slots(db, campaign)
     who = ", ".join(dict.fromkeys(slot.worker for slot in busy[:5]))
-    now = f"{plural(len(busy), 'session')} of {who}" if busy else "no worker just now"
+    now = f"{plural(len(busy), 'session')} of {who}" if busy else "no worker at the moment"
     raise InUseError(
         f"a fleet is sending this campaign ({found[1]}; {now})",
         code="L731",
-        hint="let it finish, or stop it with the command `cancel`; `pause` only holds it for a while",
+        hint="let it finish, or stop it with the command `cancel`; `pause` only stops it for a while",
     )
 
 
 def refuse_while_answerable(db: PostgresDatabase, campaign: int, keys: Sequence[str] | None) -> None:
-    """Refuse to send rows in doubt again whose outcome may still be heard of.
+    """Refuse to send rows in doubt again whose outcome may still arrive.
 
     Args:
         db: the ledger.
@@ -492,7 +492,7 @@ def refuse_while_answerable(db: PostgresDatabase, campaign: int, keys: Sequence[
         at = local_time(_moment(until + LONGEST_REPLY), datetime.now(UTC))
         raise InUseError(
             f"{plural(count, 'row')} in doubt may still turn out to be accepted: a worker that has fallen "
-            f"silent could hear from the server until {at}",
+            f"silent could still get the server's reply until {at}",
             code="L732",
             hint=f"nothing was changed; try again after {at}",
         )

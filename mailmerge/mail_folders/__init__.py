@@ -1,1 +1,1 @@
-"""Folders of mail that belong to the user: on an IMAP server, a maildir, an mbox."""
+"""The user's mail folders: on an IMAP server, in a maildir, in an mbox."""

@@ -1,4 +1,4 @@
-"""An IMAP server that the user's mailbox is on: how it is reached, and who signs in (RFC 3501)."""
+"""The IMAP server of the user's mailbox: how it is reached, and who signs in (RFC 3501)."""
 
 from __future__ import annotations
 
@@ -23,22 +23,22 @@ if TYPE_CHECKING:
 _SECONDS = 60.0
 _SLICE = 0.2
 _GRACE = 3.0
-"""Seconds that the server gets for its answer after a stop."""
+"""Seconds that the server has for its response after a stop."""
 _BOTH_WAYS = 2
 """`socket.SHUT_RDWR`."""
 
 
 class ImapServer:
-    """A server to sign in to; each time makes one connection.
+    """A server to sign in to; each sign-in makes one connection.
 
     Args:
-        place: which one.
+        place: its host, port and folder.
         user: who signs in.
-        secret: gives the password or token.
+        secret: returns the password or token.
         token: whether it is an OAuth token.
-        fresh: gives another token in place of the one that was refused; None: there is no other.
-        ca_file: trusted beside the system's authorities.
-        insecure: accept any certificate: for servers on this machine.
+        fresh: returns another token in place of the one that was refused; None: there is none.
+        ca_file: certificate authorities to trust besides the system's.
+        insecure: whether to accept any certificate: for servers on this machine.
 
     """
 
@@ -69,9 +69,9 @@ class ImapServer:
 
     @contextlib.contextmanager
     def signed_in(self, give_up: Callable[[], bool] = lambda: False) -> Iterator[Any]:
-        """Give an ``imapclient.IMAPClient`` that is signed in; it is closed with the context.
+        """Return an ``imapclient.IMAPClient`` that is signed in; it is closed with the context.
 
-        A few seconds after *give_up* has said so the connection is cut, whatever the server is doing.
+        A few seconds after *give_up* returns true the connection is cut, whatever the server is doing.
 
         Raises:
             CampaignFileError: the optional package is missing.
@@ -94,12 +94,12 @@ class ImapServer:
                 client = stack.enter_context(self._connected(imapclient, give_up))
                 refusal = self._sign_in(client, secret, LoginError)
                 if refusal and self._fresh is not None and (other := self._fresh()) != secret:
-                    stack.close()  # whoever was refused once may not be heard again on this connection
+                    stack.close()  # after a refusal, the server may ignore another sign-in on this connection
                     client = stack.enter_context(self._connected(imapclient, give_up))
                     refusal = self._sign_in(client, other, LoginError)
                 if refusal:
                     raise self._refused(refusal)
-                if client.has_capability("ID"):  # 163.com and 126.com refuse whoever does not say
+                if client.has_capability("ID"):  # 163.com and 126.com refuse clients that do not send ID
                     client.id_({"name": "mailmerge-kit"})
                 yield client
         except (ssl.SSLError, OSError) as error:
@@ -143,7 +143,7 @@ class ImapServer:
         return client
 
     def _sign_in(self, client: Any, secret: str, login_error: type[Exception]) -> str:
-        """Sign in; return what the server said if it refused that, else nothing."""
+        """Sign in; return the server's response if it refused, else an empty string."""
         try:
             if not self._token:
                 client.login(self._user, secret)
@@ -200,6 +200,6 @@ def _cut_when(give_up: Callable[[], bool], client: Any) -> Iterator[None]:
 
 
 def said(error: Exception) -> str:
-    """Give the server's words."""
+    """Return the server's text in an error."""
     text = error.args[0] if error.args else ""
     return printable(text.decode("utf-8", "replace") if isinstance(text, bytes) else str(text))[:300]

@@ -1,4 +1,4 @@
-"""Messages put into a mail folder of the user's: on an IMAP server, into a maildir, at the end of an mbox."""
+"""Messages put into the user's mail folders: on an IMAP server, into a maildir, at the end of an mbox."""
 
 from __future__ import annotations
 
@@ -30,21 +30,21 @@ _DELIMITER = b"From "
 
 
 class NotTakenError(SessionError):
-    """The server does not take this message; it may take another one."""
+    """The server does not accept this message; it may accept another one."""
 
 
 class MailFolder(Protocol):
-    """A folder that is open to put messages into."""
+    """A folder that is open for adding messages."""
 
     def contains(self, message_id: str) -> bool:
-        """Tell whether a message with this Message-ID is there."""
+        """Return whether the folder has a message with this Message-ID."""
         ...
 
     def add(self, content: bytes, message_id: str, date: datetime) -> None:
-        """Put a message there, whole, as one that was read; *date* is when it was sent.
+        """Add a message as one that was read; *date* is when it was sent.
 
         Raises:
-            NotTakenError: it is not there, for certain.
+            NotTakenError: it was certainly not added.
 
         """
         ...
@@ -61,14 +61,14 @@ def imap_folder(
 
     Args:
         server: where the mailbox is.
-        name: the folder. ``Sent`` and ``Drafts`` are found by what they are for, whatever they are called
-            (RFC 6154), and made where there is none.
-        role: what it is for: ``\Sent`` or ``\Drafts``; messages in ``\Drafts`` are marked as drafts.
+        name: the folder. ``Sent`` and ``Drafts`` are found by their special use, whatever their names (RFC
+            6154), and created if they do not exist.
+        role: its special use: ``\Sent`` or ``\Drafts``; messages in ``\Drafts`` are marked as drafts.
         give_up: see `ImapServer.signed_in`.
 
     Raises:
-        CampaignFileError: there is no folder of that name, or the optional package is missing.
-        SessionError: the server cannot be reached, or does not do what was asked.
+        CampaignFileError: no folder has that name, or the optional package is missing.
+        SessionError: the server cannot be reached, or refuses a command.
 
     """
     with server.signed_in(give_up) as client:
@@ -82,7 +82,7 @@ class _ImapFolder:
         self._flags = [rb"\Draft", rb"\Seen"] if role == rb"\Drafts" else [rb"\Seen"]
 
     def contains(self, message_id: str) -> bool:
-        # Selected anew each time: what came meanwhile counts, and APPEND needs no selected folder.
+        # Selected each time: what arrived meanwhile counts, and APPEND does not need a selected folder.
         self._client.select_folder(self._name, readonly=True)
         return bool(self._client.search(["HEADER", "Message-ID", message_id]))
 
@@ -98,7 +98,7 @@ class _ImapFolder:
 
 
 def _found(client: Any, name: str, role: bytes) -> str:
-    """Find the folder by its role, or by its name; that of a role is made if there is none."""
+    """Find the folder by its special use, or by its name; one with a special use is created if missing."""
     usual = role.decode().lstrip("\\")
     if name.lower() == usual.lower():
         found = client.find_special_folder(role)
@@ -125,10 +125,10 @@ def _found(client: Any, name: str, role: bytes) -> str:
 
 @contextlib.contextmanager
 def maildir_folder(path: Path) -> Iterator[MailFolder]:
-    """Open a maildir, made if there is none.
+    """Open a maildir, created if it does not exist.
 
     Raises:
-        FileError: it cannot be made or written, or is something else.
+        FileError: it cannot be created or written, or is something else.
 
     """
     with contextlib.ExitStack() as stack:
@@ -151,7 +151,7 @@ class _Maildir:
 
     def add(self, content: bytes, message_id: str, date: datetime) -> None:
         name = f"{int(date.timestamp())}.{_digest(message_id)}.{self._host}"
-        self._tmp.remove(name)  # what a killed run has left of it
+        self._tmp.remove(name)  # left behind by a killed run
         with self._tmp.create(name) as stream:
             stream.write(content.replace(b"\r\n", b"\n"))
             stream.flush()
@@ -165,10 +165,10 @@ def _digest(message_id: str) -> str:
 
 @contextlib.contextmanager
 def mbox_folder(path: Path) -> Iterator[MailFolder]:
-    """Open an mbox (of the ``mboxrd`` kind), made if there is none.
+    """Open an mbox (in ``mboxrd`` format), created if it does not exist.
 
     Raises:
-        FileError: it cannot be made or written, or is something else.
+        FileError: it cannot be created or written, or is something else.
 
     """
     handle = open_in_place(path, named=True)
@@ -198,7 +198,7 @@ class _Mbox:
         handle = self._handle
         with telling(self._path), _locked(handle):
             size = os.fstat(handle).st_size
-            # What another program left without a line end is not to run into ours.
+            # If another program left the last line unfinished, our message must not continue it.
             if size and os.pread(handle, 2, max(0, size - 2)) != b"\n\n":
                 entry = b"\n" + entry
             try:
@@ -209,7 +209,7 @@ class _Mbox:
 
 
 def _write(handle: int, entry: bytes) -> None:
-    """Write all of it in one go, durably."""
+    """Write all of it in one step, durably."""
     if os.write(handle, entry) != len(entry):
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
     os.fsync(handle)
@@ -217,7 +217,7 @@ def _write(handle: int, entry: bytes) -> None:
 
 @contextlib.contextmanager
 def _locked(handle: int) -> Iterator[None]:
-    """Keep other mail programs out, where they and the system can lock files."""
+    """Lock the file against other mail programs, if they and the system support locks."""
     try:
         import fcntl
     except ImportError:

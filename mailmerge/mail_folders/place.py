@@ -21,12 +21,12 @@ class Place(Struct, frozen=True):
 
     form: Form
     path: Path = Path()
-    """Of a maildir, an mbox, or a file or folder of single messages."""
+    """The path of a maildir, an mbox, or a file or folder of single messages."""
     host: str = ""
     port: int = 993
     tls: Literal["tls", "starttls"] = "tls"
     user: str | None = None
-    """Who signs in; None: whoever the account names."""
+    """Who signs in; None: the account's user."""
     folder: str = "INBOX"
 
     def __str__(self) -> str:
@@ -34,7 +34,7 @@ class Place(Struct, frozen=True):
 
 
 def imap_place(text: str) -> Place:
-    """Read ``imap.example.org`` or ``imaps://user@imap.example.org:993/INBOX``.
+    """Parse ``imap.example.org`` or ``imaps://user@imap.example.org:993/INBOX``.
 
     Raises:
         CampaignFileError: it is neither.
@@ -65,10 +65,10 @@ def imap_place(text: str) -> Place:
 
 
 def named_place(text: str) -> Place:
-    """Read what an account says of its mailbox: ``maildir:PATH``, ``mbox:PATH``, or as `imap_place` does.
+    """Parse an account's mailbox: ``maildir:PATH``, ``mbox:PATH``, or as `imap_place` does.
 
     Raises:
-        CampaignFileError: it is none of these.
+        CampaignFileError: it is not one of these.
 
     """
     form, colon, rest = text.partition(":")

@@ -1,1 +1,1 @@
-"""Signing in with tokens: the user's browser, a code for another device, a program's own key."""
+"""Signing in with tokens: in the user's browser, by a code on another device, by a program's own key."""

@@ -1,7 +1,7 @@
-"""A person agrees: in a browser on this machine, in one on another machine, or by a code.
+"""A person's consent: in a browser on this machine, in one on another machine, or by a code.
 
-The browser is sent back to an address on this machine's loopback (RFC 8252 section 7.3), where one answer is
-taken. Where the browser is elsewhere that address leads nowhere; the person copies it from there.
+The browser is sent back to an address on this machine's loopback (RFC 8252 section 7.3), where one request is
+accepted. If the browser is on another machine, that address does not work; the person copies it from there.
 """
 
 from __future__ import annotations
@@ -24,16 +24,16 @@ if TYPE_CHECKING:
     from mailmerge.sign_in.oauth import OAuthClient, Tokens
 
 _MINUTES: Final = 10
-"""How long a browser is waited for."""
+"""How many minutes to wait for a browser."""
 _SLICE = 0.2
-"""Seconds within which a stop is noticed."""
+"""A stop is noticed within this many seconds."""
 _RAREST = 60.0
-"""Seconds between two questions while the endpoint does not answer, at most."""
+"""The most seconds between two requests while the endpoint does not answer."""
 _SLOWER = 5.0
-"""Seconds more between two questions, each time that the provider asks for it (RFC 8628 section 3.5)."""
+"""Seconds added between two requests each time the provider asks for it (RFC 8628 section 3.5)."""
 _LONGEST_LINE = 65_536
 _SERVED = 50
-"""Requests that are answered at most: browsers also ask for an icon."""
+"""The most requests that are answered: browsers also ask for an icon."""
 
 
 def in_browser(
@@ -44,14 +44,14 @@ def in_browser(
     open_browser: Callable[[str], bool],
     give_up: Callable[[], bool] = lambda: False,
 ) -> Tokens:
-    """Let a person agree in a browser on this machine.
+    """Get tokens by a person's consent in a browser on this machine.
 
     Args:
-        client: who asks.
-        user: whose agreement is wanted.
-        show: takes the address, for a person whose browser does not open.
+        client: the client that gets the tokens.
+        user: whose consent is needed.
+        show: called with the address, for a person whose browser does not open.
         open_browser: opens it.
-        give_up: says when to wait no longer.
+        give_up: returns whether to stop waiting.
 
     Raises:
         AuthError: the person declined, or did nothing for ten minutes; or the provider refuses.
@@ -69,12 +69,12 @@ def in_browser(
 def in_another_browser(
     client: OAuthClient, user: str, *, show: Callable[[str], None], ask: Callable[[], str]
 ) -> Tokens:
-    """Let a person agree in a browser on another machine, and paste the address where it ended.
+    """Get tokens by consent in a browser on another machine: the person pastes the address where it ended.
 
     Args:
-        client: who asks.
-        user: whose agreement is wanted.
-        show: takes the address to open.
+        client: the client that gets the tokens.
+        user: whose consent is needed.
+        show: called with the address to open.
         ask: asks for the address where the browser ended.
 
     Raises:
@@ -82,7 +82,7 @@ def in_another_browser(
         ConnectionLost: the token endpoint does not answer.
 
     """
-    home = "http://localhost:1"  # nobody listens there: the address bar is all that is wanted
+    home = "http://localhost:1"  # nothing listens there: only the address bar matters
     address, state, verifier = client.authorization(home, user)
     show(address)
     pasted = ask().strip()
@@ -96,13 +96,13 @@ def by_code(
     sleep: Callable[[float], None] = time.sleep,
     give_up: Callable[[], bool] = lambda: False,
 ) -> Tokens:
-    """Let a person enter a code on any device.
+    """Get tokens by a code that a person enters on any device.
 
     Args:
-        client: who asks.
-        show: takes the address to open and the code to enter there.
-        sleep: passes the seconds between two questions.
-        give_up: says when to ask no longer.
+        client: the client that gets the tokens.
+        show: called with the address to open and the code to enter there.
+        sleep: waits the seconds between two requests.
+        give_up: returns whether to stop asking.
 
     Raises:
         AuthError: the person declined, or did nothing; or the provider refuses.
@@ -118,8 +118,8 @@ def by_code(
         try:
             found = client.ask_device(device)
         except ConnectionLost as error:
-            # The person is busy with the code meanwhile: one gap in the network must not end that
-            # (RFC 8628 section 3.5, which also wants the questions to become fewer).
+            # The person is busy with the code meanwhile: one network failure must not end that
+            # (RFC 8628 section 3.5, which also requires longer intervals).
             lost, interval = error, min(2 * interval, _RAREST)
             continue
         lost = None
@@ -129,11 +129,11 @@ def by_code(
             return found
     if lost is not None:
         raise lost
-    raise AuthError("the code was not entered in time", code="S663", hint="Begin again.")
+    raise AuthError("the code was not entered in time", code="S663", hint="Start again.")
 
 
 def has_browser() -> bool:
-    """Tell whether a browser can be expected to open on the screen in front of the person."""
+    """Return whether a browser can be expected to open on this machine's screen."""
     if os.environ.get("SSH_CONNECTION") or os.environ.get("SSH_TTY"):
         return False
     if sys.platform in {"win32", "darwin"}:
@@ -177,7 +177,7 @@ class _Listener:
                 self.wfile.write(page)
 
             def log_message(self, *_: object) -> None:
-                """Say nothing: the request has a code in it."""
+                """Log nothing: the request contains a code."""
 
         self._server = HTTPServer(("127.0.0.1", 0), Page)
         self._server.timeout = _SLICE
@@ -190,11 +190,11 @@ class _Listener:
 
     @property
     def address(self) -> str:
-        """Where the browser is sent back to: Microsoft knows this name only, Google also the number."""
+        """Where the browser is sent back to: Microsoft only accepts this name, Google also the number."""
         return f"http://localhost:{self._server.server_port}"
 
     def answer(self, state: str, give_up: Callable[[], bool]) -> str:
-        """Wait for the browser; requests that do not know *state* are somebody else's."""
+        """Wait for the browser; requests without *state* are somebody else's."""
         until = time.monotonic() + _MINUTES * 60
         served = 0
         while time.monotonic() < until and served < _SERVED and not give_up():
@@ -208,11 +208,11 @@ class _Listener:
         raise AuthError(
             f"the browser did not come back within {_MINUTES} minutes",
             code="S663",
-            hint="Begin again; --no-browser works with a browser on another machine.",
+            hint="Start again; --no-browser works with a browser on another machine.",
         )
 
 
 _DONE = (
     b"<!doctype html><meta charset=utf-8><title>mailmerge</title>"
-    b"<p>mailmerge has got the answer: you can close this window and go back to the terminal."
+    b"<p>mailmerge has received the answer: you can close this window and return to the terminal."
 )

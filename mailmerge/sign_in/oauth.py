@@ -1,8 +1,8 @@
 """One OAuth 2 client for every provider (RFC 6749, RFC 7636, RFC 8628, RFC 7523, RFC 8252).
 
-What differs between providers is data: `OAuthEndpoints`. People bring a client id of their own, registered
-with the provider; no id is ever borrowed. The calls go to the endpoints and to nobody else, follow no
-redirect, and verify certificates by the rules of the SMTP connection.
+What differs between providers is data: `OAuthEndpoints`. Users have their own client ID, registered with the
+provider; no ID is ever borrowed. Requests go only to the endpoints, follow no redirects, and verify
+certificates by the rules of the SMTP connection.
 """
 
 from __future__ import annotations
@@ -34,20 +34,20 @@ SECONDS: Final = 30.0
 _DEVICE_GRANT: Final = "urn:ietf:params:oauth:grant-type:device_code"
 _JWT_GRANT: Final = "urn:ietf:params:oauth:grant-type:jwt-bearer"
 _DEFAULT_INTERVAL = 5
-"""Seconds between two questions whether the code was entered (RFC 8628 section 3.2)."""
+"""Seconds between two checks whether the code was entered (RFC 8628 section 3.2)."""
 _LIFETIME = 3600
-"""Seconds that a token is believed to last where the provider does not say."""
+"""Seconds that a token is assumed to be valid if the provider does not specify it."""
 INSTALL: Final = 'pip install "mailmerge-kit[oauth]"'
 
 
 class Tokens(Struct, frozen=True):
-    """What a token endpoint gave."""
+    """The tokens from a token endpoint."""
 
     access: str
     expires_at: float
     """In seconds since the epoch."""
     refresh: str = ""
-    """Empty: none, or the one that was used stays valid."""
+    """Empty: none, or the one that was used remains valid."""
 
     def __repr__(self) -> str:
         return "Tokens()"
@@ -57,14 +57,14 @@ class Endpoints(Struct, frozen=True):
     """Where one account's tokens come from."""
 
     title: str
-    """How messages call the provider."""
+    """The provider's name in messages."""
     authorize: str
     token: str
     device: str
-    """Empty: it has no codes for other devices."""
+    """Empty: the provider has no codes for other devices."""
     scopes: tuple[str, ...]
     extra: Mapping[str, str]
-    """What the authorization address needs besides."""
+    """Further parameters of the authorization address."""
     ca_file: Path | None
 
 
@@ -72,7 +72,7 @@ class DeviceCode(Struct, frozen=True):
     """A code that a person enters on another device (RFC 8628 section 3.2)."""
 
     code: str
-    """What the client shows to the token endpoint."""
+    """What the client sends to the token endpoint."""
     shown: str
     """What the person types."""
     address: str
@@ -90,12 +90,12 @@ Pending = Literal["pending", "slow_down"]
 
 
 class OAuthClient:
-    """Speaks with the endpoints of one account.
+    """Sends requests to the endpoints of one account.
 
     Args:
-        endpoints: where.
+        endpoints: where requests go.
         client_id: the application's id, registered by the user.
-        client_secret: what was registered with it; empty: nothing.
+        client_secret: the secret that was registered with it; empty: none.
         account: its name, for commands in hints.
 
     Raises:
@@ -114,7 +114,7 @@ class OAuthClient:
     # --- with a person --------------------------------------------------------------------------------
 
     def authorization(self, redirect_uri: str, user: str) -> tuple[str, str, str]:
-        """Give the address where a person agrees, the state it comes back with, and the code verifier."""
+        """Return the address for a person's consent, the state it comes back with, and the code verifier."""
         verifier = secrets.token_urlsafe(64)
         with self._session(redirect_uri=redirect_uri) as session:
             address, state = session.create_authorization_url(
@@ -123,7 +123,7 @@ class OAuthClient:
         return str(address), str(state), verifier
 
     def exchange(self, answer: str, redirect_uri: str, state: str, verifier: str) -> Tokens:
-        """Turn the address that the browser was sent to into tokens.
+        """Exchange the address that the browser was sent to for tokens.
 
         Raises:
             AuthError: the person declined, the address is another one's, or the provider refuses.
@@ -147,7 +147,7 @@ class OAuthClient:
             )
 
     def begin_device(self) -> DeviceCode:
-        """Ask for a code that a person enters on another device.
+        """Request a code that a person enters on another device.
 
         Raises:
             AuthError: the provider refuses.
@@ -164,10 +164,10 @@ class OAuthClient:
         return DeviceCode(code, shown, address, interval, time.time() + lifetime)
 
     def ask_device(self, device: DeviceCode) -> Tokens | Pending:
-        """Ask once whether the code was entered.
+        """Check once whether the code was entered; None: not yet.
 
         Raises:
-            AuthError: the person declined, or it ran out.
+            AuthError: the person declined, or the code expired.
             ConnectionLost: the endpoint does not answer.
 
         """
@@ -192,7 +192,7 @@ class OAuthClient:
         """Get a new access token.
 
         Raises:
-            AuthError: the provider refuses: it was revoked, or has run out.
+            AuthError: the provider refuses: the sign-in was revoked or has expired.
             ConnectionLost: the endpoint does not answer.
 
         """
@@ -203,7 +203,7 @@ class OAuthClient:
             )
 
     def as_application(self) -> Tokens:
-        """Get a token of the application's own (client credentials, RFC 6749 section 4.4).
+        """Get a token for the application itself (client credentials, RFC 6749 section 4.4).
 
         Raises:
             AuthError: the provider refuses.
@@ -216,7 +216,7 @@ class OAuthClient:
             )
 
     def without_person(self, account: Account) -> Tokens | None:
-        """Get a token in the account's own right; None: it has none, a person has to agree.
+        """Get a token without a person; None: the account cannot, so a person has to agree.
 
         Raises:
             AuthError: the provider refuses, or the key cannot be used.
@@ -228,7 +228,7 @@ class OAuthClient:
         return self.as_application() if account.grant == "application" else None
 
     def as_service_account(self, key: ServiceAccount, user: str) -> Tokens:
-        """Get a token for *user* by the key of a service account (RFC 7523).
+        """Get a token for *user* with the key of a service account (RFC 7523).
 
         Raises:
             AuthError: the provider refuses, or the key cannot be used.
@@ -254,7 +254,7 @@ class OAuthClient:
 
     @contextmanager
     def _session(self, **more: Any) -> Iterator[Any]:
-        """Open a session whose failures are told in words."""
+        """Open a session whose errors have clear messages."""
         session_class, adapter_class = _classes()
         from authlib.integrations.base_client import OAuthError
         from requests.exceptions import HTTPError, InvalidJSONError, RequestException
@@ -276,11 +276,11 @@ class OAuthClient:
             status = 0 if error.response is None else error.response.status_code
             if status >= 500 or status == 429:
                 raise self._not_now(f"HTTP {status}") from None
-            raise self._odd("something that is no answer of OAuth 2") from None
+            raise self._odd("something that is not an OAuth 2 response") from None
         except RequestException as error:
             raise _no_answer(self.endpoints, error) from None
         except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
-            raise self._odd("something that is no answer of OAuth 2") from None
+            raise self._odd("something that is not an OAuth 2 response") from None
         finally:
             session.close()
 
@@ -318,7 +318,7 @@ class OAuthClient:
             return self._not_now(error)
         title = self.endpoints.title
         told = f"{error}: {description}" if description else error
-        for secret in (self._secret, self._refresh):  # some quote what they were asked with
+        for secret in (self._secret, self._refresh):  # some quote the request
             told = told.replace(secret, MASK) if secret else told
         what, hint = _REFUSALS.get(
             error, ("refuses", "Check `client_id`, `tenant` and `scopes` of the account.")
@@ -330,9 +330,9 @@ class OAuthClient:
     def _not_now(self, why: str) -> ConnectionLost:
         host = urlsplit(self.endpoints.token).hostname
         return ConnectionLost(
-            f"{host} gives no token now ({why})",
+            f"{host} cannot issue a token now ({why})",
             code="S664",
-            hint="It is in trouble itself: try again later.",
+            hint="The server has a problem of its own: try again later.",
         )
 
     def _odd(self, what: str) -> AuthError:
@@ -348,28 +348,28 @@ _CALL: Final[Mapping[str, Any]] = {"timeout": SECONDS, "allow_redirects": False}
 
 _REFUSALS: Final[Mapping[str, tuple[str, str]]] = {
     "invalid_grant": (
-        "does not renew the sign-in any more: it was revoked, has run out, or the password was changed",
+        "does not renew the sign-in any more: it was revoked or has expired, or the password was changed",
         "Sign in again: {login}",
     ),
     "access_denied": ("says that the sign-in was declined", "Sign in again, and agree: {login}"),
-    "expired_token": ("says that the code was not entered in time", "Begin again: {login}"),
+    "expired_token": ("says that the code was not entered in time", "Start again: {login}"),
     "invalid_client": (
         "does not know the application",
-        "Check `client_id` and the secret of the application, which may have run out: {login} asks for it.",
+        "Check `client_id` and the application's secret, which may have expired: {login} asks for it.",
     ),
     "unauthorized_client": (
         "does not allow the application to sign in this way",
         "Its registration must allow public clients, or this kind of sign-in; see docs/sign-in.md.",
     ),
     "invalid_scope": (
-        "does not give the application the right to send mail",
+        "does not allow the application to send mail",
         "Add the permission to the registration of the application; see docs/sign-in.md.",
     ),
-    "consent_required": ("wants the person's consent", "Sign in again: {login}"),
-    "interaction_required": ("wants the person to sign in again", "Sign in again: {login}"),
+    "consent_required": ("requires the person's consent", "Sign in again: {login}"),
+    "interaction_required": ("requires the person to sign in again", "Sign in again: {login}"),
     "mismatching_state": (
-        "has answered something else than was asked now",
-        "Paste the address of the latest attempt, or begin again: {login}",
+        "has answered an earlier request",
+        "Paste the address of the latest attempt, or start again: {login}",
     ),
 }
 
@@ -382,7 +382,7 @@ def _no_answer(endpoints: Endpoints, error: Exception) -> ConnectionLost | AuthE
         return AuthError(
             f"the certificate of {host} cannot be verified",
             code="S664",
-            hint="Nothing was sent. Somebody may be in between; an issuer of your own: `ca_file`.",
+            hint="Nothing was sent. Somebody may be intercepting the connection; your own issuer: `ca_file`.",
         )
     return ConnectionLost(
         f"{host} does not answer: no token could be renewed",
@@ -392,7 +392,7 @@ def _no_answer(endpoints: Endpoints, error: Exception) -> ConnectionLost | AuthE
 
 
 def _number(value: object, default: float) -> float:
-    """Read a number of seconds: some providers write it as a text."""
+    """Return a number of seconds: some providers write it as a string."""
     try:
         found = float(value) if isinstance(value, int | float | str) else default
     except ValueError:
@@ -401,7 +401,7 @@ def _number(value: object, default: float) -> float:
 
 
 def _rules(endpoints: Endpoints) -> ssl.SSLContext:
-    """Give the rules for TLS: those of the SMTP connection."""
+    """Return the TLS context: the same rules as for the SMTP connection."""
     parts = urlsplit(endpoints.token)
     return tls_context(
         Endpoint(parts.hostname or "", parts.port or 443, "tls", "localhost", ca_file=endpoints.ca_file)
@@ -409,7 +409,7 @@ def _rules(endpoints: Endpoints) -> ssl.SSLContext:
 
 
 def _classes() -> tuple[Any, Any]:
-    """Give the session of the optional packages, and what makes it verify by our rules.
+    """Return the session class of the optional packages, and the adapter that makes it verify by our rules.
 
     Raises:
         CampaignFileError: they are not installed.
@@ -426,7 +426,7 @@ def _classes() -> tuple[Any, Any]:
         ) from None
 
     class Verified(HTTPAdapter):  # type: ignore[misc,unused-ignore]
-        """Requests' own way to the network, but with our rules for TLS instead of its own authorities."""
+        """Requests' own adapter, but with our rules for TLS instead of its own authorities."""
 
         def __init__(self, rules: ssl.SSLContext) -> None:
             self._rules = rules
@@ -439,13 +439,13 @@ def _classes() -> tuple[Any, Any]:
             return super().proxy_manager_for(proxy, ssl_context=self._rules, **more)
 
         def build_connection_pool_key_attributes(self, request: Any, verify: object, cert: Any = None) -> Any:
-            """Leave out authorities that the environment names: those of the rules count."""
+            """Ignore authorities from the environment: those of our rules apply."""
             del verify
             verified = True
             return super().build_connection_pool_key_attributes(request, verified, cert)
 
         def cert_verify(self, conn: Any, url: str, verify: object, cert: object) -> None:
-            """Leave it to the rules: requests would add its own authorities to them."""
+            """Leave it to our rules: requests would add its own authorities."""
 
     return OAuth2Session, Verified
 
@@ -454,10 +454,10 @@ def _classes() -> tuple[Any, Any]:
 
 
 def client_of(account: Account, client_secret: str) -> OAuthClient:
-    """Give what asks for an account's tokens.
+    """Return the client that gets an account's tokens.
 
     Raises:
-        CampaignFileError: neither its provider nor the account says where to ask.
+        CampaignFileError: neither its provider nor the account specifies the endpoints.
         AuthError: the issuer's own description cannot be read.
         ConnectionLost: the issuer does not answer.
 
@@ -466,10 +466,10 @@ def client_of(account: Account, client_secret: str) -> OAuthClient:
 
 
 def endpoints_of(account: Account) -> Endpoints:
-    """Say where the tokens of an account with ``auth = "oauth"`` come from.
+    """Return the endpoints of an account with ``auth = "oauth"``.
 
     Raises:
-        CampaignFileError: neither its provider nor the account says it.
+        CampaignFileError: neither its provider nor the account specifies them.
         AuthError: the issuer's own description cannot be read.
         ConnectionLost: the issuer does not answer.
 
@@ -479,7 +479,7 @@ def endpoints_of(account: Account) -> Endpoints:
     known = account.preset.oauth if account.preset else None
     if known is None:
         raise CampaignFileError(
-            f"account {account.name} does not say where its tokens come from",
+            f"account {account.name} does not specify where its tokens come from",
             code="C411",
             hint='write issuer = "https://login.example.org" (its OpenID issuer), or provider = "gmail"',
         )
@@ -497,7 +497,7 @@ def endpoints_of(account: Account) -> Endpoints:
 
 
 def _discovered(account: Account) -> Endpoints:
-    """Read what the issuer says of itself (OpenID Connect Discovery 1.0, RFC 8414)."""
+    """Read the issuer's own metadata (OpenID Connect Discovery 1.0, RFC 8414)."""
     issuer = account.issuer or ""
     if not issuer.startswith("https://"):
         raise CampaignFileError(
@@ -509,7 +509,7 @@ def _discovered(account: Account) -> Endpoints:
         urlsplit(issuer).hostname or issuer, "", issuer, "", account.scopes, {}, account.ca_file
     )
     client = OAuthClient(blank, "", "", account=account.name)
-    with client._session() as session:  # noqa: SLF001  the same way to the same place
+    with client._session() as session:  # noqa: SLF001  the same session
         address = issuer.rstrip("/") + "/.well-known/openid-configuration"
         told = session.get(address, withhold_token=True, **_CALL).json()
         authorize, token = told["authorization_endpoint"], told["token_endpoint"]
@@ -530,7 +530,7 @@ def _discovered(account: Account) -> Endpoints:
 
 
 class ServiceAccount(Struct, frozen=True):
-    """The key of a service account, as Google's console gives it."""
+    """The key of a service account, as downloaded from Google's console."""
 
     client_email: str
     private_key: str
@@ -540,7 +540,7 @@ class ServiceAccount(Struct, frozen=True):
         """Read the JSON file.
 
         Raises:
-            AuthError: it cannot be read, or is none.
+            AuthError: it cannot be read, or is not such a key.
 
         """
         import msgspec
@@ -553,14 +553,14 @@ class ServiceAccount(Struct, frozen=True):
             raise AuthError(
                 f"{path} is not the key of a service account",
                 code="S661",
-                hint="the console gives it as a JSON file with client_email and private_key",
+                hint="download it from the console: a JSON file with client_email and private_key",
             ) from None
 
     def __repr__(self) -> str:
         return f"ServiceAccount({self.client_email!r})"
 
     def sign(self, claims: Mapping[str, object]) -> str:
-        """Sign what the token endpoint wants to know."""
+        """Return the signed assertion for the token endpoint."""
         from joserfc import jwt
         from joserfc.errors import JoseError
         from joserfc.jwk import RSAKey

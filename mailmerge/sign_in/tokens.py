@@ -1,8 +1,8 @@
-"""Access tokens for sign-ins: the one that is there, or a fresh one, fetched once for all processes.
+"""Access tokens for sign-ins: a stored one, or a new one, fetched once for all processes.
 
-Some providers give a new refresh token with each access token and refuse the old one from then on. The new
-one is written to disk before anything else happens with it, and stays there until the store has it: a process
-that is killed between the two writes loses nothing. One process at a time renews; the others use what it got.
+Some providers issue a new refresh token with each access token and refuse the old one from then on. The new
+one is written to disk before anything else is done with it, and stays there until the store has it: a process
+that is killed between the two writes loses nothing. One process at a time renews; the others use its tokens.
 """
 
 from __future__ import annotations
@@ -33,14 +33,14 @@ if TYPE_CHECKING:
     from mailmerge.sign_in.oauth import Tokens
 
 _SPARE = 90.0
-"""Seconds that a token must still last to be worth using."""
+"""Seconds that a token must still be valid to be used."""
 _LARGEST = 1_000_000
 _WAIT = 60.0
 """Seconds to wait for another process that renews."""
 
 
 class Registration(Struct, frozen=True):
-    """What a person brought along, and what the sign-in gave: kept in the secret store."""
+    """The application's data, and the result of the sign-in: kept in the secret store."""
 
     client_secret: str = ""
     refresh_token: str = ""
@@ -50,12 +50,12 @@ class Registration(Struct, frozen=True):
 
 
 class _Cached(Struct, frozen=True):
-    """What lies in the state folder between runs; a private file."""
+    """What is in the state folder between runs; a private file."""
 
     access_token: str = ""
     expires_at: float = 0.0
     refresh_token: str = ""
-    """A newer one than the store has; empty: the store has the newest."""
+    """A newer refresh token than the store has; empty: the store has the newest."""
 
     def __repr__(self) -> str:
         return "_Cached()"
@@ -68,13 +68,13 @@ class _RenewalLock(Lock):
 
 
 class TokenSource:
-    """Gives the access tokens of one account with ``auth = "oauth"``.
+    """Provides the access tokens of one account with ``auth = "oauth"``.
 
     Args:
         account: who signs in.
         store: where its refresh token is kept.
         folder: the user's state folder, for the token itself and the lock.
-        give_up: says when to wait no longer for another process.
+        give_up: returns whether to stop waiting for another process.
 
     """
 
@@ -94,10 +94,10 @@ class TokenSource:
         self._lock_path = folder / f"token-{name}.lock"
 
     def token(self, *, refused: str = "") -> Secret:
-        """Give a token that still lasts; *refused* is one that the server did not take.
+        """Return a token that is still valid; *refused* is one that the server did not accept.
 
         Raises:
-            AuthError: nobody has signed in, or the provider does not renew it any more.
+            AuthError: nobody has signed in, or the provider no longer renews it.
             ConnectionLost: the provider does not answer.
             InUseError: another process is renewing, and does not finish.
 
@@ -113,10 +113,10 @@ class TokenSource:
         return self._secret(cached.access_token)
 
     def begin(self, registration: Registration, tokens: Tokens, *, in_file: bool) -> str:
-        """Keep what a new sign-in gave; say in words where.
+        """Store the result of a new sign-in; return where, for a person.
 
         Raises:
-            AuthError: no keyring takes it, and *in_file* is not set.
+            AuthError: no keyring accepts it, and *in_file* is not set.
             FileError: a file cannot be written.
 
         """
@@ -127,7 +127,7 @@ class TokenSource:
         return place
 
     def forget(self) -> list[str]:
-        """Remove the tokens; say in words where they were.
+        """Remove the tokens; return where they were, for a person.
 
         Raises:
             FileError: a file cannot be removed.
@@ -140,10 +140,10 @@ class TokenSource:
         return places
 
     def client_secret(self) -> str:
-        """Give the application's secret: what the account's command prints, else what is kept; or nothing.
+        """Return the application's secret: the output of the account's command, else the stored one.
 
         Raises:
-            AuthError: the command fails, or what is kept is damaged or can be read by others.
+            AuthError: the command fails, or the stored secret is damaged or can be read by others.
 
         """
         return self._client_secret(self._registration()[0])
@@ -174,7 +174,7 @@ class TokenSource:
                 try:
                     self._keep(msgspec.structs.replace(kept, refresh_token=newest), in_file=in_file)
                 except (AuthError, FileError):
-                    return _Cached(tokens.access, tokens.expires_at, newest)  # it stays where it is for now
+                    return _Cached(tokens.access, tokens.expires_at, newest)  # it stays in the file for now
         renewed = _Cached(tokens.access, tokens.expires_at)
         self._write(renewed)
         return renewed
@@ -187,7 +187,7 @@ class TokenSource:
         return Secret(token, origin="the provider")
 
     def _registration(self) -> tuple[Registration, bool]:
-        """Give what is kept, and whether it is kept in a file."""
+        """Return what is stored, and whether it is stored in a file."""
         found = self._store.find(token_service(self._account), self._account.user or "")
         if found is None:
             return Registration(), False
@@ -196,7 +196,7 @@ class TokenSource:
             return msgspec.json.decode(text.encode(), type=Registration), place != KEYRING
         except msgspec.DecodeError:
             raise AuthError(
-                f"the sign-in that is kept in {place} is damaged",
+                f"the sign-in stored in {place} is damaged",
                 code="S665",
                 hint=f"sign in again: {login_command(self._account.name)}",
             ) from None
@@ -209,12 +209,12 @@ class TokenSource:
         try:
             return msgspec.json.decode(read_plain(self._path, _LARGEST), type=_Cached)
         except (OSError, msgspec.DecodeError):
-            return _Cached()  # there is none, or none that can be read: another one is fetched
+            return _Cached()  # none is stored, or none that can be read: another one is fetched
 
     def _write(self, cached: _Cached) -> None:
         files.write_file(self._path, msgspec.json.encode(cached))
 
 
 def token_service(account: Account) -> str:
-    """Give the name under which the store keeps an account's sign-in."""
+    """Return the name under which the store keeps an account's sign-in."""
     return f"{keyring_service(account)} oauth"

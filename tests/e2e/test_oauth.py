@@ -446,7 +446,7 @@ def test_another_certificate_authority(
     [
         ({"client_id": "unknown"}, "does not know the application"),
         ({"issuer": "http://localhost:1"}, "must be an https address"),
-        ({"issuer": None}, "does not say where its tokens come from"),
+        ({"issuer": None}, "does not specify where its tokens come from"),
         ({"client_id": "application", "grant": "application"}, "does not know the application"),
     ],
 )

@@ -115,7 +115,8 @@ def test_a_code_outlives_a_gap_in_the_network(port: int, certificates: Certifica
 
 
 @pytest.mark.parametrize(
-    ("error", "words"), [("invalid_scope", "right to send mail"), ("expired_token", "in time")]
+    ("error", "words"),
+    [("invalid_scope", "allow the application to send mail"), ("expired_token", "in time")],
 )
 def test_a_code_that_is_refused_is_told(
     port: int, certificates: Certificates, error: str, words: str
