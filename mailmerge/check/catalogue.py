@@ -28,7 +28,7 @@ AREAS = {
     "B": "Mail that came back",
     "X": "Other",
 }
-"""The area that the first letter of a code stands for."""
+"""The area of each first letter of a code."""
 
 
 class Entry(Struct, frozen=True):
