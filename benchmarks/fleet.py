@@ -17,6 +17,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from ledgers import attempt
 from measure import run_json
 
 HERE = Path(__file__).resolve()
@@ -54,26 +55,6 @@ def measure_fleet(setting: Setting, results: Results) -> None:
     results.note("fleet: the server's own time passes on another processor while other slots continue")
 
 
-def _attempt(key: str, row: int, moment: datetime) -> Attempt:
-    from mailmerge.model import Attempt
-
-    return Attempt(
-        key=key,
-        row=row,
-        address=key,
-        number=1,
-        message_id=f"<{row:040x}@example.com>",
-        date=moment,
-        recipients=1,
-        size=19_000,
-        digest="0" * 64,
-        frozen="0" * 64,
-        row_digest="0" * 16,
-        version="version",
-        connection="0" * 12,
-    )
-
-
 def _settled(attempts: list[Attempt], moment: datetime) -> list[object]:
     from mailmerge.ledger.attempts import Settlement
     from mailmerge.model import Outcome, Phase, Reply, Scope, Status
@@ -106,7 +87,7 @@ def _empty(url: str, campaign: int) -> int:
     with Slot.open(ServerPlace(url, "benchmark"), worker="benchmark", account="none") as slot:
         writer, settled = SlotWriter(slot, campaign), []
         while claimed := slot.claim(campaign, WINDOW):
-            attempts = [_attempt(row.key, row.row, now) for row in claimed]
+            attempts = [attempt(row.key, row.row, now) for row in claimed]
             if writer.record_intent(attempts, settled):
                 raise RuntimeError("a row was not promised")
             settled = _settled(attempts, now)
@@ -127,7 +108,7 @@ def _in_file(folder: Path, rows: int) -> float:
         before = time.process_time()
         for start in range(0, rows, WINDOW):
             attempts = [
-                _attempt(f"user{n}@example.com", n, now) for n in range(start, min(start + WINDOW, rows))
+                attempt(f"user{n}@example.com", n, now) for n in range(start, min(start + WINDOW, rows))
             ]
             ledger.attempts.record_intent(attempts, settled)
             settled = _settled(attempts, now)

@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from setting import Setting
     from table import Results
 
+    from mailmerge.model import Attempt
+
 GROUPS = (1, 16, 64)
 MESSAGES = 3200
 
@@ -36,35 +38,39 @@ def measure_ledger(setting: Setting, results: Results) -> None:
             results.at_most(f"ledger in groups of {group} / rendering", cost / floor, 0.25)
 
 
+def attempt(key: str, row: int, moment: datetime) -> Attempt:
+    """Return what is recorded of the first attempt to send a newsletter."""
+    from mailmerge.model import Attempt
+
+    return Attempt(
+        key=key,
+        row=row,
+        address=key,
+        number=1,
+        message_id=f"<{row:040x}@example.com>",
+        date=moment,
+        recipients=1,
+        size=19_000,
+        digest="0" * 64,
+        frozen="0" * 64,
+        row_digest="0" * 16,
+        version="version",
+        connection="0" * 12,
+    )
+
+
 def _attempts(group: int) -> float:
     """Promise and settle in groups; each commit carries the outcomes of the group before."""
     from mailmerge.ledger.attempts import Settlement
     from mailmerge.ledger.ledger import Ledger
-    from mailmerge.model import Attempt, Outcome, Phase, Reply, Scope, Status
+    from mailmerge.model import Outcome, Phase, Reply, Scope, Status
 
     now = datetime.now(UTC)
     outcome = Outcome(
         Status.ACCEPTED, Scope.ROW, Phase.CONTENT, Reply(250, ("2.0.0 Ok: queued as 4F1A2B3C",))
     )
     count = MESSAGES if group > 1 else MESSAGES // 8
-    attempts = [
-        Attempt(
-            key=f"user{number}@example.com",
-            row=number + 2,
-            address=f"user{number}@example.com",
-            number=1,
-            message_id=f"<{number:040x}@example.com>",
-            date=now,
-            recipients=1,
-            size=19_000,
-            digest="0" * 64,
-            frozen="0" * 64,
-            row_digest="0" * 16,
-            version="version",
-            connection="0" * 12,
-        )
-        for number in range(count)
-    ]
+    attempts = [attempt(f"user{number}@example.com", number + 2, now) for number in range(count)]
     with Ledger.open(Path(sys.argv[1], f"ledger-{group}.db"), "benchmark") as ledger:
         ledger.note_version("version", {})
         ledger.start_run("send", "version")

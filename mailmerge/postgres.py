@@ -15,10 +15,13 @@ from typing import TYPE_CHECKING, Any, Final, Self
 from msgspec import Struct
 
 from mailmerge.errors import LedgerError
+from mailmerge.exchange import Exchange
 from mailmerge.extras import require
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
+
+    from mailmerge.exchange import Statements
 
 _PAGE = 500
 """Rows read together by `PostgresDatabase.stream`."""
@@ -89,6 +92,9 @@ class PostgresDatabase:
         self._locally = ""
         """The beginning of each transaction, if a pooler is in between."""
         self._another: Callable[[], PostgresDatabase] | None = None
+        self._exchange: Exchange | None = None
+        self._told_first = False
+        self._answer_within: float | None = None
 
     @property
     def pooled(self) -> bool:
@@ -140,6 +146,7 @@ class PostgresDatabase:
                 connection = connected("")
             process, path = connection.execute(_WHO).fetchone()
         db = cls(connection, place)
+        db._answer_within = answer_within
         if process != connection.info.backend_pid or path != "mailmerge":
             connection.prepare_threshold = None
             db._locally = _LOCALLY + (_LOOKING if read_only else "")
@@ -155,6 +162,7 @@ class PostgresDatabase:
         """Use another connection to the same database, in place of one that was lost."""
         self.close()
         self.connection, self._locally, self._another = other.connection, other._locally, other._another
+        self._exchange, self._answer_within = None, other._answer_within
 
     def finish(self) -> None:
         """Close it after writing: the server has everything; never raises."""
@@ -199,33 +207,44 @@ class PostgresDatabase:
                 self.connection.execute(self._locally)
                 return self.connection.execute(dialect(statement), _bound(statement, cells))
 
-    def together(self, statements: Sequence[tuple[str, Sequence[object]]]) -> list[list[Any]]:
+    def together(self, statements: Statements) -> list[list[Any]]:
         """Run several statements, all or none, in one round trip; return the rows of each.
 
         Raises:
             LedgerError: nothing was changed; or the connection was lost, and that is unknown.
 
         """
+        self.send(statements)
+        return self.receive()
+
+    def send(self, statements: Statements) -> None:
+        """Send statements that are run all or none, and do not wait; nothing else is asked before `receive`.
+
+        Raises:
+            LedgerError: the connection is lost, and nobody knows what became of them.
+
+        """
         with _explained(self.path):
-            if len(statements) == 1:
-                return [_fetched(self.execute(*statements[0]))]
-            begins = self._begins
-            # psycopg's own transaction waits for the server three times, after BEGIN, around COMMIT.
-            # Here an error keeps the server from reading on, so that the COMMIT after it is never executed.
-            try:
-                with self.connection.pipeline():
-                    self.connection.execute("BEGIN")
-                    if begins:
-                        self.connection.execute(self._locally)
-                    cursors = [
-                        self.connection.execute(dialect(one), _bound(one, cells)) for one, cells in statements
-                    ]
-                    self.connection.execute("COMMIT")
-            except BaseException:
-                if self.connection.info.transaction_status.name in {"INTRANS", "INERROR"}:
-                    self.connection.rollback()  # otherwise it is over, or the server does not answer
-                raise
-            return [_fetched(cursor) for cursor in cursors]
+            if self._exchange is None:
+                self._exchange = Exchange(
+                    self.connection, prepare=not self.pooled, answer_within=self._answer_within
+                )
+            self._told_first = self._begins
+            if self._told_first:
+                statements = [("BEGIN", ()), (self._locally, ()), *statements, ("COMMIT", ())]
+            self._exchange.send(statements)
+
+    def receive(self) -> list[list[Any]]:
+        """Wait for the answer to what was sent; return the rows of each statement.
+
+        Raises:
+            LedgerError: nothing was changed; or the connection was lost, and nobody knows.
+
+        """
+        assert self._exchange is not None
+        with _explained(self.path):
+            found = self._exchange.receive()
+        return found[2:-1] if self._told_first else found
 
     def executemany(self, statement: str, rows: Iterable[Sequence[object]]) -> Any:
         """Run one statement for each of *rows*, without waiting for the server in between."""
@@ -328,10 +347,6 @@ class PostgresDatabase:
         names = ("delivery", "attempt", "bounce", "run", "campaign")
         with _explained(self.path):  # not in a transaction
             self.connection.execute(f"VACUUM FULL {', '.join(f'mailmerge.{name}' for name in names)}")
-
-
-def _fetched(cursor: Any) -> list[Any]:
-    return cursor.fetchall() if cursor.description else []
 
 
 @lru_cache

@@ -582,6 +582,7 @@ class Campaign:
             The name under which the ledger keeps its old contents; None: it had none.
 
         Raises:
+            CampaignFileError: there is nothing to forget.
             LedgerError: it cannot be read or written.
 
         """

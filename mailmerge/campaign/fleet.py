@@ -46,7 +46,7 @@ from mailmerge.message.dkim_keys import read_signatures
 from mailmerge.model import Counts, Status
 from mailmerge.plan.loading import load
 from mailmerge.plan.server_store import GROUP as PLANS
-from mailmerge.plan.server_store import ServerPlan, remove
+from mailmerge.plan.server_store import ServerPlan, own_version, program_of, remove
 from mailmerge.sending.runs import Progress, Reason, RunEnd
 from mailmerge.suggest import suggested
 from mailmerge.text import plural
@@ -186,7 +186,7 @@ class FleetRun(Run):
             carry_machine(db, self._opened.usage, map(account_key, accounts), self._clock)
         work.enqueue(db, campaign, number, self._queued(), by=process_name())
         remove(db, campaign, keep={number, *work.plans_at_work(db, campaign)})
-        jobs.defer(db, jobs.orders(campaign, number, slots), at=self._schedule.start)
+        jobs.defer(db, jobs.orders(campaign, number, slots, own_version()), at=self._schedule.start)
 
     def _carry(self, db: PostgresDatabase) -> None:
         """Load the current opt-outs of the files for the workers."""
@@ -343,6 +343,8 @@ class FleetCampaign(Struct, frozen=True):
     """When the first deferred row is due."""
     unsettled: int
     """Rows in doubt, or being handed over."""
+    program: str
+    """The version of the program that planned it: workers of another version leave it alone."""
 
 
 class FleetSlot(Struct, frozen=True):
@@ -416,7 +418,7 @@ class Fleet:
             campaigns = [
                 FleetCampaign(
                     name, view.state, view.since, view.by, view.note, view.waiting, view.claimed, view.later,
-                    view.next_at, view.unsettled,
+                    view.next_at, view.unsettled, program_of(db, view.plan),
                 )
                 for name, number in numbers.items()
                 if (view := work.fleet_view(db, number)) is not None
@@ -461,7 +463,7 @@ class Fleet:
                 return False
             with ServerPlan.open(db, view.plan) as plan:
                 accounts = SendingTerms.decode(plan.terms).accounts
-            jobs.defer(db, jobs.orders(number, view.plan, accounts))
+                jobs.defer(db, jobs.orders(number, view.plan, accounts, plan.program))
             return True
 
     def cancel(self) -> bool:
@@ -482,12 +484,7 @@ class Fleet:
 
 
 def fleet_of(definition: Definition) -> Fleet:
-    """Return the fleet of a campaign's ledger.
-
-    Raises:
-        CampaignFileError: its ledger is a file, which no worker can reach.
-
-    """
+    """Return the fleet of a campaign's ledger; raises as `server_of` does."""
     return Fleet._of(definition)  # noqa: SLF001  its own module
 
 

@@ -87,10 +87,9 @@ def refuse_shared_name(definition: Definition, ledger: LedgerReader, registry: C
     if registry.home(folder, name) is not None:
         return
     if others := registry.other_homes(folder, name, ledger.known_as):
-        here = suggested(definition.invocation, "ledger move")
-        hint = f"give this one another `name`; to continue here, and no longer there: {here}"
-        if not definition.invocation.typed:
-            hint = "give this one another name, or use the method `move_ledger`"
+        hint = _move_hint(
+            definition, "give this one another `name`", "to continue here, and no longer there: {command}"
+        )
         raise LedgerError(
             f'campaign "{name}" in {ledger.path} is that of {others[0]}, not of {folder}',
             code="L756",
@@ -280,11 +279,15 @@ def _known_as(place: LedgerPlace) -> object:
     return known.resolve() if isinstance(known, Path) else known
 
 
-def _elsewhere(definition: Definition, shown: str) -> LedgerError:
-    take = suggested(definition.invocation, "ledger move")
-    hint = f"name that one, or move the campaign from there to the one that is named now: {take}"
+def _move_hint(definition: Definition, first: str, moving: str) -> str:
+    """Say what to do, or how to move the campaign: by the command, or by the method for a program."""
     if not definition.invocation.typed:
-        hint = "name that one, or use the method `move_ledger`"
+        return f"{first}, or use the method `move_ledger`"
+    return f"{first}; {moving.format(command=suggested(definition.invocation, 'ledger move'))}"
+
+
+def _elsewhere(definition: Definition, shown: str) -> LedgerError:
+    hint = _move_hint(definition, "name that one", "to move the campaign from there to this one: {command}")
     return LedgerError(
         f'the ledger of campaign "{definition.name}" is {shown}, not {definition.ledger_place}',
         code="L714",

@@ -25,7 +25,7 @@ from mailmerge.campaign.ledger_moves import (
 from mailmerge.campaign.planning import last_standing, list_of, reopen
 from mailmerge.campaign.shared_ledger import servers
 from mailmerge.clock import SystemClock
-from mailmerge.errors import InUseError, LedgerError, ListError
+from mailmerge.errors import CampaignFileError, InUseError, LedgerError, ListError
 from mailmerge.ledger.account_usage import AccountUsage
 from mailmerge.ledger.ledger import Ledger
 from mailmerge.ledger.locks import NO_WAIT, AccountLock, LockWait
@@ -471,10 +471,11 @@ def forget_ledger(definition: Definition) -> str | None:
     """Let a campaign start over: what its ledger has is kept there, under another name.
 
     Returns:
-        That name; None: the ledger did not exist, or its server does not answer, so only this machine's
-        memory of it is gone.
+        That name; None: the ledger was gone or its server does not answer, so only this machine's memory of
+        it is gone.
 
     Raises:
+        CampaignFileError: neither the ledger nor this machine has such a campaign.
         LedgerError: it cannot be read or written.
         InUseError: another process works on the campaign.
 
@@ -489,7 +490,12 @@ def forget_ledger(definition: Definition) -> str | None:
         if place.exists():
             lock = stack.enter_context(place.lock(definition.name))
             kept = _set_aside(definition, registry, lock)
-        registry.forget_place(place.known_as, definition.name)
+        if not registry.forget_place(place.known_as, definition.name) and kept is None:
+            raise CampaignFileError(
+                f'there is nothing to forget of campaign "{definition.name}": {place} does not have it',
+                code="L780",
+                hint="check the name and the ledger; a campaign that was never sent has nothing to forget",
+            )
         return kept
 
 

@@ -14,7 +14,7 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from mailmerge.campaign.definition import by_ledger
-from mailmerge.errors import CampaignFileError, LedgerError
+from mailmerge.errors import CampaignFileError, LedgerError, RowError
 from mailmerge.model import Status
 from mailmerge.options import Duplicates  # noqa: TC001  decoded into
 from mailmerge.plan.facts import Facts
@@ -169,16 +169,20 @@ def stored_messages(
     make = worker.thaw if leaving else worker.show
     for row in standing.rows():
         planned = row.planned
-        if planned.first is not None or (
-            selection is not None and not selection.names(planned.row, planned.rows)
-        ):
+        if planned.first is not None or not (selection is None or selection.names(planned.row, planned.rows)):
             continue
         if row.own is not Status.PENDING or planned.message is None:
             if left_out is not None:
                 left_out.setdefault(str(row.own), []).append(planned.row)
             continue
-        frozen = worker.message(planned.message, planned.row)
-        message_id, date = stamp_of(standing.ledger, frozen, row.delivery)
-        message = make(frozen, message_id=message_id, date=date or now)
+        try:
+            frozen = worker.message(planned.message, planned.row)
+            message_id, date = stamp_of(standing.ledger, frozen, row.delivery)
+            message = make(frozen, message_id=message_id, date=date or now)
+        except RowError:
+            if left_out is None:
+                raise
+            left_out.setdefault("damaged", []).append(planned.row)
+            continue
         went_out = row.delivery is not None and row.delivery.message_id == message_id
         yield row, message, date is not None, standing_line(row.result, now, went_out=went_out)

@@ -23,9 +23,10 @@ from mailmerge.suggest import Invocation, suggested
 from mailmerge.text import plural
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
-    from mailmerge.campaign.fleet import Fleet, FleetStatus
+    from mailmerge.campaign.fleet import Fleet, FleetCampaign, FleetStatus
+    from mailmerge.fleet.jobs import PresentWorker
     from mailmerge.fleet.worker import WorkerEvent
 
 _WATCH_EVERY = 2.0
@@ -174,29 +175,40 @@ def _lines(status: FleetStatus) -> Iterator[str]:
         yield "  " + "   ".join(f"{name} {count:,}" for name, count in rows)
         if campaign.next_at:
             yield f"  the first deferred row is due at {clock_time(campaign.next_at)}"
+        if campaign.state == "running" and not _served(campaign, status.workers):
+            yield f"  no worker of version {campaign.program}, which planned it, is running"
         if campaign.unsettled:
             yield f"  {plural(campaign.unsettled, 'row')} in doubt or being handed over"
     if not status.campaigns:
         yield f"No campaign was handed to the workers of {status.ledger}."
     for worker in status.workers:
-        slots = [
-            slot for slot in status.slots if (slot.worker, slot.account) == (worker.name, worker.account)
-        ]
-        busy = f"{len(slots)} of {plural(worker.slots, 'session')} busy"
-        state = f"not used: {worker.refused}" if worker.refused else busy
-        yield f"worker {worker.name}  account {worker.account}  {state}"
-        for slot in slots:
-            silent = "  SILENT" if slot.silent else ""
-            what = (
-                f"{slot.campaign}, {plural(slot.claimed, 'row')} claimed"
-                if slot.campaign
-                else "no campaign yet"
-            )
-            yield f"  slot {slot.number}  since {clock_time(slot.since)}  {what}{silent}"
+        yield from _worker_lines(worker, status)
     if not status.workers:
         yield "No worker is running: `worker` with this ledger and its accounts starts one, on any machine."
     for account, count in status.jobs.items():
         yield f"account {account}: {plural(count, 'slot')} waiting for a worker"
+
+
+def _worker_lines(worker: PresentWorker, status: FleetStatus) -> Iterator[str]:
+    slots = [slot for slot in status.slots if (slot.worker, slot.account) == (worker.name, worker.account)]
+    busy = f"{len(slots)} of {plural(worker.slots, 'session')} busy"
+    state = f"not used: {worker.refused}" if worker.refused else busy
+    yield f"worker {worker.name}  account {worker.account}  {state}"
+    others = [one for one in status.campaigns if one.state == "running" and one.program != worker.version]
+    if others and not worker.refused:
+        names = ", ".join(f"{one.name} (planned by {one.program})" for one in others)
+        yield f"  does not send {names}: this worker is version {worker.version}"
+    for slot in slots:
+        silent = "  SILENT" if slot.silent else ""
+        what = (
+            f"{slot.campaign}, {plural(slot.claimed, 'row')} claimed" if slot.campaign else "no campaign yet"
+        )
+        yield f"  slot {slot.number}  since {clock_time(slot.since)}  {what}{silent}"
+
+
+def _served(campaign: FleetCampaign, workers: Sequence[PresentWorker]) -> bool:
+    """Tell whether any worker is of the version that can send a campaign, or none is there at all."""
+    return not workers or any(worker.version == campaign.program for worker in workers if not worker.refused)
 
 
 def _fleet(options: dict[str, Any]) -> Fleet:

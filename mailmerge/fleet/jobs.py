@@ -9,6 +9,7 @@ job is its account; its lock is the number of its slot, so that an account has n
 
 from __future__ import annotations
 
+import hashlib
 import logging
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Final, Self
@@ -44,6 +45,8 @@ class Order(Struct, frozen=True):
     account: str
     number: int
     """Which of the account's slots, from 0."""
+    program: str = ""
+    """The version of the program that made the plan: no other can send it."""
 
     @property
     def lock(self) -> str:
@@ -90,9 +93,10 @@ class PresentWorker(Struct, frozen=True):
     """Why it does not use the account any more; empty: it does."""
 
 
-def queue_of(account: str) -> str:
-    """Return the name of the queue of an account's jobs."""
-    return f"account {account}"
+def queue_of(account: str, program: str) -> str:
+    """Name the queue of an account's jobs for workers of one version: others may not do them."""
+    # The channel on which workers are told of its jobs has room for no more than forty octets of it.
+    return f"account {hashlib.sha256(f'{program} {account}'.encode()).hexdigest()[:24]}"
 
 
 def tables() -> TableGroup:
@@ -162,15 +166,19 @@ def connect(place: ServerPlace) -> procrastinate.App:
     )
 
 
-def orders(campaign: int, plan: int, accounts: Iterable[FleetAccount]) -> list[Order]:
-    """Return one order for each slot of these accounts."""
+def orders(campaign: int, plan: int, accounts: Iterable[FleetAccount], program: str) -> list[Order]:
+    """Return one order for each slot of these accounts, for workers of this version of the program."""
     return [
-        Order(campaign, plan, account.name, number) for account in accounts for number in range(account.slots)
+        Order(campaign, plan, account.name, number, program)
+        for account in accounts
+        for number in range(account.slots)
     ]
 
 
 def defer(db: PostgresDatabase, wanted: Iterable[Order], *, at: datetime | None = None) -> int:
     """Let slots begin, now or not before *at*; those that are waiting already stay unchanged.
+
+    A job that waits for workers of another version becomes one for these: the campaign was planned again.
 
     Returns:
         How many jobs are new.
@@ -183,7 +191,7 @@ def defer(db: PostgresDatabase, wanted: Iterable[Order], *, at: datetime | None 
     with db.transaction():
         for order in wanted:
             cells: tuple[Any, ...] = (
-                queue_of(order.account),
+                queue_of(order.account, order.program),
                 TASK,
                 order.lock,
                 order.queueing_lock,
@@ -198,14 +206,17 @@ def defer(db: PostgresDatabase, wanted: Iterable[Order], *, at: datetime | None 
 _DEFER: Final = """
 INSERT INTO mailmerge.procrastinate_jobs (queue_name, task_name, lock, queueing_lock, args, scheduled_at)
 VALUES (?, ?, ?, ?, ?::jsonb, ?::timestamptz)
-ON CONFLICT (queueing_lock) WHERE status = 'todo' DO NOTHING
+ON CONFLICT (queueing_lock) WHERE status = 'todo' DO UPDATE
+    SET queue_name = excluded.queue_name, args = excluded.args
+    WHERE procrastinate_jobs.queue_name <> excluded.queue_name
 """
 _WITHDRAW: Final = """
 DELETE FROM mailmerge.procrastinate_jobs
 WHERE status = 'todo' AND task_name = ? AND (args->>'campaign')::bigint = ?
 """
 _OPEN: Final = """
-SELECT queueing_lock FROM mailmerge.procrastinate_jobs WHERE task_name = ? AND status IN ('todo', 'doing')
+SELECT queueing_lock, queue_name FROM mailmerge.procrastinate_jobs
+WHERE task_name = ? AND status IN ('todo', 'doing')
 """
 
 
@@ -215,9 +226,13 @@ def withdraw(db: PostgresDatabase, campaign: int) -> int:
 
 
 def without_job(db: PostgresDatabase, wanted: Iterable[Order]) -> list[Order]:
-    """Return the orders for which no job waits or runs: its last worker could not defer the next one."""
-    known = {lock for (lock,) in db.rows(_OPEN, (TASK,))}
-    return [order for order in wanted if order.queueing_lock not in known]
+    """Return those orders for which no job waits or runs: the last one could not be followed by another."""
+    known = {tuple(found) for found in db.rows(_OPEN, (TASK,))}
+    return [
+        order
+        for order in wanted
+        if (order.queueing_lock, queue_of(order.account, order.program)) not in known
+    ]
 
 
 # --- who is there -------------------------------------------------------------------------------------------

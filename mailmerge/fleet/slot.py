@@ -46,7 +46,6 @@ if TYPE_CHECKING:
     from mailmerge.sending.runs import Progress
     from mailmerge.smtp.connection import Connection
 
-_NETWORK_PAUSE = timedelta(minutes=1)
 _LIMIT_PAUSE = timedelta(minutes=10)
 _FIRST_ROWS = 4
 """Fewest rows that a slot claims at a time: its speed is not known yet, or it is slow."""
@@ -99,7 +98,9 @@ class SlotEnd(Struct, frozen=True):
     slot: int | None = None
     counts: Mapping[str, int] = {}
     scope: Scope = Scope.ROW
-    """What it concerns: the campaign, the account wherever it is used, or this worker's connection."""
+    """What it is about: the campaign, the account wherever it is used, or this worker's way to its server."""
+    foreign: bool = False
+    """Whether the plan is one of another version of the program: others may send it."""
 
     def __str__(self) -> str:
         counts = ", ".join(f"{count:,} {status}" for status, count in self.counts.items()) or "nothing sent"
@@ -191,7 +192,9 @@ class SlotRun:
         except AuthError as error:
             return SlotEnd(Reason.REFUSED, error.message)
         except MailmergeError as error:
-            return SlotEnd(Reason.LEDGER if _is_gone(error) else Reason.FAILED, error.message)
+            reason = Reason.LEDGER if _is_gone(error) else Reason.FAILED
+            scope = Scope.CONNECTION if _is_of_this_worker(error) else Scope.ROW
+            return SlotEnd(reason, error.message, scope=scope, foreign=error.code == "L750")
 
     def _refuse_sender(self, terms: SendingTerms) -> None:
         for sender in terms.senders:
@@ -280,8 +283,8 @@ class SlotRun:
             return SlotEnd(Reason.LEDGER, "the ledger was out of reach for longer than the lease")
         if end.reason in {Reason.QUOTA, Reason.ACCOUNT_PAUSE}:
             return SlotEnd(end.reason, end.message, end.next_at or now + _LIMIT_PAUSE)
-        if end.reason is Reason.NETWORK:
-            return SlotEnd(end.reason, end.message, now + _NETWORK_PAUSE)
+        if end.reason is Reason.NETWORK or (end.error is not None and _is_of_this_worker(end.error)):
+            return SlotEnd(end.reason, end.message, scope=Scope.CONNECTION)
         again = now + _LIMIT_PAUSE if end.scope is Scope.ACCOUNT else None
         return SlotEnd(end.reason, end.error.message if end.error else end.message, again, scope=end.scope)
 
@@ -380,6 +383,11 @@ class _Work:
 def _is_gone(error: MailmergeError) -> bool:
     """Return whether the database is out of reach, and nothing is wrong with its contents."""
     return isinstance(error, LedgerError) and error.code == "L720"
+
+
+def _is_of_this_worker(error: Exception) -> bool:
+    """Tell whether the database is there and does not let this worker do its part: others may be luckier."""
+    return isinstance(error, LedgerError) and error.code in {"L721", "L722"}
 
 
 class _Pace:

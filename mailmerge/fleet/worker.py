@@ -20,6 +20,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from msgspec import Struct
+from msgspec.structs import replace
 
 from mailmerge.errors import LedgerError
 from mailmerge.fleet import jobs
@@ -27,10 +28,9 @@ from mailmerge.fleet.slot import SlotRun
 from mailmerge.fleet.terms import SendingTerms
 from mailmerge.ledger import work
 from mailmerge.model import Scope, Status
-from mailmerge.plan.server_store import ServerPlan, remove_messages
+from mailmerge.plan.server_store import ServerPlan, own_version, program_of, remove_messages
 from mailmerge.sending.runs import MAY_BE_SENT, Reason
 from mailmerge.text import plural
-from mailmerge.version import program_version
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -60,6 +60,8 @@ _REST = 60.0
 """Seconds without jobs of an account whose server keeps cutting connections."""
 _LONGER = 6
 """How often that is doubled."""
+_LONGER_NETWORK = 2
+"""The same where its network is gone, which comes back by itself."""
 
 
 class _Rest(Struct, frozen=True):
@@ -118,6 +120,8 @@ class FleetWorker:
         self._refused: dict[str, str] = {}
         """Accounts that a server refused, with its reply: this worker does not try them again."""
         self._rests: dict[str, _Rest] = {}
+        self._left: set[int] = set()
+        """Plans of another version of the program, of which that was said."""
         self._halts = {account.name: threading.Event() for account in accounts}
         self._done = False
 
@@ -187,7 +191,7 @@ class FleetWorker:
         lease = self._settings.lease
         serving = asyncio.create_task(
             app.run_worker_async(
-                queues=[jobs.queue_of(account.name)],
+                queues=[jobs.queue_of(account.name, own_version())],
                 concurrency=account.slots,
                 name=self._name,
                 fetch_job_polling_interval=_POLL,
@@ -213,7 +217,7 @@ class FleetWorker:
         async def send_slot(**order: Any) -> None:
             await asyncio.to_thread(self._send, account, jobs.Order(**order))
 
-        app.task(name=jobs.TASK, queue=jobs.queue_of(account.name))(send_slot)
+        app.task(name=jobs.TASK, queue=jobs.queue_of(account.name, own_version()))(send_slot)
 
     def _send(self, account: WorkerAccount, order: jobs.Order) -> None:
         """Do one job; the thread is a slot meanwhile."""
@@ -251,6 +255,8 @@ class FleetWorker:
             if end is not None and end.scope is Scope.CONNECTION:
                 self._rest(account, end)
                 jobs.defer(db, [order])  # for other workers, or for us when we look at jobs again
+            elif end is not None and end.foreign:
+                jobs.defer(db, [replace(order, program=program_of(db, view.plan), plan=view.plan)])
             elif end is not None and end.reason in {Reason.BREAKER, Reason.FAILED} and end.again is None:
                 work.set_state(db, order.campaign, "paused", by=self._name, note=end.message)
                 self._say("paused", f"the campaign is paused: {end.message}", account, end)
@@ -282,7 +288,7 @@ class FleetWorker:
     def _rest(self, account: WorkerAccount, end: SlotEnd) -> None:
         """Take no jobs of an account for a while: something is wrong between this machine and its server."""
         times = self._rests.get(account.name, _Rest()).times
-        seconds = _REST * 2 ** min(times, _LONGER)
+        seconds = _REST * 2 ** min(times, _LONGER_NETWORK if end.reason is Reason.NETWORK else _LONGER)
         self._rests[account.name] = _Rest(time.monotonic() + seconds, times + 1)
         text = f"{end.message}; others may send it, from here it is tried again in {seconds / 60:.0f} min"
         self._say("resting", text, account, end)
@@ -317,6 +323,10 @@ class FleetWorker:
             found = work.recover(db)
             jobs.say_present(db, self._presence(), _PRESENT_FOR * every)
             for campaign, plan in work.due(db):
+                program = program_of(db, plan)
+                if program not in {"", own_version()}:
+                    self._leave(db, campaign, plan, program)
+                    continue
                 try:
                     accounts = _terms(db, plan).accounts
                 except LedgerError as error:
@@ -324,7 +334,7 @@ class FleetWorker:
                         raise
                     work.set_state(db, campaign, "paused", by=self._name, note=error.message)
                     continue
-                jobs.defer(db, jobs.without_job(db, jobs.orders(campaign, plan, accounts)))
+                jobs.defer(db, jobs.without_job(db, jobs.orders(campaign, plan, accounts, own_version())))
             self._finish(db)
             self._done = self._settings.until_done and not work.is_left(db)
         if found.doubts or found.returned:
@@ -334,6 +344,15 @@ class FleetWorker:
                 f"back, {plural(found.doubts, 'row')} in doubt",
                 None,
             )
+
+    def _leave(self, db: PostgresDatabase, campaign: int, plan: int, program: str) -> None:
+        """Say once that a campaign is left to workers of another version."""
+        if plan in self._left:
+            return
+        self._left.add(plan)
+        name = next(name for name, number in work.campaigns(db).items() if number == campaign)
+        text = f"was planned by mailmerge-kit {program}, and this worker is {own_version()}: left to others"
+        self._tell(WorkerEvent("other_version", text, campaign=name))
 
     async def _look_after_jobs(self, app: procrastinate.App) -> None:
         """Defer again the jobs of workers that have not been heard from for the length of a lease."""
@@ -351,7 +370,7 @@ class FleetWorker:
         since = self._since
         return [
             jobs.PresentWorker(
-                self._name, one.name, one.slots, program_version(), since, self._refused.get(one.name, "")
+                self._name, one.name, one.slots, own_version(), since, self._refused.get(one.name, "")
             )
             for one in self._accounts
         ]

@@ -178,6 +178,9 @@ class AttemptWriter:
         self.first_revised: int | None = None
         """The earliest attempt whose outcome was revised; None: none was."""
 
+    begin_intent: None = None
+    """See `mailmerge.sending.group_commit.LedgerWriter`: a transaction here takes no time worth hiding."""
+
     def record_intent(
         self, attempts: Sequence[Attempt], outcomes: Sequence[Settlement] = ()
     ) -> tuple[str, ...]:

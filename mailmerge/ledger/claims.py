@@ -43,13 +43,15 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from mailmerge.clock import Clock
+    from mailmerge.exchange import Statements
     from mailmerge.ledger.place import ServerPlace
     from mailmerge.postgres import PostgresDatabase
 
 LEASE: Final = 30.0
 """How many seconds a lease lasts after it was renewed."""
 _MARGIN: Final = 0.1
-"""The part of a lease that its own slot does not use: for clocks that run unevenly."""
+"""The part of a lease that its own holder does not use: for clocks that run unevenly."""
+_GONE: Final = "L720"
 _ANSWER_WITHIN: Final = 10.0
 """Seconds after which a database that does not answer is treated as gone."""
 
@@ -123,6 +125,21 @@ class Claimed(Struct, frozen=True, gc=False):
     attempt. None: it was never contacted."""
 
 
+class Asked(Struct):
+    """Statements that were sent, and what they came to once that was heard."""
+
+    at: tuple[float, float]
+    """When, by the steady clock and by the wall clock."""
+    leased: bool
+    found: list[list[Any]] = []
+    error: LedgerError | None = None
+
+    @property
+    def gone(self) -> bool:
+        """Whether the database was gone: nobody knows whether anything was changed."""
+        return self.error is not None and self.error.code == _GONE
+
+
 class Slot:
     """One session's right to claim rows; owns a connection to the database. Get one from `open`.
 
@@ -150,7 +167,8 @@ class Slot:
     ) -> None:
         self.epoch = epoch
         self.seconds = seconds
-        self.db = db
+        self._db = db
+        self._under_way: Asked | None = None
         self.clock = clock
         self.lost = False
         """Whether its lease ran out before it was renewed: it claims and promises nothing any more."""
@@ -267,9 +285,7 @@ class Slot:
                 self.ask([(one, (self.epoch,)) for one in statements], leased=False)
         self.db.close()
 
-    def ask(
-        self, statements: Sequence[tuple[str, Sequence[object]]], *, leased: bool = True
-    ) -> list[list[Any]]:
+    def ask(self, statements: Statements, *, leased: bool = True) -> list[list[Any]]:
         """Run statements, all or none, in one round trip; return the rows of each.
 
         *leased*: the last of them renews the lease, and begins its row with how many slots that were.
@@ -278,23 +294,65 @@ class Slot:
             LedgerError: nothing was changed; or, where `gone` is set, nobody knows.
 
         """
-        asked = _both(self.clock)
+        return self.finish(self.start(statements, leased=leased))
+
+    def start(self, statements: Statements, *, leased: bool = True) -> Asked:
+        """Send what `ask` would ask, and do not wait: `finish` gives what it came to."""
+        db = self.db
+        asked = Asked(_both(self.clock), leased)
         try:
-            found = self.db.together(statements)
+            db.send(statements)
         except LedgerError as error:
             self.learn(error)
-            raise
-        if leased and found[-1][0][0]:
-            self._asked = asked
-        elif leased:
+            asked.error = error
+        else:
+            self._under_way = asked
+        return asked
+
+    def finish(self, asked: Asked) -> list[list[Any]]:
+        """Wait for what was started; return the rows of each statement.
+
+        Raises:
+            LedgerError: nothing was changed; or, where `gone` is set, nobody knows.
+
+        """
+        if asked is self._under_way:
+            self._hear()
+        if asked.error is not None:
+            raise asked.error
+        return asked.found
+
+    def _hear(self) -> None:
+        """Take in the answer to what is under way, whoever wants it."""
+        asked, self._under_way = self._under_way, None
+        if asked is None:
+            return
+        try:
+            asked.found = self._db.receive()
+        except LedgerError as error:
+            self.learn(error)
+            asked.error = error
+            return
+        if asked.leased and asked.found[-1][0][0]:
+            self._asked = asked.at
+        elif asked.leased:
             self.lost = True
-        return found
+
+    @property
+    def db(self) -> PostgresDatabase:
+        """The connection, with nothing under way on it."""
+        self._hear()
+        return self._db
+
+    @db.setter
+    def db(self, other: PostgresDatabase) -> None:
+        self._db, self._under_way = other, None
 
     def learn(self, error: LedgerError) -> None:
-        """Record from an exception whether the database is gone."""
-        if error.code == "L720":
+        """Take note of what was raised: whether the database is gone."""
+        if error.code == _GONE:
             self.gone = True
-            self.db.close()
+            self._db.close()
 
     def reconnect(self) -> bool:
         """Reconnect to the database; return whether that was possible.
@@ -308,7 +366,7 @@ class Slot:
         try:
             self.db = self._place.session(answer_within=min(_ANSWER_WITHIN, self.seconds / 2))
         except LedgerError as error:
-            if error.code == "L720":
+            if error.code == _GONE:
                 return False
             raise
         self.gone = False

@@ -217,9 +217,10 @@ class CampaignRegistry(StateDatabase):
             self._db.execute("DELETE FROM high_water WHERE ledger = ? AND name = ?", here)
             self.note(ledger, ledger.handed_over)
 
-    def forget_place(self, path: Path | str, name: str) -> None:
-        """Forget which campaign had this name in this ledger."""
-        self._db.execute("DELETE FROM high_water WHERE ledger = ? AND name = ?", (_name(path), name))
+    def forget_place(self, path: Path | str, name: str) -> bool:
+        """Forget which campaign had this name in this ledger; return whether one was known."""
+        query = "DELETE FROM high_water WHERE ledger = ? AND name = ?"
+        return bool(self._db.execute(query, (_name(path), name)).rowcount)
 
     def forget(self, secret: bytes) -> None:
         """Remove a campaign, its mark and everything that it sent, as after a purge."""

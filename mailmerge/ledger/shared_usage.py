@@ -331,8 +331,3 @@ def take_session(db: PostgresDatabase, account: str, most: int, epoch: int) -> i
     """
     found = db.row(_FREE_SESSION, (account, most, epoch))
     return None if found is None else int(found[0])
-
-
-def give_session_back(db: PostgresDatabase, account: str, epoch: int) -> None:
-    """Release it before the lease ends."""
-    db.execute("DELETE FROM mailmerge.session WHERE account = ?1 AND epoch = ?2", (account, epoch))

@@ -9,11 +9,13 @@ out; outcomes wait here while the database is gone.
 from __future__ import annotations
 
 import contextlib
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
 from msgspec import Struct
 
 from mailmerge.errors import LedgerError
+from mailmerge.exchange import texts
 from mailmerge.ledger.attempts import IntentRefusedError, Revision, Settlement, reached
 from mailmerge.ledger.claims import ALIVE, OPTED_OUT, RUNNING, STATE
 from mailmerge.ledger.work import NOW
@@ -23,7 +25,7 @@ from mailmerge.sqlite import stamp
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
-    from mailmerge.ledger.claims import Claimed, Slot
+    from mailmerge.ledger.claims import Asked, Claimed, Slot
     from mailmerge.model import Attempt
 
 _LOOK_EVERY: Final = 1.0
@@ -179,6 +181,20 @@ class _Ended(Struct):
     promised: bool
 
 
+class _Begun(Struct):
+    """A transaction under way: what it records, and what it came to once that was heard."""
+
+    asked: Asked | None
+    """None: there was nothing to record, or the database is gone."""
+    numbered: Sequence[tuple[int, Attempt]]
+    backlog: list[_Ended]
+    after: list[tuple[str, Sequence[object]]]
+    refused: frozenset[str] = frozenset()
+    error: LedgerError | None = None
+    gone: bool = False
+    """Whether the database was gone: what it would have promised was taken back."""
+
+
 class SlotWriter:
     """Records one campaign's intents and outcomes for a slot; the send loop writes to it.
 
@@ -209,6 +225,7 @@ class SlotWriter:
         self._backlog: list[_Ended] = []
         self._after: list[tuple[str, Sequence[object]]] = []
         """What is to be done once the outcomes are recorded; each changes nothing the second time."""
+        self._begun: _Begun | None = None
         self._next, self._numbers = 0, 0
         self._unfolded = 0
         self._heard_at = self._retry_at = float("-inf")
@@ -216,7 +233,7 @@ class SlotWriter:
     @property
     def backlog(self) -> int:
         """How many outcomes wait for the database."""
-        return len(self._backlog)
+        return len(self._backlog) + (len(self._begun.backlog) if self._begun is not None else 0)
 
     @property
     def over(self) -> bool:
@@ -256,7 +273,7 @@ class SlotWriter:
         if not self._slot.reconnect():
             return False
         try:
-            self._commit([])
+            self._commit()
         except LedgerError as error:
             self._slot.learn(error)
             if self._slot.gone:
@@ -280,25 +297,43 @@ class SlotWriter:
             RuntimeError: a mistake of ours: a version that was not noted.
 
         """
+        return self.begin_intent(attempts, outcomes)()
+
+    def begin_intent(
+        self, attempts: Sequence[Attempt], outcomes: Sequence[Settlement] = ()
+    ) -> Callable[[], frozenset[str]]:
+        """Begin what `record_intent` does, while messages travel.
+
+        Returns:
+            What waits for its end, and gives and raises what `record_intent` does; to be called before
+            anything else is recorded.
+
+        """
+        self._conclude()
         self._backlog += map(self._ended, outcomes)
         everyone = frozenset(attempt.key for attempt in attempts)
         if self._slot.gone and not self._slot.reconnect():
-            return everyone
+            return lambda: everyone
         try:
-            numbered = [(self._number(), attempt) for attempt in attempts]
-            refused = self._commit(numbered)
+            begun = self._start([(self._number(), attempt) for attempt in attempts])
         except LedgerError as error:
             self._slot.learn(error)
             if self._slot.gone:
-                return everyone
+                return lambda: everyone
             raise
-        if attempts and self._slot.lost:
+        return partial(self._end_intent, begun)
+
+    def _end_intent(self, begun: _Begun) -> frozenset[str]:
+        self._conclude()
+        if begun.error is not None and not begun.gone:
+            raise begun.error
+        if begun.numbered and self._slot.lost:
             raise IntentRefusedError(
                 "this worker was silent for too long: its rows were given to others",
                 code="L730",
                 hint="nothing more was sent by this session; what was in flight is settled when it is known",
             )
-        return refused
+        return begun.refused
 
     def record_outcomes(self, outcomes: Sequence[Settlement]) -> None:
         """Record the outcomes of attempts; if the database is gone, they wait here."""
@@ -349,13 +384,21 @@ class SlotWriter:
         number = self._open.pop(settlement.attempt.key, 0)
         return _Ended(settlement, number, promised=number > 0)
 
-    def _commit(self, numbered: Sequence[tuple[int, Attempt]]) -> frozenset[str]:
-        """Record all that waits, and promise; return the keys that are not promised.
+    def _commit(self) -> None:
+        """Record all that waits.
 
         Raises:
             LedgerError: nothing was changed; or, where the database is gone, nobody knows.
 
         """
+        self._conclude()
+        begun = self._start(())
+        self._conclude()
+        if begun.error is not None:
+            raise begun.error
+
+    def _start(self, numbered: Sequence[tuple[int, Attempt]]) -> _Begun:
+        """Send all that waits to be recorded, and promises."""
         for ended in self._backlog:
             if not ended.number:
                 ended.number = self._number()
@@ -372,18 +415,28 @@ class SlotWriter:
             now = self._slot.clock.now().timestamp()
             cells = (*self._head(), now, self._run, *self._attempt_arrays(numbered))
             statements.append((_PROMISE, cells))
-        if not statements:
-            return frozenset()
+        asked = self._slot.start(statements, leased=bool(numbered)) if statements else None
+        self._begun = _Begun(asked, numbered, self._backlog, self._after)
+        self._backlog, self._after = [], []
+        return self._begun
+
+    def _conclude(self) -> None:
+        """Wait for what is under way, and take in what it came to."""
+        begun, self._begun = self._begun, None
+        if begun is None or begun.asked is None:
+            return
         try:
-            found = self._slot.ask(statements, leased=bool(numbered))
-        except LedgerError:
-            if self._slot.gone:
-                self._take_back(numbered)
-            raise
-        self._forget()
-        if not numbered:
-            return frozenset()
-        return self._promised(numbered, found[-1][0])
+            found = self._slot.finish(begun.asked)
+        except LedgerError as error:
+            begun.error = error
+            self._backlog[:0], self._after[:0] = begun.backlog, begun.after
+            if begun.asked.gone:
+                begun.gone, begun.refused = True, frozenset(attempt.key for _, attempt in begun.numbered)
+                self._take_back(begun.numbered)
+            return
+        self._forget(begun.backlog)
+        if begun.numbered:
+            begun.refused = self._promised(begun.numbered, found[-1][0])
 
     def _promised(self, numbered: Sequence[tuple[int, Attempt]], said: Sequence[Any]) -> frozenset[str]:
         _, self.state, refused = said
@@ -410,9 +463,8 @@ class SlotWriter:
             settlement = Settlement(attempt, outcome, Status.PENDING, now, counts=False)
             self._backlog.append(_Ended(settlement, number, promised=True))
 
-    def _forget(self) -> None:
+    def _forget(self, done: Sequence[_Ended]) -> None:
         """Forget what is recorded now."""
-        done, self._backlog, self._after = self._backlog, [], []
         for ended in done:
             key = ended.settlement.attempt.key
             if ended.settlement.status is Status.PENDING:
@@ -522,9 +574,6 @@ def _outcome_arrays(group: Sequence[_Ended]) -> list[str]:
 
 # --- arrays, as PostgreSQL writes them: much quicker than one value after the other ------------------------
 
-_WITHOUT_NUL = str.maketrans({"\0": r"\x00"})
-_QUOTED = str.maketrans({"\\": "\\\\", '"': r"\""})
-
 
 def _arrays(columns: Sequence[tuple[str, str]], rows: Sequence[Sequence[Any]]) -> list[str]:
     """Write each column of *rows* as an array."""
@@ -539,16 +588,6 @@ def _numbers(cells: Sequence[float | None]) -> str:
     return "{" + ",".join(["NULL" if cell is None else repr(cell) for cell in cells]) + "}"
 
 
-def _texts(cells: Sequence[str]) -> str:
-    text = "".join(cells)
-    if "\0" in text:
-        cells = [cell.translate(_WITHOUT_NUL) for cell in cells]
-        text = "\\"
-    if '"' in text or "\\" in text:
-        cells = [cell.translate(_QUOTED) for cell in cells]
-    return '{"' + '","'.join(cells) + '"}'
-
-
 def _octets(cells: Sequence[bytes | None]) -> str:
     return "{" + ",".join(["NULL" if cell is None else f'"\\\\x{cell.hex()}"' for cell in cells]) + "}"
 
@@ -556,6 +595,6 @@ def _octets(cells: Sequence[bytes | None]) -> str:
 _WRITTEN: Final[Mapping[str, Callable[[Any], str]]] = {
     "bigint": _numbers,
     "float8": _numbers,
-    "text": _texts,
+    "text": texts,
     "bytea": _octets,
 }

@@ -22,8 +22,10 @@ from typing import TYPE_CHECKING, Final, Self
 
 from mailmerge.errors import LedgerError, PlanDamaged
 from mailmerge.message.verify import is_sound
+from mailmerge.model import Status
 from mailmerge.plan.message_file import BadFrame, FrameReader
 from mailmerge.plan.sqlite_store import FINDING, MESSAGE, ROW, UNDECODABLE, key_octets
+from mailmerge.plan.store import PlanRow
 from mailmerge.postgres import TableGroup, known_versions
 from mailmerge.version import program_version, sources_version
 
@@ -32,7 +34,6 @@ if TYPE_CHECKING:
     from types import EllipsisType
 
     from mailmerge.model import Diagnostic, FrozenMessage
-    from mailmerge.plan.store import PlanRow
     from mailmerge.postgres import PostgresDatabase
 
 GROUP: Final = TableGroup(
@@ -108,6 +109,13 @@ ALTER TABLE plan_message ALTER COLUMN frame SET STORAGE EXTERNAL;
 ALTER TABLE blob_piece ALTER COLUMN content SET STORAGE EXTERNAL;
 """,
 )
+_LOOKED_UP: Final = 100
+"""How many damaged rows are looked for in the ledger: each time all of the campaign's keys are read."""
+_LONGEST_ADDRESS: Final = 320
+_KEY_OF: Final = """
+SELECT key FROM delivery WHERE campaign = ? AND substring(sha256(convert_to(key, 'UTF8')) FROM 1 FOR 16) = ?
+LIMIT 1
+"""
 _OF_A_PLAN: Final = ("plan_row", "plan_message", "plan_finding", "plan_blob")
 
 _BLOBS_OF: Final = """
@@ -152,6 +160,12 @@ def own_version() -> str:
     """Return the version of this program, as plans have it; that of sources identifies each edit."""
     version = program_version()
     return sources_version() if version.startswith("0+") else version
+
+
+def program_of(db: PostgresDatabase, number: int) -> str:
+    """Return the version of the program that made a plan; empty: the plan does not exist."""
+    found = db.row("SELECT program FROM plan WHERE id = ?", (number,)) if is_there(db) else None
+    return str(found[0]) if found else ""
 
 
 def head_digest(*parts: object) -> bytes:
@@ -262,13 +276,17 @@ class ServerPlan:
     Args:
         db: the connection; closing the plan leaves it open.
         head: the plan's row.
+        shown_for: the campaign's number, where it is only shown: a damaged row is then replaced by one that
+            says so. None: it is to be sent, and a damaged row is an error.
 
     Raises:
         LedgerError: the row is damaged.
 
     """
 
-    def __init__(self, db: PostgresDatabase, head: Sequence[object]) -> None:
+    def __init__(self, db: PostgresDatabase, head: Sequence[object], *, shown_for: int | None = None) -> None:
+        self._shown_for = shown_for
+        self._replaced = 0
         number, name, program, made, size, messages, summary, facts, dictionary, digest, terms = head
         self.db = db
         self._ahead: dict[int, tuple[bytes, int, bytes]] = {}
@@ -318,19 +336,23 @@ class ServerPlan:
 
     @classmethod
     def find(cls, db: PostgresDatabase, campaign: int, name: str) -> Self | None:
-        """Open a campaign's plan by its name; None: it does not exist.
+        """Open a campaign's plan by its name, to show what is in it; None: it is not there.
 
         Raises:
             LedgerError: it is damaged (L751).
 
         """
-        return cls._found(db, "campaign = ? AND name = ?", campaign, name) if is_there(db) else None
+        if not is_there(db):
+            return None
+        return cls._found(db, "campaign = ? AND name = ?", campaign, name, shown_for=campaign)
 
     @classmethod
-    def _found(cls, db: PostgresDatabase, which: str, *cells: object) -> Self | None:
+    def _found(
+        cls, db: PostgresDatabase, which: str, *cells: object, shown_for: int | None = None
+    ) -> Self | None:
         size = "octet_length(summary) + octet_length(facts) + octet_length(dictionary) + octet_length(terms)"
         head = db.row(f"SELECT {_HEAD} FROM plan WHERE {which} AND {size} <= {_HEADING}", cells)
-        return None if head is None else cls(db, head)
+        return None if head is None else cls(db, head, shown_for=shown_for)
 
     def __enter__(self) -> Self:
         return self
@@ -374,10 +396,33 @@ class ServerPlan:
         return [self._row(*found) for found in self.db.rows(query, (self.number, *cells))]
 
     def _row(self, n: int, data: bytes | None, checksum: int) -> PlanRow:
-        with contextlib.suppress(*UNDECODABLE):
+        caught: tuple[type[Exception], ...] = UNDECODABLE
+        if self._shown_for is not None:
+            caught = (*caught, PlanDamaged)
+        with contextlib.suppress(*caught):
             if (row := ROW.decode(self._whole("plan_row", "n", n, data, checksum))).n == n:
                 return row
-        raise self._damaged(f"the row at place {n} is not what was written")
+        if self._shown_for is None:
+            raise self._damaged(f"the row at place {n} is not what was written")
+        return self._replacement(n)
+
+    def _replacement(self, n: int) -> PlanRow:
+        """Return what can be said of a damaged row: its number, and what the ledger has of it."""
+        query = "SELECT row, address, holder FROM plan_row WHERE plan = ? AND n = ?"
+        number, address, holder = self.db.row(query, (self.number, n))
+        self._replaced += 1
+        known = None
+        if holder is not None and self._replaced <= _LOOKED_UP:
+            known = self.db.row(_KEY_OF, (self._shown_for, holder))
+        return PlanRow(
+            n=n,
+            row=number,
+            key=known[0] if known else "",
+            address=address[:_LONGEST_ADDRESS].decode("utf-8", "replace"),
+            status=Status.INVALID,
+            detail="what the database has of this row is damaged (L752)",
+            holds=known is not None,
+        )
 
     def _whole(self, table: str, column: str, place: int, data: bytes | None, checksum: int) -> bytes:
         """Return the data of a row or finding; *data* is None if it was too large to be read with others."""
@@ -463,12 +508,15 @@ class ServerPlan:
         """See `PlanReader`."""
         which = "" if n is ... else "AND n IS NULL" if n is None else f"AND n = {int(n)}"
         for place, data in self._findings(which):
+            if data is None:
+                continue
             try:
                 yield place, FINDING.decode(data)
             except UNDECODABLE as error:
                 raise self._damaged("a finding is not what was written") from error
 
-    def _findings(self, which: str = "") -> Iterator[tuple[int | None, bytes]]:
+    def _findings(self, which: str = "") -> Iterator[tuple[int | None, bytes | None]]:
+        """Yield findings; None for a damaged one of a plan that is only shown."""
         after = -1
         query = (
             f"SELECT id, n, CASE WHEN octet_length(data) <= {_SMALL} THEN data END, checksum "
@@ -476,7 +524,12 @@ class ServerPlan:
         )
         while page := self.db.rows(query, (self.number, after)):
             for found, n, data, checksum in page:
-                yield n, self._whole("plan_finding", "id", found, data, checksum)
+                try:
+                    yield n, self._whole("plan_finding", "id", found, data, checksum)
+                except PlanDamaged:
+                    if self._shown_for is None:
+                        raise
+                    yield n, None
             after = page[-1][0]
 
     def _damaged(self, why: str) -> PlanDamaged:

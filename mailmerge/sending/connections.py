@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from mailmerge.clock import Clock
     from mailmerge.ledger.account_usage import Reservation
-    from mailmerge.model import Message, Outcome
+    from mailmerge.model import Attempt, Message, Outcome
     from mailmerge.sending.runs import RowDecision
     from mailmerge.sending.throttle import Turn
     from mailmerge.sending.work_queue import Job
@@ -313,8 +313,8 @@ class InFlight(Struct):
     token: int
     job: Job
     slot: ConnectionSlot
-    connection: str
-    """The connection's name, for the record: the slot may have another one by then."""
+    attempt: Attempt
+    """What the ledger records of it; it names its connection, as the slot may have another one by then."""
     reservation: Reservation | None
     turn: Turn | None = None
     """When its end may be sent, by rates that several workers share; None: as soon as it is recorded."""

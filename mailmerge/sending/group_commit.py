@@ -21,8 +21,8 @@ from typing import TYPE_CHECKING, Final, Protocol
 
 from mailmerge.errors import LedgerError
 from mailmerge.ledger.attempts import IntentRefusedError, Revision, Settlement
-from mailmerge.model import Counts, Status
-from mailmerge.sending.runs import Progress
+from mailmerge.model import Counts, Outcome, Phase, Scope, Status
+from mailmerge.sending.runs import Progress, RowDecision
 
 if TYPE_CHECKING:
     import logging
@@ -31,8 +31,8 @@ if TYPE_CHECKING:
 
     from mailmerge.clock import Clock
     from mailmerge.ledger.account_usage import Quota
-    from mailmerge.model import Attempt, Outcome
-    from mailmerge.sending.runs import RowDecision, RunDecision
+    from mailmerge.model import Attempt
+    from mailmerge.sending.runs import RunDecision
 
 _COMMIT_WITHIN = 0.1
 _MARK_EVERY = 1.0
@@ -59,6 +59,16 @@ class LedgerWriter(Protocol):
         Returns:
             The keys of those that may not be handed over, now or at all (`refused`).
 
+        """
+        ...
+
+    @property
+    def begin_intent(
+        self,
+    ) -> Callable[[Sequence[Attempt], Sequence[Settlement]], Callable[[], Collection[str]]] | None:
+        """What begins what `record_intent` does, where that takes a round trip; None: it takes no time.
+
+        It returns what waits for the end, and returns or raises what `record_intent` does.
         """
         ...
 
@@ -96,23 +106,37 @@ class OutcomeWriter:
         mark: Callable[[int], None] | None = None,
         recorded: Callable[[Sequence[Settlement]], None] | None = None,
     ) -> None:
+        self.announces = ledger.begin_intent is not None
+        """Whether the ledger is so far away that `announce` pays."""
         self._ledger = ledger
         self._recorded = recorded
         self._quota = quota
         self._clock = clock
         self._mark = mark
         self._settled: list[Settlement] = []
+        self._announced: set[str] = set()
+        """Keys whose intent is on the disk, or on its way there, and which were not settled since."""
+        self._end: Callable[[], Collection[str]] | None = None
+        """What waits for the intents under way."""
+        self._under_way: tuple[Sequence[Attempt], list[Settlement]] = ((), [])
         self._since: float | None = None
         self._urgent = False
         self._marked_at = float("-inf")
 
     def settle(self, attempt: Attempt, outcome: Outcome, row: RowDecision, now: datetime) -> None:
         """Add an outcome; it is not durable yet."""
+        self._announced.discard(attempt.key)
         self._settled.append(Settlement(attempt, outcome, row.status, now, row.next_at, counts=row.counts))
         if self._since is None:
             self._since = self._clock.monotonic()
         if outcome.status is not Status.ACCEPTED:
             self._urgent = True
+
+    def withdraw(self, attempt: Attempt, now: datetime) -> None:
+        """Take an intent back whose message never left, if there may be one on the disk."""
+        if self.is_announced(attempt):
+            never = Outcome(Status.PENDING, Scope.CONNECTION, Phase.DATA, reason="withdrawn")
+            self.settle(attempt, never, RowDecision(Status.PENDING, counts=False), now)
 
     def give_back(self, keys: Sequence[str]) -> None:
         """Make rows pending again whose deferral turned out not to be about them.
@@ -157,8 +181,41 @@ class OutcomeWriter:
         """The keys of rows that other workers have to send."""
         return self._ledger.refused
 
+    def announce(self, attempts: Sequence[Attempt]) -> None:
+        """Begin to record the intents of messages that are on their way, with the outcomes so far.
+
+        Where the ledger is a round trip away, that passes while they travel; `record` waits for it.
+
+        Raises:
+            IntentRefusedError, LedgerError: as `record`.
+
+        """
+        begin = self._ledger.begin_intent
+        if begin is None or not attempts:
+            return
+        try:
+            self._count_against_quota()
+        except IntentRefusedError:
+            self._all_recorded()
+            raise
+        self._end = begin(attempts, self._settled)
+        self._under_way = (attempts, self._settled)
+        self._announced.update(attempt.key for attempt in attempts)
+        self._settled, self._since, self._urgent = [], None, False
+
+    @property
+    def announcing(self) -> bool:
+        """Whether intents are under way, so that `announce` has to wait."""
+        return self._end is not None
+
+    def is_announced(self, attempt: Attempt) -> bool:
+        """Tell whether an intent may be on the disk of which nothing was settled."""
+        return attempt.key in self._announced
+
     def record(self, attempts: Sequence[Attempt] = ()) -> Collection[str]:
         """Make the outcomes so far, and the intents to make *attempts*, durable.
+
+        Outcomes may wait on where all of *attempts* were announced.
 
         Returns:
             The keys of those that may not be handed over.
@@ -168,28 +225,55 @@ class OutcomeWriter:
             LedgerError: the outcomes are not durable either.
 
         """
-        refused: Collection[str] = ()
+        refused = self._conclude()
+        rest = [each for each in attempts if each.key not in self._announced and each.key not in refused]
         try:
-            if attempts:
+            if rest:
                 self._count_against_quota()
-                refused = self._ledger.record_intent(attempts, self._settled)
-            elif self._settled:
+                refused = refused.union(self._ledger.record_intent(rest, self._settled))
+            elif self._settled and (not attempts or self._urgent):
                 self._ledger.record_outcomes(self._settled)
+            else:
+                return refused
         except IntentRefusedError:
             self._all_recorded()
             raise
+        self._announced.update(each.key for each in rest if each.key not in refused)
         self._all_recorded()
+        self._mark_now_and_then()
+        return refused
+
+    def _conclude(self) -> frozenset[str]:
+        """Wait for the intents under way; return the keys of those that may not be handed over."""
+        end, self._end = self._end, None
+        if end is None:
+            return frozenset()
+        attempts, settled = self._under_way
+        try:
+            refused = frozenset(end())
+        except IntentRefusedError:
+            self._announced.difference_update(attempt.key for attempt in attempts)
+            self._tell(settled)
+            raise
+        self._announced -= refused
+        self._tell(settled)
+        self._mark_now_and_then()
+        return refused
+
+    def _mark_now_and_then(self) -> None:
         if self._clock.monotonic() - self._marked_at >= _MARK_EVERY:
             with contextlib.suppress(LedgerError):  # a safety net: it is tried again
                 self.note_mark()
-        return refused
+
+    def _tell(self, settled: Sequence[Settlement]) -> None:
+        if settled and self._recorded is not None:
+            self._recorded(settled)
 
     def _all_recorded(self) -> None:
         done, self._settled = self._settled, []
         self._since = None
         self._urgent = False
-        if done and self._recorded is not None:
-            self._recorded(done)
+        self._tell(done)
 
     def _count_against_quota(self) -> None:
         """Count before the first of these messages can be complete: to count too many is safe."""

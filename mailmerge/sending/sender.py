@@ -24,18 +24,19 @@ from __future__ import annotations
 import contextlib
 import math
 from datetime import timedelta
-from typing import TYPE_CHECKING
+from functools import partial
+from typing import TYPE_CHECKING, TypeVar
 
 from msgspec.structs import replace
 
 from mailmerge.clock import ClockWatch
 from mailmerge.errors import AuthError, LedgerError, SessionError, TlsError
 from mailmerge.ledger.attempts import IntentRefusedError
-from mailmerge.model import Outcome, Phase, Scope, Status
+from mailmerge.model import Outcome, Status
 from mailmerge.sending.connections import ConnectionPool, InFlight, Settled
 from mailmerge.sending.group_commit import OutcomeWriter, ProgressTally
 from mailmerge.sending.policy import History
-from mailmerge.sending.runs import Again, Context, Reason, RowDecision, RunEnd
+from mailmerge.sending.runs import Again, Context, Reason, RunEnd
 from mailmerge.sending.work_queue import HeldEnds, WorkQueue
 from mailmerge.smtp.state import Closed, Completed, InStep, ReleaseNeeded, Revised
 
@@ -55,6 +56,7 @@ if TYPE_CHECKING:
     from mailmerge.sending.work_queue import Job
     from mailmerge.smtp.state import Event
 
+_Done = TypeVar("_Done")
 _SLICE = 0.2
 """A stop is noticed within this many seconds."""
 _GRACE = 30.0
@@ -113,8 +115,7 @@ class Sender:
         may_release: Callable[[], bool] | None = None,
     ) -> None:
         self._listener = listener
-        recorded = None if listener is None else self._recorded
-        self._outcomes = OutcomeWriter(ledger, clock, quota=quota, mark=mark, recorded=recorded)
+        self._outcomes = OutcomeWriter(ledger, clock, quota=quota, mark=mark, recorded=self._recorded)
         self._pool = ConnectionPool(connect, clock, sessions)
         self._throttle = throttle
         self._clock = clock
@@ -126,25 +127,21 @@ class Sender:
         self._may_release = may_release
         self._withheld: list[InFlight] = []
         """Messages whose end may not be sent; nothing behind them on their connection can be either."""
-        self._left_alone: set[str] = set()
-        """Keys of rows that other workers have to send."""
-        self._held = 0.0
-        """The same, as last reported."""
+        self._left_alone: set[str] = set()  # keys of rows that other workers have to send
+        self._held = 0.0  # the same, as last reported
         self._stop = stop
         self._tally = ProgressTally(observe)
         self._random = random
         self._quota = quota
         self._queue = WorkQueue(())
         self._in_flight: dict[int, InFlight] = {}
-        self._unconfirmed: dict[int, Settled] = {}
-        """What was settled since the last sync point of its session."""
+        self._unconfirmed: dict[int, Settled] = {}  # settled since the last sync point of its session
         self._submitted = 0
         self._end: RunEnd | None = None
-        self._refused = False
-        """Whether the ledger can record no more intents."""
+        self._refused = False  # the ledger can record no more intents
         self._ends: HeldEnds[InFlight] = HeldEnds()
-        self._needed: list[int] = []
-        """Messages whose intent is to be recorded next."""
+        self._needed: list[int] = []  # messages whose intent is to be recorded next
+        self._fresh: list[InFlight] = []
 
     def run(self, jobs: Iterable[Job]) -> RunEnd:
         """Send *jobs*, pulling each one when there is room for it.
@@ -175,8 +172,7 @@ class Sender:
             self._outcomes.note_mark()
         if stopped and not self._queue.empty and (self._end is None or self._end.reason is not Reason.LEDGER):
             self._end = RunEnd(Reason.INTERRUPTED, "stopped on request")
-        failure = self._tally.failure or self._queue.failure
-        if failure is not None:
+        if failure := (self._tally.failure or self._queue.failure):
             raise failure
         notes = (*self._throttle.notes(), *self._history.notes(), *watch.notes())
         return replace(self._end or RunEnd(Reason.FINISHED), counts=self._tally.counts, notes=notes)
@@ -191,12 +187,13 @@ class Sender:
                 grace_until = self._clock.monotonic() + _GRACE
             self._advance()
             self._fill()
+            self._announce()
             if not self._in_flight:
                 self._make_durable()
                 if self._over():
                     return
                 self._idle()
-            elif self._clock.monotonic() > grace_until or (self._draining and not self._awaiting()):
+            elif self._clock.monotonic() > grace_until or (self._draining and not self._handed_over()):
                 self._cut_off()
             else:
                 needed = self._needed + self._collect(0.0 if self._needed else self._poll_timeout())
@@ -219,9 +216,9 @@ class Sender:
         """Whether nothing more is handed over: messages in flight still get their outcome."""
         return self._refused or self._stop.is_set()
 
-    def _awaiting(self) -> bool:
-        """Return whether anything that was handed over has no outcome yet."""
-        return any(flight.recorded and not flight.withheld for flight in self._in_flight.values())
+    def _handed_over(self) -> list[InFlight]:
+        """Return what was handed over and has no outcome yet."""
+        return [one for one in self._in_flight.values() if one.recorded and not one.withheld]
 
     def _finish(self, end: RunEnd) -> None:
         """End the run for this reason, unless it already has one."""
@@ -252,9 +249,10 @@ class Sender:
             return False
         self._queue.take()
         turn = self._throttle.take(self._clock.monotonic(), job.domains)
-        self._submitted += 1
-        token = self._submitted
-        self._in_flight[token] = InFlight(token, job, slot, slot.connection.id, reservation, turn)
+        token = self._submitted = self._submitted + 1
+        attempt = job.attempt(slot.connection.id)
+        self._in_flight[token] = InFlight(token, job, slot, attempt, reservation, turn)
+        self._fresh.append(self._in_flight[token])
         slot.submitted += 1
         slot.connection.submit(job.message, token)
         return True
@@ -271,14 +269,11 @@ class Sender:
         for slot in self._pool:
             if not self._could_take(slot):
                 continue
-            if slot.alive() or (not slot.busy and self._open(slot)):
+            if slot.alive() or (not slot.busy and self._stepped(slot, slot.connect)):
                 return slot
             if self._end is not None:
                 return None
         return None
-
-    def _open(self, slot: ConnectionSlot) -> bool:
-        return self._stepped(slot, slot.connect)
 
     def _advance(self) -> None:
         """Continue with connections that are being opened or checked."""
@@ -320,6 +315,12 @@ class Sender:
         except LedgerError as error:  # the campaign's ledger works: what is in flight can still be recorded
             self._finish(RunEnd(Reason.LEDGER, error.message, error.hint, error))
         return None
+
+    def _uncount(self, flight: InFlight) -> None:
+        """Give back what was reserved for a message that was certainly not handed over."""
+        if flight.reservation is not None and self._quota is not None and not flight.recorded:
+            with contextlib.suppress(LedgerError):  # then they stay counted
+                self._quota.release(flight.reservation)
 
     # --- waiting --------------------------------------------------------------------------------------
 
@@ -416,7 +417,7 @@ class Sender:
     def _confirm(self, connection: str) -> None:
         """Forget what a session settled after it has ended: it can no longer prove out of step."""
         for token in [
-            t for t, settled in self._unconfirmed.items() if settled.flight.connection == connection
+            t for t, one in self._unconfirmed.items() if one.flight.attempt.connection == connection
         ]:
             del self._unconfirmed[token]
 
@@ -425,17 +426,15 @@ class Sender:
         flight = self._in_flight.pop(token)
         job, slot = flight.job, flight.slot
         fresh = slot.answered == 0 and not slot.retiring
-        context = Context(job, flight.connection, fresh, now, self._clock.monotonic(), self._random)
+        context = Context(job, flight.attempt.connection, fresh, now, self._clock.monotonic(), self._random)
         decision = self._policy.decide(outcome, self._history, context)
         self._history.learn(outcome, decision, context)
         row = decision.row
         self._unconfirmed[token] = Settled(flight, outcome, row)
         # A message whose connection broke before anything of it was answered leaves no record.
-        if flight.recorded or outcome.reply is not None or row.again is Again.NO:
-            self._outcomes.settle(job.attempt(flight.connection), outcome, row, now)
-        if flight.reservation is not None and self._quota is not None and not flight.recorded:
-            with contextlib.suppress(LedgerError):  # then they stay counted
-                self._quota.release(flight.reservation)
+        if outcome.reply or row.again is Again.NO or self._outcomes.is_announced(flight.attempt):
+            self._outcomes.settle(flight.attempt, outcome, row, now)
+        self._uncount(flight)
         if row.again is Again.NEXT:
             self._queue.put_back(job)
         elif row.again is Again.LAST:
@@ -458,12 +457,12 @@ class Sender:
         job, slot = flight.job, flight.slot
         if old.again is not Again.NO and not self._queue.remove(job):
             return  # it is in flight again, on another connection
-        context = Context(job, flight.connection, False, now, self._clock.monotonic(), self._random)
-        self._history.take_back(before.outcome, flight.connection)
+        context = Context(job, flight.attempt.connection, False, now, self._clock.monotonic(), self._random)
+        self._history.take_back(before.outcome, flight.attempt.connection)
         decision = self._policy.decide(outcome, self._history, context)
         self._history.learn(outcome, decision, context)
         row = decision.row
-        self._outcomes.revise(job.attempt(flight.connection), outcome, old, row, now)
+        self._outcomes.revise(flight.attempt, outcome, old, row, now)
         if old.again is Again.NO:
             self._tally.take_back(old.status)
         if row.again is Again.NO:
@@ -497,6 +496,15 @@ class Sender:
 
     # --- intents --------------------------------------------------------------------------------------
 
+    def _announce(self) -> None:
+        """Begin to record the intents of what has just been submitted, if that can pass meanwhile."""
+        if self._outcomes.announcing or self._draining:
+            return
+        fresh, self._fresh = self._fresh, []
+        if self._outcomes.announces and fresh:
+            attempts = [one.attempt for one in fresh if one.token in self._in_flight and not one.recorded]
+            self._intending(partial(self._outcomes.announce, attempts))
+
     def _record(self, needed: list[int]) -> None:
         """Record the intents that the connections need, with the outcomes so far."""
         flights = [self._in_flight[token] for token in needed if token in self._in_flight]
@@ -504,7 +512,7 @@ class Sender:
             if self._outcomes.commit_in() == 0:
                 self._make_durable()
             return
-        refused = self._make_durable([flight.job.attempt(flight.connection) for flight in flights])
+        refused = self._make_durable([flight.attempt for flight in flights])
         if refused is None:
             return
         for flight in flights:
@@ -548,9 +556,7 @@ class Sender:
         Closing is the only way to keep a message from becoming complete. What was sent before gets its
         outcome first.
         """
-        leaving = {
-            id(flight.slot) for flight in self._in_flight.values() if flight.recorded and not flight.withheld
-        }
+        leaving = {id(one.slot) for one in self._handed_over()}
         for flight in self._withheld:
             slot = flight.slot
             if id(slot) in leaving or flight.token not in self._in_flight:
@@ -560,30 +566,24 @@ class Sender:
                     self._withdraw(event.token)
                 elif not isinstance(event, Closed):
                     self._hear(slot, [event])
-            self._confirm(flight.connection)
+            self._confirm(flight.attempt.connection)
         self._withheld = [flight for flight in self._withheld if flight.token in self._in_flight]
 
     def _withdraw(self, token: int) -> None:
         """Queue a message again that was not completed; on disk its row is unchanged."""
         flight = self._in_flight.pop(token)
-        if flight.recorded:
-            never = Outcome(Status.PENDING, Scope.CONNECTION, Phase.DATA, reason="withdrawn")
-            row = RowDecision(Status.PENDING, counts=False)
-            self._outcomes.settle(flight.job.attempt(flight.connection), never, row, self._clock.now())
-        elif flight.reservation is not None and self._quota is not None:
-            with contextlib.suppress(LedgerError):  # then they stay counted
-                self._quota.release(flight.reservation)
+        self._outcomes.withdraw(flight.attempt, self._clock.now())
+        self._uncount(flight)
         self._queue.put_back(flight.job)
 
     def _make_durable(self, attempts: Sequence[Attempt] = ()) -> Collection[str] | None:
-        """Record intents and the outcomes so far; None: the run ends here, with all outcomes recorded.
+        """Record intents and the outcomes so far; return the keys of those that may not be handed over."""
+        return self._intending(partial(self._outcomes.record, attempts))
 
-        Returns:
-            The keys of those that may not be handed over.
-
-        """
+    def _intending(self, step: Callable[[], _Done]) -> _Done | None:
+        """Do a step of recording; None: the run ends here, with all outcomes recorded."""
         try:
-            return self._outcomes.record(attempts)
+            return step()
         except IntentRefusedError as error:
             self._refused = True
             if self._end is None or self._end.reason is not Reason.INTERRUPTED:

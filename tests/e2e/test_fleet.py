@@ -247,20 +247,27 @@ def test_whoever_follows_may_leave(shared, relay, workers):
 
 
 def test_a_worker_of_another_version_sends_nothing(shared, database, relay, workers):
-    """It says which versions there are, and the campaign waits for somebody to put that right."""
+    """It says which versions there are, and leaves the campaign to others, who go on with it."""
     shared.campaign(people_csv=people(3))
     assert send(shared, "--detach").code == 0
     with server(database).database_to_fill() as db:
-        name, *head = db.row("SELECT name, made, size, summary, facts, dictionary FROM plan")
+        name, own, *head = db.row("SELECT name, program, made, size, summary, facts, dictionary FROM plan")
         db.execute("UPDATE plan SET program = ?, digest = ?", ("9.9.9", head_digest(name, "9.9.9", *head)))
     worker = workers.start("-v")
-    until(lambda: "paused" in shared("fleet", "spring", "--ledger", "office").out)
+    until(lambda: "does not send spring" in shared("fleet", "spring", "--ledger", "office").out)
     shown = shared("fleet", "spring", "--ledger", "office")
+    sent_before = len(relay.messages)
+    with server(database).database_to_fill() as db:  # as if a worker of its version came
+        db.execute("UPDATE plan SET program = ?, digest = ?", (own, head_digest(name, own, *head)))
+    until(lambda: len(relay.messages) == 3)
     worker.send_signal(signal.SIGTERM)
+    code, said = ended(worker)
 
-    assert ended(worker)[0] == 143
-    assert "was made by mailmerge-kit 9.9.9" in shown.out, shown
-    assert not relay.messages
+    assert (code, sent_before) == (143, 0)
+    assert "spring: running" in shown.out, shown
+    assert "no worker of version 9.9.9, which planned it, is running" in shown.out
+    assert "does not send spring (planned by 9.9.9): this worker is version" in shown.out
+    assert "spring: was planned by mailmerge-kit 9.9.9, and this worker is" in said
 
 
 def test_the_demo_shows_a_fleet():

@@ -155,12 +155,20 @@ def test_a_damaged_row_stops_nobody_else(mailmerge, postgres, relay):
     with PostgresDatabase.connect(postgres.url(), "here") as db:
         db.execute("UPDATE mailmerge.plan_message SET frame = 'P' WHERE number = 1")
         db.execute("UPDATE mailmerge.plan_row SET checksum = 0 WHERE n = 2")
+    named = ("--ledger", "office", "--name", "spring")
+    seen = mailmerge("preview", *named, "--eml", "letters", cwd=mailmerge.config.parent)
     worker = mailmerge("worker", "--ledger", "office", "--accounts", "test", "--until-done")
-    left = mailmerge("status", "--ledger", "office", "--name", "spring", "--json")
+    left = mailmerge("status", *named, "--json")
+    report = mailmerge("report", *named, "--out", "seen", cwd=mailmerge.config.parent)
+    rows = (mailmerge.config.parent / "seen" / "results.csv").read_text("utf-8-sig").splitlines()
 
+    assert (report.code, seen.code) == (0, 0), (report, seen)
+    assert [row.split(",")[0] for row in rows[1:]] == ["2", "3", "4"], rows
+    assert "is damaged" in rows[3], rows
+    assert "damaged" in seen.err + seen.out, seen
     assert [message.rcpt_to[0] for message in relay.messages] == ["ana@example.com"], worker
     assert "2 rows left out" in worker.err, worker
-    assert left.objects[0]["statuses"] == {"accepted": 1, "pending": 2}, left
+    assert left.objects[0]["statuses"] == {"accepted": 1, "invalid": 1, "pending": 1}, left
     assert mailmerge(*send).code == 0
     worker = mailmerge("worker", "--ledger", "office", "--accounts", "test", "--until-done")
     assert sorted(message.rcpt_to[0] for message in relay.messages) == sorted(EVERYBODY), worker
@@ -227,11 +235,14 @@ def test_a_ledger_whose_server_is_gone_is_forgotten(mailmerge, postgres, relay):
     mailmerge.config.write_text(gone, "utf-8")
     early = mailmerge("send", "spring", "--yes")
     wrong = mailmerge("ledger", "forget", "spring", "--ledger", "nowhere", "--yes")
+    mistyped = mailmerge("ledger", "forget", "spring", "--name", "sprint", "--yes")
     done = mailmerge("ledger", "forget", "spring", "--ledger", "office", "--yes")
     anew = mailmerge("send", "spring", "--yes", "--limit", "1", "--accept-repeats")
 
     assert (early.code, wrong.code, done.code, anew.code) == (8, 8, 0, 0), (early, wrong, done, anew)
     one_error(wrong, "L714", "db.example.org")
+    one_error(mistyped, "L780", 'campaign "sprint"')
+    assert mistyped.code == 2
     assert "does not answer" in done.out
     assert len(relay.messages) == 2
 

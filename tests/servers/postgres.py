@@ -143,6 +143,11 @@ class PgBouncer:
         self.close()
 
 
+def _commits(data: bytes) -> bool:
+    """Tell whether a client's write ends a transaction: by COMMIT, or the Sync of a pipeline."""
+    return b"COMMIT\0" in data or (b"mailmerge_" in data and data.endswith(b"S\0\0\0\x04"))
+
+
 class CuttingProxy:
     """Cuts a connection when the server has committed, before its client hears of it, or falls silent."""
 
@@ -173,7 +178,7 @@ class CuttingProxy:
         to_server = target.getpeername() == self._server
         with source, target, contextlib.suppress(OSError):
             while data := source.recv(65536):
-                if to_server and self.cuts and b"COMMIT\0" in data:
+                if to_server and self.cuts and _commits(data):
                     self.cuts = False
                     cut.set()
                 if cut.is_set() and not to_server:

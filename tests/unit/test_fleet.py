@@ -4,21 +4,26 @@ from __future__ import annotations
 
 import threading
 from datetime import UTC, datetime, time, timedelta
-from typing import TYPE_CHECKING, NamedTuple
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import pytest
+from msgspec.structs import replace
 
+from mailmerge import postgres
 from mailmerge.clock import VirtualClock
 from mailmerge.config.accounts import Account
 from mailmerge.errors import LedgerError
 from mailmerge.fleet import jobs
-from mailmerge.fleet.slot import SlotEnd, WorkerAccount, WorkerSettings, _Pace, _window
+from mailmerge.fleet.slot import SlotEnd, SlotRun, WorkerAccount, WorkerSettings, _Pace, _window
 from mailmerge.fleet.terms import FleetAccount, SendingTerms
 from mailmerge.fleet.worker import FleetWorker
 from mailmerge.ledger.work import QueuedRow, enqueue, fleet_view
 from mailmerge.model import Rate, Scope
+from mailmerge.plan.server_store import GROUP as PLANS
+from mailmerge.plan.server_store import own_version
 from mailmerge.schedule import Hours
-from mailmerge.sending.runs import Reason
+from mailmerge.sending.runs import Reason, RunEnd
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -94,10 +99,11 @@ def test_a_slow_slot_keeps_few_rows_from_others(seconds, counts):
 
 def test_a_job_for_each_session(db):
     """One that waits is not deferred twice; when it has been taken, another one can wait."""
-    wanted = jobs.orders(1, 2, TERMS.accounts)
+    wanted = jobs.orders(1, 2, TERMS.accounts, own_version())
     first, again = jobs.defer(db, wanted), jobs.defer(db, wanted)
     waiting = jobs.waiting(db)
-    db.execute("UPDATE mailmerge.procrastinate_jobs SET status = 'doing' WHERE queue_name = 'account work'")
+    taken = jobs.queue_of("work", own_version())
+    db.execute("UPDATE mailmerge.procrastinate_jobs SET status = 'doing' WHERE queue_name = ?", (taken,))
     third = jobs.defer(db, wanted)
 
     assert (first, again, third) == (3, 0, 2)
@@ -107,9 +113,10 @@ def test_a_job_for_each_session(db):
 
 def test_a_job_that_was_lost_is_missed(db):
     """Whatever the campaign's other jobs do: one that waits, runs, or is for later is enough for its slot."""
-    wanted = jobs.orders(1, 2, TERMS.accounts)
+    wanted = jobs.orders(1, 2, TERMS.accounts, own_version())
     jobs.defer(db, wanted)
-    db.execute("UPDATE mailmerge.procrastinate_jobs SET status = 'doing' WHERE queue_name = 'account relay'")
+    taken = jobs.queue_of("relay", own_version())
+    db.execute("UPDATE mailmerge.procrastinate_jobs SET status = 'doing' WHERE queue_name = ?", (taken,))
     db.execute("DELETE FROM mailmerge.procrastinate_jobs WHERE lock = ?", (wanted[0].lock,))
 
     assert jobs.without_job(db, wanted) == wanted[:1]
@@ -117,12 +124,14 @@ def test_a_job_that_was_lost_is_missed(db):
 
 def test_jobs_of_a_campaign_are_withdrawn(db):
     """Those that run end by themselves, and others' are left alone; one for later does not wait yet."""
-    jobs.defer(db, jobs.orders(1, 2, TERMS.accounts))
-    jobs.defer(db, jobs.orders(3, 4, TERMS.accounts[:1]), at=datetime.now(UTC) + timedelta(hours=1))
+    jobs.defer(db, jobs.orders(1, 2, TERMS.accounts, own_version()))
+    jobs.defer(
+        db, jobs.orders(3, 4, TERMS.accounts[:1], own_version()), at=datetime.now(UTC) + timedelta(hours=1)
+    )
 
     assert jobs.withdraw(db, 1) == 3
-    assert len(jobs.without_job(db, jobs.orders(1, 2, TERMS.accounts))) == 3
-    assert jobs.without_job(db, jobs.orders(3, 4, TERMS.accounts[:1])) == []
+    assert len(jobs.without_job(db, jobs.orders(1, 2, TERMS.accounts, own_version()))) == 3
+    assert jobs.without_job(db, jobs.orders(3, 4, TERMS.accounts[:1], own_version())) == []
     assert jobs.waiting(db) == {}
 
 
@@ -200,6 +209,53 @@ def test_cut_connections_of_one_machine_are_its_own(working):
     assert second == pytest.approx(120, abs=5)
     assert working.worker._rest_left(working.account) == 0
     assert working.said[0] == ("resting: cut off; others may send it, from here it is tried again in 1 min")
+
+
+def test_a_network_that_is_gone_is_one_machine_s_own(working):
+    """It is tried again from here after four minutes at most; others get the job now."""
+    run = SlotRun(
+        working.worker._place, working.account, working.order, "one", WorkerSettings(3.0, 100),
+        stop=threading.Event(), observe=lambda _: None, database=lambda _: None,
+    )  # fmt: skip
+    slot: Any = SimpleNamespace(lost=False, gone=False)
+    error = LedgerError("the ledger does not let this user do that", code="L721")
+    gone = run._ended(RunEnd(Reason.NETWORK, "no route"), slot)
+    refused = run._ended(RunEnd(Reason.LEDGER, error.message, error=error), slot)
+    rests = []
+    for end in (gone, gone, gone, gone, refused):
+        assert working.ended(end) == ("running", "")
+        rests.append(working.worker._rest_left(working.account))
+
+    assert rests == [pytest.approx(seconds, abs=5) for seconds in (60, 120, 240, 240, 960)]
+    assert jobs.waiting(working.db) == {"work": 1}
+
+
+def test_a_plan_of_another_version_is_left_to_others(working):
+    """Its job waits where only workers of that version look; it is theirs again when it is planned again."""
+    with working.worker._place.database_to_fill() as db:
+        postgres.prepare(db, (PLANS,))
+        db.execute(
+            "INSERT INTO plan (id, campaign, name, program, made, loaded, size, messages, summary, facts, "
+            "dictionary, digest, terms) SELECT 7, ?, 'n', '9.9.9', '', 0, 0, 0, '', '', '', '', ''",
+            (working.order.campaign,),
+        )
+    other = SlotEnd(Reason.FAILED, "another version", foreign=True)
+    assert working.ended(other) == ("running", "")
+    queues = [queue for (queue,) in working.db.rows("SELECT queue_name FROM procrastinate_jobs")]
+    working.worker._look_after_slots(1.0)
+    working.worker._look_after_slots(1.0)
+    view = fleet_view(working.db, working.order.campaign)
+
+    assert queues == [jobs.queue_of("work", "9.9.9")]
+    assert view is not None
+    assert view.state == "running"
+    why = f"was planned by mailmerge-kit 9.9.9, and this worker is {own_version()}: left to others"
+    assert working.said == [f"other_version: {why}"]
+    again = replace(working.order, plan=8, program=own_version())
+    assert jobs.defer(working.db, [again]) == 1
+    assert working.db.rows("SELECT queue_name FROM procrastinate_jobs") == [
+        (jobs.queue_of("work", own_version()),)
+    ]
 
 
 def test_a_refused_account_comes_back_later(working):

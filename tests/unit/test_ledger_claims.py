@@ -466,6 +466,46 @@ def test_deferred_rows_are_found_by_an_index(fleet: Fleet) -> None:
     assert "delivery_due" in "\n".join(line for (line,) in plan)
 
 
+# --- promises under way -------------------------------------------------------------------------------
+
+
+def test_a_promise_is_made_while_others_are_asked_for(fleet: Fleet) -> None:
+    """It is on the disk before anybody waits for it, and whatever is asked in between changes nothing."""
+    fleet.fill(4)
+    slot, writer = fleet.slot()
+    fleet.claim(slot, 3)
+    end = writer.begin_intent([attempt(2), attempt(3), attempt(9)])
+    assert fleet.claim(slot, 1) == [5]
+    assert slot.keep(fleet.campaign) == "running"
+    assert fleet.states() == {"k2": "handing_over", "k3": "handing_over"}
+    assert end() == {"k9"}
+    end = writer.begin_intent([attempt(4)], [settled(2, ACCEPTED), settled(3, REJECTED)])
+    writer.record_outcomes([])
+    assert (end(), writer.backlog) == (frozenset(), 0)
+    assert fleet.states() == {"k2": "accepted", "k3": "rejected", "k4": "handing_over"}
+
+
+def test_a_promise_under_way_that_nobody_hears_of_is_never_acted_on(
+    fleet: Fleet, proxy: CuttingProxy
+) -> None:
+    """Also where somebody else notices first, and the database is there again by then."""
+    fleet.fill(2)
+    conninfo = fleet.place.conninfo.replace(fleet.place.shown.rpartition(":")[2], str(proxy.port))
+    fleet.place = ServerPlace(conninfo, fleet.place.shown)
+    slot, writer = fleet.slot()
+    fleet.claim(slot, 2)
+    writer.record_intent([attempt(2)])
+    proxy.cuts = True
+    end = writer.begin_intent([attempt(3)], [settled(2, ACCEPTED)])
+    with pytest.raises(LedgerError):
+        slot.keep(fleet.campaign)
+    assert slot.gone
+    assert writer.reconnect()
+    assert (sorted(end()), writer.backlog) == (["k3"], 0)
+    assert fleet.states() == {"k2": "accepted", "k3": "pending"}
+    assert writer.record_intent([attempt(3)]) == frozenset()
+
+
 # --- the database is gone -------------------------------------------------------------------------------
 
 

@@ -33,10 +33,12 @@ class Unheard:
         self._db = db
         self._done = done
 
-    def together(self, statements: Sequence[tuple[str, Sequence[object]]]) -> list[list[Any]]:
+    def send(self, statements: Sequence[tuple[str, Sequence[object]]]) -> None:
         if self._done:
             self._db.together(statements)
         self._db.close()
+
+    def receive(self) -> list[list[Any]]:
         raise LedgerError("the network is gone", code="L720")
 
     def __getattr__(self, name: str) -> Any:

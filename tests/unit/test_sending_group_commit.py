@@ -27,6 +27,8 @@ class Noting:
 
     refused = ()
 
+    begin_intent = None
+
     def record_intent(self, attempts, outcomes=()) -> tuple[str, ...]:
         self.handed_over += len(attempts)
         self.commits.append(([one.row for one in attempts], [one.attempt.row for one in outcomes]))

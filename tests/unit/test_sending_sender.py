@@ -168,7 +168,7 @@ def test_promises_and_outcomes_are_committed_together(bench: Bench) -> None:
     commits = []
 
     class Counting:
-        handed_over, refused = 0, ()
+        handed_over, refused, begin_intent = 0, (), None
 
         def record_intent(self, attempts, outcomes=()) -> tuple[str, ...]:
             commits.append((len(attempts), len(outcomes)))
@@ -372,7 +372,10 @@ def test_messages_are_counted_before_they_can_be_complete(bench: Bench, tmp_path
 
         counted: list[tuple[int, int]] = []
         bench.recorder = SimpleNamespace(
-            record_intent=record, record_outcomes=lambda outcomes: record((), outcomes), handed_over=0
+            begin_intent=None,
+            record_intent=record,
+            record_outcomes=lambda outcomes: record((), outcomes),
+            handed_over=0,
         )
         bench.server.mode = "overlap"
         end = bench.run(quota=usage.quota("me", (), bench.clock))
@@ -736,6 +739,8 @@ def test_an_end_whose_time_is_over_does_not_leave(bench: Bench, mode: Mode) -> N
 class Choosy:
     """A ledger that leaves some rows to others, and promises some only later."""
 
+    begin_intent = None
+
     def __init__(self, ledger: Ledger, others: set[str], later: set[str]) -> None:
         self._ledger = ledger
         self.refused = others
@@ -753,15 +758,36 @@ class Choosy:
         return refused
 
 
+class Distant(Choosy):
+    """The same a round trip away: intents are begun when their messages are submitted."""
+
+    def begin_intent(self, attempts, outcomes=()):  # type: ignore[override]
+        """Promise at once; it is heard of later."""
+        refused = self.record_intent(attempts, outcomes)
+        return lambda: refused
+
+
+@pytest.mark.parametrize("kind", [Choosy, Distant])
 @pytest.mark.parametrize("mode", MODES)
-def test_rows_that_others_send_are_left_alone(bench: Bench, mode: Mode) -> None:
+def test_rows_that_others_send_are_left_alone(bench: Bench, mode: Mode, kind: type[Choosy]) -> None:
     """Nothing of them leaves, and the rest goes out, also what was refused only for now."""
     bench.server.mode = mode
-    bench.recorder = Choosy(bench.ledger, {"k3"}, {"k5"})
+    bench.recorder = kind(bench.ledger, {"k3"}, {"k5"})
     end = bench.run()
     assert dict(end.counts.by_status) == {Status.ACCEPTED: 4}
     assert sorted(bench.server.answered) == sorted(bench.ends_left) == [2, 4, 5, 6]
     assert bench.states()[3] == "pending"
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_an_announced_intent_whose_message_never_left_is_taken_back(bench: Bench, mode: Mode) -> None:
+    """It is on the disk when the connection drops, or the recipient is refused: no row stays behind it."""
+    bench.server.mode = mode
+    bench.server.fates = {3: [DROPPED_BEFORE], 5: [NO_SUCH_USER]}
+    bench.recorder = Distant(bench.ledger, set(), set())
+    bench.run()
+    assert [*bench.states().values()] == ["accepted"] * 3 + ["rejected", "accepted"]
+    assert len(bench.server.accepted) == 4
 
 
 def test_intents_that_are_refused_cost_no_outcome(bench: Bench) -> None:
@@ -770,7 +796,7 @@ def test_intents_that_are_refused_cost_no_outcome(bench: Bench) -> None:
     class Refusing:
         """A ledger that takes two intents, and outcomes for ever."""
 
-        handed_over, refused = 0, ()
+        handed_over, refused, begin_intent = 0, (), None
 
         def record_intent(self, attempts, outcomes=()) -> tuple[str, ...]:
             if len(bench.ends_left) >= 2:

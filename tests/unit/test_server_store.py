@@ -22,7 +22,7 @@ from mailmerge.errors import AttachmentError, LedgerError, PlanDamaged, RowError
 from mailmerge.ledger.place import ServerPlace
 from mailmerge.masking import Secret
 from mailmerge.message.file_search import FileProblem
-from mailmerge.model import FrozenFile
+from mailmerge.model import FrozenFile, Status
 from mailmerge.plan import server_store
 from mailmerge.plan.composer import identifier
 from mailmerge.plan.loading import load
@@ -308,7 +308,7 @@ def test_a_damaged_message_is_one_damaged_row(db: PostgresDatabase, plan: PlanRe
     "damage", ["data = ''", "data = 'x'", "checksum = 0", "data = convert_to(repeat('[', 100000), 'UTF8')"]
 )
 def test_a_damaged_row_is_told(db: PostgresDatabase, plan: PlanReader, damage: str) -> None:
-    """In words, wherever it is read."""
+    """In words, wherever it is read to be sent; where it is shown, it is one row among the others."""
     number = load(db, 1, plan, b"", content)
     db.execute(f"UPDATE plan_row SET {damage} WHERE n = 1")
     server = ServerPlan.open(db, number)
@@ -317,6 +317,15 @@ def test_a_damaged_row_is_told(db: PostgresDatabase, plan: PlanReader, damage: s
         with pytest.raises(PlanDamaged, match="not what was written"):
             list(read)
     assert [found.n for found in server.rows(after=1)] == [2]
+    known = [*plan.rows()][1].key
+    db.execute("CREATE TABLE IF NOT EXISTS delivery (campaign BIGINT, key TEXT)")  # the ledger's
+    db.execute("INSERT INTO delivery VALUES (1, ?), (1, 'another')", (known,))
+    shown = ServerPlan.find(db, 1, plan.name)
+    assert shown is not None
+    first, second, third = shown.rows()
+    assert (first, third) == tuple(row for row in plan.rows() if row.n != 1)
+    assert (second.n, second.row, second.key, second.status) == (1, 3, known, Status.INVALID)
+    assert "is damaged" in second.detail
 
 
 @pytest.mark.parametrize(

@@ -15,7 +15,7 @@ from mailmerge.ledger.account_usage import QuotaRefusal
 from mailmerge.ledger.claims import Slot
 from mailmerge.ledger.shared_rates import SharedThrottle, lateness, sweep_rates
 from mailmerge.ledger.shared_suppression import EVERY_CAMPAIGN, Carrier, OptOutTable, covered
-from mailmerge.ledger.shared_usage import SharedQuota, carry_usage, give_session_back, take_session
+from mailmerge.ledger.shared_usage import SharedQuota, carry_usage, take_session
 from mailmerge.model import Rate
 
 if TYPE_CHECKING:
@@ -360,9 +360,9 @@ def test_a_session_is_free_again_when_its_slot_s_lease_ends(postgres_ledger, db)
     assert take_session(db, "other@relay", 2, third) == 1
     db.execute("UPDATE mailmerge.slot SET until = until - 100 WHERE epoch = ?", (first,))
     assert take_session(db, "me@relay", 2, third) == 1
-    give_session_back(db, "me@relay", second)
+    slots[1].close()
     assert take_session(db, "me@relay", 2, first) == 2
-    for slot in slots:
+    for slot in (slots[0], slots[2]):
         slot.close()
 
 
