@@ -139,7 +139,7 @@ def test_opt_outs_are_kept_before_anything_was_sent(mailmerge, postgres):
     nobody = mailmerge("suppress", "list", "--ledger", "office")
     added = mailmerge("suppress", "add", "ana@example.com", "--ledger", "office")
 
-    assert nobody.out.startswith("Nobody;"), nobody
+    assert nobody.out.startswith("Nobody:"), nobody
     assert added.out.startswith("Added 1 entry"), added
     assert "ana@example.com" in mailmerge("suppress", "list", "--ledger", "office").out
 
