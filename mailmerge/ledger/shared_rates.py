@@ -119,7 +119,7 @@ BEGIN
             FROM mailmerge.rate r LEFT JOIN mailmerge.rate_slot s
                 ON r.seconds > 0 AND s.name = r.name AND s.place = r.head % r.count
             WHERE r.name = ANY(wanted);
-        -- Far ahead, or so late by one rate that another would stand still meanwhile: not taken.
+        -- Far ahead, or so late by one rate that another would stop meanwhile: not taken.
         taken := slot <= asked + lead + 1.0 AND slot <= earliest + 0.1;
         IF NOT taken AND i > 1 THEN
             RETURN;
