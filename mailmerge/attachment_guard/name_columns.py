@@ -45,6 +45,8 @@ _PERSON = re.compile(r"[^\W\d_][^\W\d_]*(?:[-'’ ,.]+[^\W\d_]+){1,4}\.?")
 _MOST_OF = 0.8
 _LONGEST_NAME = 80
 _EXPRESSION = re.compile(r"\{\{(.*?)\}\}", re.DOTALL)
+_COLUMN = re.compile(r"\s*([^\W\d]\w*)\s*(?:\|[^{}]*)?", re.DOTALL)
+"""An expression that is one column, perhaps with filters."""
 _VARIABLE = re.compile(r"(?<![\w.|'\"])[^\W\d]\w*(?!\s*[(\w])")
 
 
@@ -86,12 +88,24 @@ def name_columns(
     return tuple(found)
 
 
+def _display_names(columns: Columns, to: Iterable[str]) -> Iterator[tuple[int, ...]]:
+    """Yield the columns of each display name that is made of columns alone, each as it is or filtered."""
+    for template in to:
+        before, bracket, _ = template.rpartition("<")
+        used = [_COLUMN.fullmatch(tag) for tag in _EXPRESSION.findall(before)]
+        names = [found[1] for found in used if found and found[1] in columns.names]
+        if bracket and names and len(names) == len(used) and "{%" not in before:
+            yield tuple(columns.names.index(name) for name in names)
+
+
 class PersonNames:
     """The names of people in a list: from first and last name, else from a column of names."""
 
     def __init__(self, columns: Columns, to: Iterable[str] = ()) -> None:
-        self.places = sorted(name_columns(columns, to), key=len, reverse=True)
-        """The columns of each name, the preferred one first."""
+        own = _display_names(columns, to)
+        found = sorted(name_columns(columns, ()), key=len, reverse=True)
+        self.places = list(dict.fromkeys([*own, *found]))
+        """The columns of each name, the preferred one first: those of the messages' own display names."""
 
     def of(self, cells: Sequence[str]) -> str:
         """Return the name in *cells*, or an empty string."""

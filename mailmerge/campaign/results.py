@@ -33,7 +33,7 @@ from mailmerge.values import displayed
 from mailmerge.version import program_version
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping
+    from collections.abc import Callable, Iterable, Mapping, Sequence
     from datetime import datetime
 
     import pandas as pd
@@ -41,7 +41,7 @@ if TYPE_CHECKING:
     from mailmerge.campaign.definition import Definition
     from mailmerge.campaign.standing import Standing
     from mailmerge.config.accounts import Account
-    from mailmerge.model import Columns, Result
+    from mailmerge.model import Result
     from mailmerge.recipients import RecipientList
     from mailmerge.report.report_page import Facts
 
@@ -297,7 +297,9 @@ def report_run(
     def facts() -> Facts:
         return page_facts(definition, standing, recipients, account, stopped=stopped, going=shown)
 
-    written = publish(standing, recipients, folder, facts, wanted, source=source)
+    written = publish(
+        standing, recipients, folder, facts, wanted, source=source, to=definition.file.message.to
+    )
     report = Report(
         campaign=definition.name,
         summary=written.summary,
@@ -348,11 +350,13 @@ def publish(
     wanted: ReportOptions | None = None,
     *,
     source: Path | None = None,
+    to: Sequence[str] = (),
 ) -> WrittenFiles:
     """Write what is wanted into *folder*; without a readable list there are no failed rows.
 
     A folder that cannot be written costs the files, never the summary: the files can be made again from the
-    ledger. *source* is the campaign's list in this run, for those who send failed rows again.
+    ledger. *source* is the campaign's list in this run, for those who send failed rows again; *to* are the
+    templates of the recipients, which may name columns of names.
     """
     wanted = wanted or ReportOptions()
     redactor = None
@@ -395,7 +399,9 @@ def publish(
         published.extra = (path,)
     if wanted.page:
         people = (
-            {} if redactor or recipients is None else people_of(standing, recipients.columns, picked.rows)
+            {}
+            if redactor or recipients is None
+            else people_of(standing, PersonNames(recipients.columns, to), picked.rows)
         )
         published.page = _write_page(published, standing, picked, facts, people, redactor)
     return published
@@ -434,12 +440,11 @@ def _write_page(
     return path
 
 
-def people_of(standing: Standing, columns: Columns, results: Iterable[Result]) -> dict[int, str]:
+def people_of(standing: Standing, names: PersonNames, results: Iterable[Result]) -> dict[int, str]:
     """Return the names of the people in a page's rows, from the list's columns of names.
 
     The plan has their cells; without one, or such columns, nobody has a name.
     """
-    names = PersonNames(columns)
     ranges: list[tuple[int, int]] = []
     for row in sorted({result.row for result in results if result.row}):
         if ranges and row - ranges[-1][1] < _NEAR:

@@ -20,7 +20,7 @@ from mailmerge.addresses import AddressError, parse_address_list
 from mailmerge.campaign.adoption import adopted, described
 from mailmerge.campaign.column_filters import ColumnShapes, printing
 from mailmerge.campaign.list_place import about_list
-from mailmerge.config.campaign_file import refuse_file
+from mailmerge.config.campaign_file import refuse_file, refuse_list_name
 from mailmerge.config.option_docs import SCHEMA_FILE, schema_text
 from mailmerge.designs.names import expression, quoted_in_template
 from mailmerge.errors import CampaignFileError
@@ -203,7 +203,7 @@ def _id_column(names: Iterable[str], address: str) -> str:
 
 
 def refuse_campaign(folder: Path) -> None:
-    """Refuse a folder that is already a campaign, and a file.
+    """Refuse a folder that is already a campaign, a file, and the name of a list that does not exist.
 
     Raises:
         CampaignFileError: it is one.
@@ -211,6 +211,7 @@ def refuse_campaign(folder: Path) -> None:
     """
     if folder.is_file():
         refuse_file(folder, "folder")
+    refuse_list_name(folder)
     if (folder / "campaign.toml").exists():
         raise CampaignFileError(
             f"{folder} already contains a campaign",

@@ -42,7 +42,8 @@ def check(*, output_format: OutputFormat, as_json: bool, quiet: bool, verbose: b
     """Check every row and list all problems; nothing is sent.
 
     CAMPAIGN is a folder with campaign.toml, or such a file; default: this folder. With --list no campaign
-    file is needed. Files that go to one row are read: one that names another row is a problem (A320).
+    file is needed. Files that go to one row are read: one that names another row is a problem (A320). With
+    --quiet it prints nothing if it finds nothing.
     Nothing is contacted without --dns, --links or --smtp. `mailmerge explain CODE` explains a problem.
 
     \b
@@ -67,9 +68,10 @@ def check(*, output_format: OutputFormat, as_json: bool, quiet: bool, verbose: b
         return error.exit_code
     problems = plan.problems
     _show(problems, form)
-    if form == "json":
+    silent = quiet and not list(problems)
+    if form == "json" and not silent:
         _emit_plan(plan)
-    elif form in {"full", "concise"}:
+    elif form in {"full", "concise"} and not silent:
         if not quiet:
             _show_plan(plan, verbose=verbose)
         passed = time.monotonic() - started
@@ -78,7 +80,7 @@ def check(*, output_format: OutputFormat, as_json: bool, quiet: bool, verbose: b
                 note(line)
         out(f"Found {found(problems)} in {plural(plan.rows, 'row')} ({passed:.1f} s). Nothing was sent.")
     code = _exit_code(problems)
-    return (_sign_in(campaign, ca_file) or code) if try_smtp else code
+    return (_sign_in(campaign, ca_file, quiet=quiet) or code) if try_smtp else code
 
 
 def _show_plan(plan: Plan, *, verbose: bool) -> None:
@@ -143,7 +145,7 @@ def _emit_plan(plan: Plan) -> None:
     )
 
 
-def _sign_in(campaign: Campaign, ca_file: Path | None) -> int:
+def _sign_in(campaign: Campaign, ca_file: Path | None, *, quiet: bool) -> int:
     """Try the account, showing each step; return the exit code, 0 if all is well."""
     from mailmerge.campaign.check import try_sign_in
     from mailmerge.campaign.connect import find_account
@@ -152,10 +154,11 @@ def _sign_in(campaign: Campaign, ca_file: Path | None) -> int:
 
     account = find_account(campaign.definition, ca_file=ca_file)
     tried = try_sign_in(campaign.definition, account, prompt=ask_secret if interactive() else None)
-    for step in tried.steps:
+    for step in () if quiet and tried.error is None else tried.steps:
         note(f"  {step}")
     if tried.error is None:
-        note(f"{account.host} is ready. Nothing was sent.")
+        if not quiet:
+            note(f"{account.host} is ready. Nothing was sent.")
         return 0
     show_diagnostics(tried.error.diagnostics)
     return tried.error.exit_code

@@ -162,6 +162,25 @@ def refuse_file(path: Path, instead_of: str) -> NoReturn:
     raise _not_a(path, instead_of, "check")
 
 
+def refuse_list_name(path: Path) -> None:
+    """Refuse a list that does not exist where the name of a new folder is expected.
+
+    Raises:
+        CampaignFileError: nothing has this name, which is that of a list or of a campaign's file.
+
+    """
+    if path.exists():
+        return
+    if path.name == FILE_NAME:
+        hint = f"name its folder: {_start(path.parent)}"
+        raise TomlProblems.one("C561", f"{path} is not the name of a folder", hint=hint)
+    if path.suffix.lower() not in LISTS:
+        return
+    made = suggested(Invocation("", str(path.with_suffix("")), {"data_source": (str(path),)}), "init")
+    hint = _files_like(path) or f"with a list that exists: {made}"
+    raise TomlProblems.one("C561", f"{path} is the name of a list, and does not exist", hint=hint)
+
+
 def _not_a(path: Path, expected: str, command: str) -> CampaignFileError:
     return TomlProblems.one(
         "C561", f"{path} is {_kind(path)}, not a {expected}", hint=_of_file(path, command)

@@ -63,13 +63,26 @@ _CONSTANTS: Final = frozenset(
 _IN_CSS: Final = (
     "{# begins a comment: in CSS write { #main, with a space, or put {% raw %} around the style sheet"
 )
+_MONEY: Final = (
+    *(
+        "currency",
+        "money_format",
+        "format_currency",
+        "numberformat_currency",
+        "floatformat",
+        "price",
+        "cents",
+    ),
+    *("amount", "dollar", "dollars", "euro", "euros", "pound", "eur", "usd", "gbp", "chf", "cny", "jpy"),
+)
 _OTHER_FILTERS: Final[Mapping[str, str]] = {
-    **dict.fromkeys(("currency", "money_format", "format_currency", "price", "euro", "eur", "usd"), "money"),
+    **dict.fromkeys(_MONEY, "money"),
     **dict.fromkeys(("upcase", "uppercase", "ucase", "toupper", "strtoupper"), "upper"),
     **dict.fromkeys(("downcase", "lowercase", "lcase", "tolower", "strtolower"), "lower"),
     **dict.fromkeys(("titlecase", "titleize", "proper", "ucwords", "propercase"), "title"),
     **dict.fromkeys(("ucfirst", "capitalise", "capfirst"), "capitalize"),
-    **dict.fromkeys(("strftime", "date_format", "datetime", "format_date", "dateformat"), "date"),
+    **dict.fromkeys(("strftime", "date_format", "datetime", "format_date", "dateformat", "todate"), "date"),
+    **dict.fromkeys(("timeformat", "format_time", "time_format"), "time"),
     **dict.fromkeys(("number_format", "format_number", "decimal", "intcomma", "comma"), "number"),
     **dict.fromkeys(("or", "ifempty", "default_if_none", "otherwise"), "fallback"),
     **dict.fromkeys(("strip", "rtrim", "ltrim"), "trim"),
@@ -461,7 +474,10 @@ def nearest(what: str, name: str, known: Iterable[str]) -> str:
     """List the existing filters or tests, the most similar names first."""
     names = [other for other in known if other[:1].isalpha()]
     meant = _OTHER_FILTERS.get(name.casefold())
-    likely = [meant] if meant and meant in names else list(near(name, names))
+    likely = [meant] if meant in names else list(near(name, names))
+    if not likely:  # a slip in another program's word
+        words = near(name, _OTHER_FILTERS, strict=True)
+        likely = [found for found in dict.fromkeys(_OTHER_FILTERS[word] for word in words) if found in names]
     ranked = sorted(
         names, key=lambda other: (other not in likely, -SequenceMatcher(None, name, other).ratio())
     )

@@ -43,6 +43,8 @@ if TYPE_CHECKING:
 
 _RESULT = "result"
 _NO_ANSWER = "C432"
+_SEVERAL = re.compile(r"\s*[,;+&|]+\s*|\s+and\s+", re.IGNORECASE)
+"""What people write between the names of several columns."""
 
 
 class Expression:
@@ -64,12 +66,13 @@ class Expression:
         self._expression = expression
         self._written = place or Place(path=self.flag, line=1, source=expression)
         self._known = set(known)
+        self._columns = columns
         self._mistakes = Mistakes(environment, columns, self._known | environment.globals.keys())
         try:
             self._compile(environment, expression)
         except TemplateSyntaxError as error:
             message = plainly(error).removeprefix("template syntax: ")
-            hint = near_filter(error, environment) or self._mistakes.expression(expression)
+            hint = self._hint() or near_filter(error, environment) or self._mistakes.expression(expression)
             raise self._error(
                 "C433", f"`{self.option}` is not an expression: {message}", hint, None
             ) from None
@@ -97,6 +100,10 @@ class Expression:
     def _prepared(self, tree: nodes.Expr) -> nodes.Expr:
         """Return the expression in the form that runs."""
         return tree
+
+    def _hint(self) -> str | None:
+        """Return what was meant by an expression of this kind that is wrong."""
+        return None
 
     def value(self, variables: dict[str, Any], recipient: Recipient) -> Any:
         """Return its value for a row.
@@ -176,6 +183,22 @@ class GroupBy(Expression):
     option = "group_by"
     flag = "--group-by"
 
+    def _prepared(self, tree: nodes.Expr) -> nodes.Expr:
+        if isinstance(tree, nodes.And) and (hint := self._hint()):  # it would be the last of them alone
+            raise self._error("C433", f"`{self.option}` is a condition, not a value", hint, None)
+        return tree
+
+    def _hint(self) -> str | None:
+        """Return the value for several columns if that is what was written: ``email, name``."""
+        parts = [part.strip("\"' ") for part in _SEVERAL.split(self._expression.strip("[]() "))]
+        columns = [*zip(self._columns.headings, self._columns.names, strict=True)]
+        spelt = {heading.casefold(): name for heading, name in columns}
+        spelt |= {name.casefold(): name for _, name in columns}
+        names = [spelt.get(part.casefold()) for part in parts]
+        if len(names) < 2 or None in names:
+            return None
+        return f"""for several columns write {" ~ ' ' ~ ".join(map(str, names))}"""
+
     def __call__(self, variables: dict[str, Any], recipient: Recipient) -> str:
         """Return the group's key; empty: the row is in no group. See `value` for further errors.
 
@@ -190,7 +213,9 @@ class GroupBy(Expression):
         if isinstance(found, str):
             return group_key(found)
         if kind_of(found) is None:
-            raise self._error("C434", "`group_by` must have a value, such as that of a column", None, None)
+            raise self._error(
+                "C434", "`group_by` must have a value, such as that of a column", self._hint(), None
+            )
         return group_key(canonical(found))
 
 

@@ -24,7 +24,10 @@ def test_nothing_new_is_silent(mailmerge: Mailmerge, sandbox) -> None:
     for folder in ("cur", "new", "tmp"):
         (mailmerge.folder / "box" / folder).mkdir(parents=True)
     (mailmerge.folder / "box" / "new" / "1.test").write_bytes(b"Subject: Lunch?\n\nAt noon?\n")
-    commands = (
+    commands: tuple[tuple[str, ...], ...] = (
+        ("check", "spring", "-q"),
+        ("check", "spring", "-q", "--json"),
+        ("check", "spring", "-q", "--output-format", "concise"),
         ("send", "spring", "--yes", "--quiet"),
         ("send", "spring", "--yes", "--quiet", "--json"),
         ("status", "spring", "-q"),

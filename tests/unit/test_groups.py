@@ -176,6 +176,18 @@ def test_an_expression_that_is_wrong_stops(group_by: str, code: str, tmp_path: P
 
 
 @pytest.mark.parametrize(
+    "group_by",
+    ["email, name", "Email; Name", "[email, name]", "(email, name)", "email and name", "'email', 'name'"],
+)
+def test_several_columns_are_told_how_they_are_joined(group_by: str, tmp_path: Path) -> None:
+    """A list of columns is no value; what makes one value of them is."""
+    with pytest.raises(CampaignFileError) as caught:
+        campaign(INVOICES, tmp_path, group_by=group_by).plan()
+
+    assert caught.value.hint == "for several columns write email ~ ' ' ~ name"
+
+
+@pytest.mark.parametrize(
     ("text", "key"),
     [
         (" Ana@Example.ORG ", "ana@example.org"),

@@ -104,7 +104,13 @@ def test_a_first_mistake_is_told_with_its_fix_wherever_it_is(tmp_path, place, ta
     assert told(tmp_path, place, tag) == [(code, hint)]
 
 
-@pytest.mark.parametrize(("name", "first"), [("currency", "money"), ("mony", "money"), ("upcase", "upper")])
+@pytest.mark.parametrize(
+    ("name", "first"),
+    [
+        *[("currency", "money"), ("curency", "money"), ("mony", "money"), ("USD", "money")],
+        *[("upcase", "upper"), ("titelcase", "title"), ("strftime", "date"), ("datefromat", "date")],
+    ],
+)  # fmt: skip
 def test_an_unknown_filter_is_told_with_those_that_there_are(tmp_path, name, first):
     """The nearest comes first, and none is left out."""
     ((code, hint),) = told(tmp_path, "text", f"{{{{ amount|{name} }}}}")

@@ -84,6 +84,20 @@ def test_people_have_their_names_and_one_of_a_kind_is_no_chart(campaign_factory)
     assert re.findall(r'<svg id="(.*?)"', page) == []
 
 
+def test_people_have_the_names_that_their_messages_give_them(campaign_factory) -> None:
+    """What is written before the address in To counts more than what the headings suggest."""
+    spring = campaign_factory(
+        {"body.txt": "Hello\n"},
+        rows=["ana@example.com,Ana,Ng,Ltd"],
+        heading="email,a,b,company",
+        message='to = "{{ a|title }} {{ b }} <{{ email }}>"\nsubject = "Hello"',
+    )
+
+    page = spring.rehearse().page.read_text("utf-8")
+
+    assert '<span class="name">Ana Ng</span> ana@example.com<span' in page
+
+
 def text_of(page: str) -> str:
     """Give what a reader reads, blanks collapsed."""
     texts: list[str] = []
