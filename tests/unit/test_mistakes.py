@@ -209,6 +209,7 @@ def test_what_is_wrong_with_a_condition_is_said_plainly(tmp_path, where, message
 @example("+ 5")
 @example("False")
 @example("none")
+@example("a\xad")
 @example("0\uf900")  # another character in NFC
 def test_whatever_a_column_is_called_its_fix_works(tmp_path_factory, heading):
     """The tag with any heading prints the cell, or the one problem's hint is a tag that does."""
@@ -229,7 +230,12 @@ def test_whatever_a_column_is_called_its_fix_works(tmp_path_factory, heading):
     try:
         shown = rendered(f"{{{{ {heading} }}}}")
     except TemplateError as error:
-        hints = [problem.hint or "" for problem in error.diagnostics if problem.code == "T160"]
+        # A soft hyphen is what editors put into tags: that is told first, with the same fix.
+        hints = [
+            (problem.hint or "").removeprefix("an editor has changed the tag: ")
+            for problem in error.diagnostics
+            if problem.code == "T160" or (problem.hint or "").startswith("an editor has changed the tag: ")
+        ]
         # "0is A" is a number and a test, too.
         others = () if heading[0].isdigit() and " " in heading else error.diagnostics[1:]
         assert len(hints) == 1, error.diagnostics  # noqa: PT017
