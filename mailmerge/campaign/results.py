@@ -354,9 +354,8 @@ def publish(
 ) -> WrittenFiles:
     """Write what is wanted into *folder*; without a readable list there are no failed rows.
 
-    A folder that cannot be written costs the files, never the summary: the files can be made again from the
-    ledger. *source* is the campaign's list in this run, for those who send failed rows again; *to* are the
-    templates of the recipients, which may name columns of names.
+    A folder that cannot be written costs the files, never the summary: they can be made from the ledger.
+    *source* is the campaign's list, for those who send failed rows again; *to* may name columns of names.
     """
     wanted = wanted or ReportOptions()
     redactor = None
@@ -398,11 +397,9 @@ def publish(
             write_workbook(path, results())
         published.extra = (path,)
     if wanted.page:
-        people = (
-            {}
-            if redactor or recipients is None
-            else people_of(standing, PersonNames(recipients.columns, to), picked.rows)
-        )
+        people: dict[int, str] = {}
+        if recipients is not None and redactor is None:
+            people = people_of(standing, PersonNames(recipients.columns, to), picked.rows)
         published.page = _write_page(published, standing, picked, facts, people, redactor)
     return published
 
