@@ -397,9 +397,7 @@ def publish(
             write_workbook(path, results())
         published.extra = (path,)
     if wanted.page:
-        people: dict[int, str] = {}
-        if recipients is not None and redactor is None:
-            people = people_of(standing, PersonNames(recipients.columns, to), picked.rows)
+        people = people_of(standing, None if redactor else recipients, to, picked.rows)
         published.page = _write_page(published, standing, picked, facts, people, redactor)
     return published
 
@@ -437,18 +435,18 @@ def _write_page(
     return path
 
 
-def people_of(standing: Standing, names: PersonNames, results: Iterable[Result]) -> dict[int, str]:
-    """Return the names of the people in a page's rows, from the list's columns of names.
-
-    The plan has their cells; without one, or such columns, nobody has a name.
-    """
+def people_of(
+    standing: Standing, recipients: RecipientList | None, to: Sequence[str], results: Iterable[Result]
+) -> dict[int, str]:
+    """Return the names of the people in a page's rows: the plan's cells in the columns of names."""
+    names = PersonNames(recipients.columns, to) if recipients else None
     ranges: list[tuple[int, int]] = []
     for row in sorted({result.row for result in results if result.row}):
         if ranges and row - ranges[-1][1] < _NEAR:
             ranges[-1] = (ranges[-1][0], row)
         else:
             ranges.append((row, row))
-    if standing.plan is None or not names.places:
+    if standing.plan is None or names is None or not names.places:
         return {}
     rows = standing.plan.rows_numbered(ranges)
     return {row.row: names.of([displayed(cell) for cell in row.cells]) for row in rows}

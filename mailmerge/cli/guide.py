@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Final
 import click
 
 from mailmerge.cli.output import note, out, show_diagnostics
-from mailmerge.cli.questions import ask_sender, ask_template, asked, dropped_path, opened, until_right
+from mailmerge.cli.questions import LEAVE, ask_sender, ask_template, asked, dropped_path, opened, until_right
 from mailmerge.errors import MailmergeError
 from mailmerge.suggest import Invocation, login_command, suggested
 from mailmerge.text import cut, padded, plural, printable, width
@@ -24,10 +24,10 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from mailmerge.campaign import Campaign
+    from mailmerge.options import StockTemplate
     from mailmerge.recipients import RecipientList
 
 _FILE: Final = "campaign.toml"
-_LEAVE: Final = frozenset({"q", "quit", "exit"})
 _SKIP: Final = frozenset({"s", "skip"})
 _BACK: Final = frozenset({"b", "back"})
 _AGAIN: Final = "again"
@@ -41,11 +41,16 @@ class _Left(Exception):
     """The person has left."""
 
 
+class _Back(Exception):
+    """The person wants the question before this one."""
+
+
 def guide(run: Callable[[Sequence[str]], int]) -> int:
     """Guide through the steps, whose commands *run* runs; return 0, also where the person has left."""
     out(
-        "From your list to sent letters, step by step. Enter continues, s skips a step, b goes back, q quits;"
-        " nothing is sent until you have typed the number of messages."
+        "From your list to sent letters, step by step. Enter continues, s skips a step, b goes back, q quits"
+        " (each question shows which of them it accepts; in quotes they are text). Nothing is sent until you"
+        " have typed the number of messages."
     )
     path = _Path(run)
     try:
@@ -61,6 +66,7 @@ class _Path:
 
     def __init__(self, run: Callable[[Sequence[str]], int]) -> None:
         self._run = run
+        self._came_back = False
         self.folder: Path | None = None
 
     def walk(self) -> None:
@@ -80,7 +86,8 @@ class _Path:
             out("")
             out(f"{at + 2} of {len(steps) + 1}  {title}")
             answer = step()
-            at = max(0, at - 1) if answer in _BACK else at if answer == _AGAIN else at + 1
+            self._came_back = answer in _BACK
+            at = max(0, at - 1) if self._came_back else at if answer == _AGAIN else at + 1
         out("")
         self._do("status")
 
@@ -143,18 +150,34 @@ class _Path:
 
         out("")
         out("1 of 7  Your list, and who writes")
-        recipients, reading = _ask_list()
-        stem = Path(recipients.shown).stem if recipients else "campaign"
+        recipients: RecipientList | None = None
+        reading: dict[str, Any] = {}
+        folder, sender, subject = Path(), "", ""
+        kind: StockTemplate = "letter"
 
-        def ask_folder() -> Path:
+        def ask_list() -> None:
+            nonlocal recipients, reading
+            recipients, reading = _ask_list()
+
+        def ask_folder() -> None:
+            nonlocal folder
+            stem = Path(recipients.shown).stem if recipients else "campaign"
             folder = dropped_path(_answer("A name for the folder of this campaign", _free(stem)))
             refuse_campaign(folder)
-            return folder
 
-        folder: Path = until_right(ask_folder)
-        kind = ask_template(_answer)
-        sender = ask_sender(_own_address() or "me@example.org", _answer)
-        subject = _answer("Subject")
+        def ask_kind() -> None:
+            nonlocal kind
+            kind = ask_template(_answer)
+
+        def ask_from() -> None:
+            nonlocal sender
+            sender = ask_sender(_own_address() or "me@example.org", _answer)
+
+        def ask_subject() -> None:
+            nonlocal subject
+            subject = _answer("Subject (Enter: you write it later)")
+
+        _one_after_another((ask_list, ask_folder, ask_kind, ask_from, ask_subject))
         made = make_campaign(
             folder,
             recipients or opened(sample_list(), None, {}),
@@ -182,9 +205,9 @@ class _Path:
             return self._mend()
         if _has_account(campaign):
             out(f"Account: {campaign.file.account or 'SMTP_SERVER of your environment'}")
-            return None
+            return _go(f"To change it, edit {_FILE}. Enter to continue") if self._came_back else None
         sender = campaign.file.message.from_ or ""
-        out(f"$ {login_command(_plain_address(campaign))}")
+        out(f"$ {login_command(_plain_address(campaign))}   (Ctrl-C leaves)")
         assert self.folder is not None
         if name := offered(sender, ask=True):
             set_account(self.folder, name)
@@ -208,6 +231,8 @@ class _Path:
         if code in {2, 3}:
             answer = _go("Enter opens the text again, s continues with these problems")
             return None if answer in _SKIP else _AGAIN
+        if not code:
+            out("No errors were found.")
         return None
 
     def _columns(self) -> str:
@@ -236,7 +261,7 @@ class _Path:
         if not _has_account(campaign):
             out("This needs an account first.")
             return "b" if _go("Enter goes back to it, s continues") is None else None
-        me = _answer("Send the first message to (your own address; s skips)", _plain_address(campaign))
+        me = _answered("Send the first message to (your own address) [s/b/q]", _plain_address(campaign))
         if me.lower() in _SKIP | _BACK:
             return me.lower()
         code = self._do("test", "--to", me)
@@ -270,18 +295,40 @@ class _Path:
 # --- questions -----------------------------------------------------------------------------------------
 
 
-def _answer(question: str, default: str = "") -> str:
-    """Ask; q leaves."""
+def _answered(question: str, default: str = "") -> str:
+    """Ask; q leaves, in quotes it is text."""
     answer = asked(question, default)
-    if answer.lower() in _LEAVE:
+    if answer.lower() in LEAVE:
         raise _Left
     return answer
+
+
+def _answer(question: str, default: str = "", *, first: bool = False) -> str:
+    """Ask for text; q leaves, b goes back unless it is the *first* question, in quotes they are text."""
+    answer = _answered(f"{question} [{'q' if first else 'b/q'}]", default)
+    if answer.lower() in _BACK and not first:
+        raise _Back
+    inner = answer[1:-1]
+    quoted = answer[:1] in {'"', "'"} and answer == f"{answer[0]}{inner}{answer[0]}"
+    return inner if quoted and inner.lower() in LEAVE | _BACK | _SKIP else answer
+
+
+def _one_after_another(questions: Sequence[Callable[[], None]]) -> None:
+    """Ask until the last question has an answer; b returns to the one before."""
+    at = 0
+    while at < len(questions):
+        try:
+            until_right(questions[at])
+        except _Back:
+            at -= 1
+        else:
+            at += 1
 
 
 def _go(question: str) -> str | None:
     """Ask whether to do a step; None: do it."""
     while True:
-        answer = _answer(f"{question} [Enter/s/b/q]").lower()
+        answer = _answered(f"{question} [Enter/s/b/q]").lower()
         if not answer or answer in {"y", "yes", "ok"}:
             return None
         if answer in _SKIP | _BACK:
@@ -298,7 +345,9 @@ def _known_campaign() -> Path | None:
     for number, folder in enumerate(below, 1):
         out(f"  {number}  {folder}")
     while True:
-        answer = _answer("Which campaign to continue, or n for a new one", "1" if len(below) == 1 else "n")
+        answer = _answer(
+            "Which campaign to continue, or n for a new one", "1" if len(below) == 1 else "n", first=True
+        )
         if answer.lower() in {"n", "new"}:
             return None
         if answer.isascii() and answer.isdigit() and 0 < int(answer) <= len(below):
@@ -313,16 +362,20 @@ def _ask_list() -> tuple[RecipientList | None, dict[str, Any]]:
 
     def ask() -> tuple[RecipientList | None, dict[str, Any]]:
         nonlocal text
-        text = _answer("Your list: drag the file here, or type its name (Enter for a sample)")
+        text = _answer("Your list: drag the file here, or type its name (Enter for a sample)", first=True)
         reading: dict[str, Any] = {}
         return (opened(dropped_path(text), None, reading) if text else None), reading
 
     recipients, reading = until_right(ask)
     while recipients is not None:
         usable = _show_list(recipients)
-        right = _answer(
-            "Is this your list? Enter for yes; or what is different: sheet NAME, header 3, range B3:F40"
-        )
+        try:
+            right = _answer(
+                "Is this your list? Enter for yes; or what is different: sheet NAME, header 3, range B3:F40"
+            )
+        except _Back:
+            recipients, reading = until_right(ask)
+            continue
         if not right or right.lower() in {"y", "yes"}:
             if usable:
                 break

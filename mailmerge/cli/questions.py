@@ -30,6 +30,8 @@ READING: Final = ("sheet", "range", "header", "encoding", "delimiter", "hidden",
 """Keys of ``[data]`` that specify how the list is read."""
 _QUESTIONS: Final = frozenset({"D200", "D201", "D205", "D240"})
 """Errors whose hint names options, one of which is the answer: a row, a sheet, a table, a delimiter."""
+LEAVE: Final = frozenset({"q", "quit", "exit"})
+"""Answers that leave."""
 _HIDDEN: Final = "D121"
 _MOST_QUESTIONS: Final = 8
 
@@ -189,7 +191,9 @@ def opened(source: Path, shown: str | None, reading: dict[str, Any]) -> Recipien
         except (CampaignFileError, ListError) as error:
             if asks and (wrong := _wrong_name(error)):
                 show_diagnostics(error.diagnostics)
-                reading[wrong] = asked(f"{wrong.capitalize()} (Enter: the one that is found)") or None
+                reading[wrong] = (
+                    asked(f"{wrong.capitalize()} (Enter: the one that is found; Ctrl-C quits)") or None
+                )
                 asks -= 1
                 continue
             choices = _choices(error) if asks else []
@@ -225,8 +229,17 @@ def _ask(question: str, choices: Sequence[tuple[str, str]]) -> tuple[str, str]:
     note(f"{question}.")
     for number, (name, value) in enumerate(choices, 1):
         note(f"  {number}  {name} {value}")
-    picked = click.prompt("Number", type=click.IntRange(1, len(choices)), err=True)
-    return choices[picked - 1]
+    while True:
+        picked = _or_left(asked(f"Number (1-{len(choices)}, q quits)"))
+        if picked.isascii() and picked.isdigit() and 0 < int(picked[:9]) <= len(choices):
+            return choices[int(picked) - 1]
+
+
+def _or_left(answer: str) -> str:
+    """Return an answer unless it is q, which leaves as Ctrl-C does."""
+    if answer.lower() in LEAVE:
+        raise click.Abort
+    return answer
 
 
 def _ask_encoding(shown: str, likely: Sequence[Encoding]) -> str:
@@ -235,6 +248,6 @@ def _ask_encoding(shown: str, likely: Sequence[Encoding]) -> str:
     widest = max(width(found.name) for found in likely)
     for number, found in enumerate(likely, 1):
         note(f"  {number}  {padded(found.name, widest)}  {', '.join(found.words)}")
-    answer = click.prompt("Number, or the name of another encoding", default="1", err=True).strip()
+    answer = _or_left(asked("Number, or the name of another encoding (q quits)", "1"))
     codecs = {str(number): found.codec for number, found in enumerate(likely, 1)}
     return codecs.get(answer, answer)

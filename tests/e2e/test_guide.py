@@ -110,8 +110,10 @@ def test_what_is_typed_is_looked_at_before_the_next_question(mailmerge: Mailmerg
         ("Is this your list?", "header 0"),
         ("Is this your list", ""),
     ]
-    begin = [*lists, ("A name for the folder", "spring"), ("Template", "plane")]
-    left = typed(mailmerge, [], [*begin, ("Template", "Plain"), ("Sender", "q")])
+    begin = [*lists, ("A name for the folder of this campaign [b/q]", "spring"), ("Template [b/q]", "plane")]
+    back = [("Template", "b"), ("A name for the folder", "spring"), ("Template", "Plain")]
+    subject = [("Sender [b/q]", "me@example.org"), ("Subject (Enter: you write it later) [b/q]", "b")]
+    left = typed(mailmerge, [], [*begin, *back, *subject, ("Sender", "q")])
     assert left.code == 0, left
     assert left.err.count("C451") == 1
     assert left.err.count("Write one of them and its value") == 2

@@ -227,6 +227,17 @@ def test_init_asks_what_is_open(mailmerge):
     assert "1 of 1 row can be sent" in check.out
 
 
+@pytest.mark.skipif("sys.platform == 'win32'")
+def test_a_numbered_question_can_be_left(mailmerge):
+    """It says how: q, as in the guide."""
+    two_lists(mailmerge.folder)
+
+    left = typed(mailmerge, ["init", "spring", "--list", "people.xlsx"], [("Number (1-2, q quits)", "q")])
+
+    assert left.code != 0, left
+    assert not (mailmerge.folder / "spring").exists()
+
+
 def test_what_hints_about_lists_say_works(mailmerge):
     """Options that an error names are the way out: pasted after the command, each leads one step further."""
     two_lists(mailmerge.folder)
