@@ -288,7 +288,6 @@ def report_run(
     end = end or RunEnd(Reason.FINISHED)
     error = end.error
     stopped = (error.message if error else end.message).rstrip(".")
-
     throwaway = standing.ledger.throwaway
     going = None if throwaway else continuation(definition, standing)
     # A command line contains names of people and folders; a redacted page has none.
@@ -297,9 +296,8 @@ def report_run(
     def facts() -> Facts:
         return page_facts(definition, standing, recipients, account, stopped=stopped, going=shown)
 
-    written = publish(
-        standing, recipients, folder, facts, wanted, source=source, to=definition.file.message.to
-    )
+    to = definition.file.message.to
+    written = publish(standing, recipients, folder, facts, wanted, source=source, to=to)
     report = Report(
         campaign=definition.name,
         summary=written.summary,
