@@ -18,7 +18,7 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from mailmerge.campaign.connect import mail_server, mailbox_place
-from mailmerge.errors import CampaignFileError, MailmergeError, PlanDamaged, RowError
+from mailmerge.errors import CampaignFileError, ConnectionLost, MailmergeError, PlanDamaged, RowError
 from mailmerge.mail_folders.keeping import NotTakenError, imap_folder, maildir_folder, mbox_folder
 from mailmerge.message.builder import with_bcc
 from mailmerge.text import plural, quoted
@@ -162,8 +162,8 @@ class Copies:
         if self.place is None or self._stop.is_set() or not self._book.left():
             return
         try:
-            with contextlib.ExitStack() as stack:
-                self._make(reader, composer, lambda: stack.enter_context(self._open()))
+            while not self._made(reader, composer):
+                pass
             if self._refused:
                 yield self._failed(self._refused[0])
         except (MailmergeError, OSError) as error:
@@ -171,6 +171,21 @@ class Copies:
         if self._impossible:
             these = plural(self._impossible, "message")
             yield f"no copy of {these}: list, templates or files have changed since they were sent"
+
+    def _made(self, reader: PlanReader, composer: Composer) -> bool:
+        """Make the copies; return False if the connection is lost and another one is worth trying.
+
+        Servers close a session when its token expires. One on which nothing was done is the last.
+        """
+        left, self._impossible, self._refused = self._book.left(), 0, []
+        try:
+            with contextlib.ExitStack() as stack:
+                self._make(reader, composer, lambda: stack.enter_context(self._open()))
+        except ConnectionLost:
+            if self._stop.is_set() or self._book.left() == left:
+                raise
+            return False
+        return True
 
     def _failed(self, error: MailmergeError | OSError) -> str:
         words = error.message if isinstance(error, MailmergeError) else str(error)

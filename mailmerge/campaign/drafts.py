@@ -7,13 +7,12 @@ next run: it is drafted if it is there, and stays in doubt if not, because a per
 
 from __future__ import annotations
 
-from itertools import chain
 from typing import TYPE_CHECKING
 
 from msgspec.structs import replace
 
 from mailmerge.campaign.connect import mail_server, mailbox_place
-from mailmerge.errors import AuthError, CampaignFileError, SessionError, TlsError
+from mailmerge.errors import AuthError, CampaignFileError, ConnectionLost, SessionError, TlsError
 from mailmerge.ledger.attempts import Settlement
 from mailmerge.mail_folders.keeping import NotTakenError, imap_folder
 from mailmerge.message.builder import with_bcc
@@ -21,14 +20,14 @@ from mailmerge.model import Outcome, Phase, Scope, Status
 from mailmerge.sending.runs import Reason, RunEnd
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Iterator
     from contextlib import AbstractContextManager
 
     from mailmerge.campaign.definition import Definition
     from mailmerge.clock import Clock
     from mailmerge.config.accounts import Account
     from mailmerge.ledger.ledger import Ledger
-    from mailmerge.mail_folders.keeping import MailFolder
+    from mailmerge.mail_folders.keeping import ImapFolder
     from mailmerge.mail_folders.place import Place
     from mailmerge.sending.runs import Progress, StopFlag
     from mailmerge.sending.work_queue import Job
@@ -102,9 +101,14 @@ class Drafter:
         self._clock = clock
         self._stop = stop
         self._tally = ProgressTally(observe)
+        self._next: Job | None = None
+        """The message whose turn it is; it keeps its turn if the connection is lost before it is offered."""
+        self._unanswered: Job | None = None
+        self._done = 0
+        """Messages put there on this connection."""
         self._server = mail_server(drafts_place(account), account, definition.environment, ask_secret)
 
-    def _open(self) -> AbstractContextManager[MailFolder]:
+    def _open(self) -> AbstractContextManager[ImapFolder]:
         return imap_folder(self._server, DRAFTS, _ROLE, self._stop.is_set)
 
     def run(
@@ -123,25 +127,50 @@ class Drafter:
 
         """
         waiting = iter(jobs)
-        first = next(waiting, None)
+        self._next = next(waiting, None)
         doubtful = self._ledger.without_answer(CONNECTION)
-        if first is None and not doubtful:
+        if self._next is None and not doubtful:
             return RunEnd(Reason.FINISHED)
         try:
-            with self._open() as folder:
-                self._look_up(folder, doubtful)
-                end = self._put_all(folder, chain([first] if first else [], waiting), unwanted, held_until)
+            end = None
+            while end is None:
+                end = self._one_connection(doubtful, waiting, unwanted, held_until)
+                doubtful = []
         except (AuthError, TlsError) as error:
             end = RunEnd(Reason.REFUSED, error.message, error.hint, error)
         except SessionError as error:
             end = RunEnd(Reason.NETWORK, error.message, error.hint)
+        finally:
+            self._settle_unanswered(lambda _: False)
         if self._stop.is_set():
             end = RunEnd(Reason.INTERRUPTED, "stopped on request")
         if self._tally.failure is not None:
             raise self._tally.failure
         return replace(end, counts=self._tally.counts)
 
-    def _look_up(self, folder: MailFolder, doubtful: Iterable[tuple[str, str]]) -> None:
+    def _one_connection(
+        self,
+        doubtful: Iterable[tuple[str, str]],
+        jobs: Iterator[Job],
+        unwanted: Callable[[Job], bool],
+        held_until: Callable[[], float],
+    ) -> RunEnd | None:
+        """Put the messages there; None: the connection is lost, and another one is worth trying.
+
+        Servers close a session when its token expires. One on which nothing was done is the last.
+        """
+        self._done = 0
+        try:
+            with self._open() as folder:
+                self._look_up(folder, doubtful)
+                self._settle_unanswered(folder.contains)
+                return self._put_all(folder, jobs, unwanted, held_until)
+        except ConnectionLost:
+            if not self._done or self._stop.is_set():
+                raise
+            return None
+
+    def _look_up(self, folder: ImapFolder, doubtful: Iterable[tuple[str, str]]) -> None:
         """Look up messages of an earlier run that got no answer."""
         found = [key for key, message_id in doubtful if folder.contains(message_id)]
         if found:
@@ -149,21 +178,24 @@ class Drafter:
 
     def _put_all(
         self,
-        folder: MailFolder,
-        jobs: Iterable[Job],
+        folder: ImapFolder,
+        jobs: Iterator[Job],
         unwanted: Callable[[Job], bool],
         held_until: Callable[[], float],
     ) -> RunEnd:
-        for job in jobs:
+        while (job := self._next or next(jobs, None)) is not None:
+            self._next = job
             while held_until() and not self._stop.is_set():
                 self._clock.sleep(_LOOK_AGAIN)
             if self._stop.is_set() or self._tally.failure is not None:
                 break
+            folder.check()
+            self._next = None
             if not unwanted(job):
                 self._put(folder, job)
         return RunEnd(Reason.FINISHED)
 
-    def _put(self, folder: MailFolder, job: Job) -> None:
+    def _put(self, folder: ImapFolder, job: Job) -> None:
         message = job.message
         self._ledger.attempts.record_intent([job.attempt(CONNECTION)])
         try:
@@ -172,9 +204,21 @@ class Drafter:
             self._settle(job, Outcome(Status.PENDING, Scope.ACCOUNT, Phase.CONTENT, reason="drafts"))
             raise
         except BaseException:
-            self._settle(job, Outcome(Status.IN_DOUBT, Scope.CONNECTION, Phase.CONTENT, reason="dropped"))
+            self._unanswered = job
             raise
         self._settle(job, Outcome(Status.DRAFTED, Scope.ROW, Phase.CONTENT))
+        self._done += 1
+
+    def _settle_unanswered(self, is_there: Callable[[str], bool]) -> None:
+        """Settle the message whose hand-over got no answer, if there is one."""
+        job = self._unanswered
+        if job is None:
+            return
+        outcome = Outcome(Status.IN_DOUBT, Scope.CONNECTION, Phase.CONTENT, reason="dropped")
+        if is_there(job.message.message_id):
+            outcome = Outcome(Status.DRAFTED, Scope.ROW, Phase.CONTENT)
+        self._unanswered = None
+        self._settle(job, outcome)
 
     def _settle(self, job: Job, outcome: Outcome) -> None:
         counts = outcome.status is Status.DRAFTED

@@ -56,7 +56,7 @@ class MailFolder(Protocol):
 @contextlib.contextmanager
 def imap_folder(
     server: ImapServer, name: str, role: bytes, give_up: Callable[[], bool] = lambda: False
-) -> Iterator[MailFolder]:
+) -> Iterator[ImapFolder]:
     r"""Open a folder of an IMAP mailbox; all errors of the server are those of `ImapServer.signed_in`.
 
     Args:
@@ -72,21 +72,29 @@ def imap_folder(
 
     """
     with server.signed_in(give_up) as client:
-        yield _ImapFolder(client, _found(client, name, role), role)
+        yield ImapFolder(client, _found(client, name, role), role)
 
 
-class _ImapFolder:
+class ImapFolder:
+    """A `MailFolder` on a server; see `imap_folder`."""
+
     def __init__(self, client: Any, name: str, role: bytes) -> None:
         self._client = client
         self._name = name
         self._flags = [rb"\Draft", rb"\Seen"] if role == rb"\Drafts" else [rb"\Seen"]
 
     def contains(self, message_id: str) -> bool:
+        """Tell whether a message with this Message-ID is there."""
         # Selected each time: what arrived meanwhile counts, and APPEND does not need a selected folder.
         self._client.select_folder(self._name, readonly=True)
         return bool(self._client.search(["HEADER", "Message-ID", message_id]))
 
+    def check(self) -> None:
+        """Ask whether the session is still open: if not, that is an error of the server or the network."""
+        self._client.noop()
+
     def add(self, content: bytes, message_id: str, date: datetime) -> None:  # noqa: ARG002
+        """Put a message there; see `MailFolder`."""
         from imapclient.exceptions import IMAPClientAbortError, IMAPClientError
 
         try:

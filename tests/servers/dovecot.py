@@ -200,15 +200,17 @@ class DovecotImap:
 
 
 class ImapFront:
-    """Stands before a Dovecot, without TLS; keeps back its answer to APPEND number *answers* + 1.
+    """Stands before a Dovecot, without TLS; keeps back its answers to APPEND after the first *answers*.
 
-    With *cut* the connection ends there, else nothing more comes. *reached* is set then.
+    With *cut* the connection ends there, else nothing more comes. *reached* is set then. With *ends* only one
+    session ends: ``"unanswered"`` where the next answer is due, or ``"expired"`` after it, with BYE to the
+    next command, as a server says it whose token has expired.
     """
 
     host = "localhost"
 
-    def __init__(self, dovecot: DovecotImap, answers: int, *, cut: bool) -> None:
-        self._dovecot, self._left, self._cut = dovecot, answers, cut
+    def __init__(self, dovecot: DovecotImap, answers: int, *, cut: bool = False, ends: str = "") -> None:
+        self._dovecot, self._left, self._cut, self._ends = dovecot, answers, cut or bool(ends), ends
         self.reached = threading.Event()
         self._listener = socket.create_server(("127.0.0.1", 0))
         self.port = self._listener.getsockname()[1]
@@ -223,28 +225,35 @@ class ImapFront:
                     socket.create_connection(("127.0.0.1", self._dovecot.tls_port)),
                     server_hostname=self._dovecot.host,
                 )
-                threading.Thread(target=self._forward, args=(client, server), daemon=True).start()
-                threading.Thread(target=self._answer, args=(server, client), daemon=True).start()
+                expired = threading.Event()
+                threading.Thread(target=self._forward, args=(client, server, expired), daemon=True).start()
+                threading.Thread(target=self._answer, args=(server, client, expired), daemon=True).start()
 
-    @staticmethod
-    def _forward(client: socket.socket, server: socket.socket) -> None:
-        with contextlib.suppress(OSError):
+    def _forward(self, client: socket.socket, server: socket.socket, expired: threading.Event) -> None:
+        with contextlib.suppress(OSError), client, server:
             while data := client.recv(65536):
+                if expired.is_set():
+                    client.sendall(b"* BYE Session expired, please sign in again\r\n")
+                    client.shutdown(socket.SHUT_RDWR)
+                    break
                 server.sendall(data)
-            server.close()
+            server.shutdown(socket.SHUT_RDWR)
 
-    def _answer(self, server: socket.socket, client: socket.socket) -> None:
+    def _answer(self, server: socket.socket, client: socket.socket, expired: threading.Event) -> None:
         with contextlib.suppress(OSError), server.makefile("rb") as lines:
             for line in lines:
                 if b"APPENDUID" in line:
                     self._left -= 1
-                    if self._left < 0:
+                    if self._left < 0 and not (self._ends and self.reached.is_set()):
                         self.reached.set()
-                        if self._cut:
-                            client.shutdown(socket.SHUT_RDWR)
-                        return
+                        if self._ends == "expired":
+                            expired.set()
+                        else:
+                            if self._cut:
+                                client.shutdown(socket.SHUT_RDWR)
+                            return
                 client.sendall(line)
-            client.close()
+            client.shutdown(socket.SHUT_RDWR)
 
     def stop(self) -> None:
         """Listen no more."""
