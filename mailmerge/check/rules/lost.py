@@ -197,8 +197,12 @@ _ATTRIBUTES = (
 @each_layout
 def left_behind(layout: Layout) -> Iterator[Finding]:
     """Find local files that the HTML as sent refers to, but that are not part of the message."""
-    document, finished = layout.document, _finished(layout)
-    if document is None or finished is None:
+    document = layout.document
+    # Sending makes addresses part of the message, and adds none: what has none need not be parsed again.
+    if document is None or not any(_has_local(document, element) for element in document.elements):
+        return
+    finished = _finished(layout)
+    if finished is None:
         return
     written = document.elements if len(document.elements) == len(finished.elements) else finished.elements
     for element, origin in zip(finished.elements, written, strict=True):
@@ -228,6 +232,10 @@ def _finished(layout: Layout) -> HtmlDocument | None:
                 else None
             )
     return None
+
+
+def _has_local(document: HtmlDocument, element: Element) -> bool:
+    return next(_local_addresses(document, element), None) is not None
 
 
 def _local_addresses(document: HtmlDocument, element: Element) -> Iterator[tuple[str, str]]:
