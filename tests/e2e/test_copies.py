@@ -91,7 +91,7 @@ def test_each_accepted_message_is_in_the_sent_folder_once(mailmerge, relay, dove
 
 
 def test_f14_a_run_that_is_killed_or_cut_off_makes_each_copy_once(mailmerge, relay, dovecot):
-    """The answer to a copy never comes: it is there, and the next connection finds it before it makes more."""
+    """The answer to a copy never comes: it is there, and the next connection finds it first."""
     imap = dovecot()
     campaign = mailmerge.campaign()
     front = ImapFront(imap, 1, cut=False)
