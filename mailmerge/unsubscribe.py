@@ -10,7 +10,7 @@ mail address has to escape. They encode 54 octets::
 
 Every token has the same length, so a message is frozen with `STAND_IN` in its place: what is frozen depends
 neither on the key nor on the series, and the size and the line breaks are those of what is sent. The
-stand-in itself is what tests, previews and rehearsals show: it unsubscribes nobody.
+placeholder itself is what tests, previews and rehearsals show: it unsubscribes nobody.
 """
 
 from __future__ import annotations

@@ -390,7 +390,7 @@ class FaultServer:
         message = Accepted(peer.sender or b"", tuple(peer.recipients), content)
         peer.reset()
         reply = self._reply(peer, verb, usual)
-        # Noted before the reply leaves: a client that has read it may look at once.
+        # Recorded before the reply leaves: a client that has read it may look immediately.
         if reply.startswith(b"250"):
             self.accepted.append(message)
         if reply:

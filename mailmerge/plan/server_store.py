@@ -3,7 +3,7 @@
 It is loaded by COPY in one transaction, in its stored form: rows and findings as msgspec encodes them,
 messages in their frames. Files of messages are blobs by their SHA-256, each once, whatever plans have it. If
 messages have unsubscribe tokens they are filled in here: the workers have no key for them; the digest of a
-message stays that of the stand-in.
+message stays that of the placeholder.
 
 What is in the database was written by whoever has the role. So whatever is read has a largest size, a
 checksum and a type, addresses and header fields are looked at again, and a file is what its name, the digest

@@ -184,7 +184,7 @@ class Sandbox(Operators, ImmutableSandboxedEnvironment):
             return partial(_either, text_method, getattr(own, attribute)) if has_own else text_method
         if has_own or attribute not in _OF_SOME_VALUES:
             return super().getattr(own, attribute)
-        reason = f"is a {values.name_of(value)} and has no `{attribute}`"
+        reason = f"is {values.described(value)} and has no `{attribute}`"
         failed: Any = partial(_blame, reason, value)  # if one cell of the column has another type
         return self.undefined(name=attribute, exc=failed)
 

@@ -19,9 +19,9 @@ from mailmerge.values.value import (
     Number,
     Value,
     canonical,
+    described,
     displayed,
     kind_of,
-    name_of,
     plain,
 )
 
@@ -80,7 +80,7 @@ def _is_part(container: Any, kind: type, item: Any) -> bool:
     if kind_of(item) is None:
         return item in container  # raises what Jinja2 raises
     if kind is not str and not isinstance(container, Value):
-        raise BadValue("D117", f"is a {name_of(container)}: nothing can be in it", container)
+        raise BadValue("D117", f"is {described(container)}: nothing can be in it", container)
     wholes = displayed(container), canonical(container)
     parts = displayed(item), canonical(item)
     if parts[0] in wholes[0]:

@@ -309,6 +309,12 @@ def name_of(value: object) -> str:
     return _NAMES.get(kind or type(value), "value")
 
 
+def described(value: object) -> str:
+    """Return the name of a value's type with its article, if it has one: ``a number``, ``text``."""
+    name = name_of(value)
+    return name if name == "text" else f"a {name}"
+
+
 def plain(value: Any) -> Any:
     """Return the Python value: a Decimal for every number, text unchanged."""
     if isinstance(value, Value):
@@ -395,13 +401,13 @@ def unlike(left: Any, right: Any) -> BadValue:
         (right, left) if isinstance(right, Value) and not isinstance(left, Value) else (left, right)
     )
     kind = kind_of(culprit)
-    hint = f"compare it with a {name_of(culprit)}, such as {_EXAMPLES[kind]}" if kind in _EXAMPLES else None
+    hint = f"compare it with {described(culprit)}, such as {_EXAMPLES[kind]}" if kind in _EXAMPLES else None
     if {kind, kind_of(other)} == {Date, DateTime}:
         hint = "use the day of the one that has a time: .date()"
     elif kind is Truth:
         hint = "a yes or no is tested by itself: {it}, or: not {it}"
     return BadValue(
-        "D117", f"is a {name_of(culprit)} and cannot be compared with a {name_of(other)}", culprit, hint
+        "D117", f"is {described(culprit)} and cannot be compared with {described(other)}", culprit, hint
     )
 
 

@@ -200,7 +200,7 @@ def browse(open_page) -> Iterator[Callable[..., Page]]:
     for one, allowed in opened:
         one.page.wait_for_timeout(0)  # lets the last events in
         assert [url for url in one.requests if not allowed or not url.startswith(allowed)] == []
-        # What the policy refused to a message is no fault of the page, nor that a server was stopped.
+        # What the policy refused to a message is not a fault of the page, nor is a stopped server.
         expected = STOPPED if allowed else REFUSED
         assert [text for text in one.complaints if expected not in text] == []
 
@@ -350,7 +350,7 @@ def test_f41_what_cannot_be_shown_leaves_no_other_row_under_its_title(mailmerge,
     expect(page.locator("iframe.message-frame")).to_have_count(0)
 
 
-# --- where rows stand -----------------------------------------------------------------------------------
+# --- the status of rows ---------------------------------------------------------------------------------
 
 STANDING = """\
 email,name
@@ -675,7 +675,7 @@ def test_widths(look):
 
 def test_dark_modes_and_images(look):
     """Dark answers the message's own media query, forced dark turns it round, images can be left out."""
-    page = look("row=4", scheme="null")  # the browser's own: an emulated one would hold inside frames too
+    page = look("row=4", scheme="null")  # the browser's own: an emulated one would apply inside frames too
     body = page.frame_locator("iframe.message-frame").locator("body")
     expect(body).to_have_css("background-color", "rgb(255, 255, 255)")
     page.get_by_role("button", name="Dark", exact=True).click()
@@ -690,7 +690,7 @@ def test_dark_modes_and_images(look):
 
 def test_a_message_without_background_is_readable_in_every_mode(look):
     """What is painted behind a message that follows the system is what a dark program paints: no white."""
-    page = look("row=13", scheme="null")  # an emulated one would hold inside frames too
+    page = look("row=13", scheme="null")  # an emulated one would apply inside frames too
     seen = {}
     for mode in ("Light", "Dark", "Forced dark"):
         page.get_by_role("button", name=mode, exact=True).click()

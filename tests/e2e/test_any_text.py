@@ -80,7 +80,7 @@ class Bed:
         options = {
             "name": f"run-{self.count}",
             "send.max_rejected": "100%",
-            "data.types": {"name": "text"},  # markup is meant as it stands
+            "data.types": {"name": "text"},  # markup is meant literally
         }
         campaign = Campaign.load(self.folder, options, environ=self.environ)
         report = campaign.send(request=SendRequest(accept_repeats=True))

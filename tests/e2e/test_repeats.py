@@ -16,7 +16,7 @@ UNNAMED = campaign_toml(top='account = "test"', message=TO_PEOPLE).replace('name
 KEYED = campaign_toml(top='account = "test"', data='key = "id"', message=TO_PEOPLE)
 ALLOWED = campaign_toml(
     top='account = "test"',
-    data='key = "id"\nduplicates = "allow"\ntypes = { id = "text" }',  # "1.0" is meant as it stands
+    data='key = "id"\nduplicates = "allow"\ntypes = { id = "text" }',  # "1.0" is meant literally
     message=f'{TO_PEOPLE}\nsubject = "Invoice {{{{ id }}}}"',
 )
 IDS = "id,email,name\n{},ana@example.com,Ana\n{},bo@example.net,Bo\n{},cy@example.org,Cy\n"

@@ -734,7 +734,7 @@ def test_b16_wrong_tls_mode(certificate: ssl.SSLContext, authority: Path) -> Non
         assert isinstance(error, TlsError)
         assert error.code == "S625"
         assert "answered in plaintext, implicit TLS was expected: '220 faultd'" in error.message
-    with FaultServer() as server:  # speaks at once: perhaps before our first look
+    with FaultServer() as server:  # speaks first: perhaps before our first look
         error = refused_open(secure(server, "tls", ca=authority))
         assert (error.code, error.exit_code) == ("S625", 6)
     with FaultServer({"connect": raw(b"\x15\x03\x01\0\x02\x02\x46")}) as server:

@@ -33,7 +33,7 @@ def forms(secret: str, user: str) -> dict[str, bytes]:
         "AUTH PLAIN": base64.b64encode(f"\0{user}\0{secret}".encode()),
         "XOAUTH2": base64.b64encode(f"user={user}\1auth=Bearer {secret}\1\1".encode()),
     }
-    for lead in range(3):  # base64 of anything that holds the secret has one of these inside
+    for lead in range(3):  # base64 of anything that contains the secret has one of these inside
         for name, encode in (("base64", base64.b64encode), ("base64, for URLs", base64.urlsafe_b64encode)):
             core = encode(bytes(lead) + data)[(lead * 8 + 5) // 6 : (lead + len(data)) * 8 // 6]
             found[f"{name} behind {lead}"] = core

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from servers.postgres import Postgres
 
 LEASE = 2.0
-"""Seconds that the workers' leases hold here."""
+"""Seconds that the workers' leases last here."""
 SLOTS = 3
 IN_FLIGHT = {"off": 1, "overlap": 2, "window": 96}
 """How many rows a session in this mode may have promised without an answer, at most."""

@@ -127,7 +127,7 @@ def _file(piece: bytes) -> bytes:
         return piece
     part = message_from_bytes(piece, policy=policy.default)
     content = hashlib.sha256(bytes(part.get_payload(decode=True))).hexdigest()
-    charset = part.get_content_charset()  # of a text
+    charset = part.get_content_charset()  # of text
     kind = part.get_content_type() + (f"; charset={charset}" if charset else "")
     return f"\0{content} {kind} {part.get_filename()}\0".encode()
 

@@ -39,7 +39,7 @@ def test_a01_a02_killed_at_any_system_call(mode: str, sessions: int, warm: Warm,
         points = list(range(1, warm.calls + 1))
         doubts = 0
         for number, point in enumerate(random.sample(points, len(points))):
-            if number >= MOST and doubts:  # a sample that never hurt goes on until one does
+            if number >= MOST and doubts:  # a sample that never hurt continues until one does
                 break
             server.idle()
             server.accepted.clear()

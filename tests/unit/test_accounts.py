@@ -102,7 +102,7 @@ def resolve(
 
 
 def told(problem: Diagnostic) -> str:
-    """Give a diagnostic as one line: code, place, message, hint."""
+    """Return a diagnostic as one line: code, place, message, hint."""
     at = f"{problem.place.line}:{problem.place.column}" if problem.place and problem.place.line else "-"
     return f"{problem.code} {at} {problem.message} = {problem.hint or '-'}"
 
@@ -426,7 +426,7 @@ def test_dotenv_beside_the_campaign(tmp_path: Path) -> None:
 @pytest.mark.skipif(os.name != "posix", reason="file modes are POSIX's")
 @pytest.mark.parametrize(("mode", "count"), [(0o600, 0), (0o640, 1), (0o604, 1)])
 def test_c8_readable_dotenv_is_warned_about(tmp_path: Path, mode: int, count: int) -> None:
-    """A secret file that others can read is warned about with the command that mends it."""
+    """A secret file that others can read causes a warning with the command that corrects it."""
     (tmp_path / ".env").write_text("SMTP_AUTH=CANARY\n")
     (tmp_path / ".env").chmod(mode)
     warnings = Environment.read(tmp_path, {}).warnings
@@ -564,7 +564,7 @@ def an_account(**values: object) -> Account:
 
 
 def printing(text: str) -> tuple[str, ...]:
-    """Give a command that prints *text*."""
+    """Return a command that prints *text*."""
     return (sys.executable, "-I", "-S", "-c", f"import sys; sys.stdout.write({text!r})")
 
 
@@ -599,7 +599,7 @@ def no_keyring(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.usefixtures("no_keyring")
 def test_no_secret_names_all_ways() -> None:
-    """Where no place holds the secret, the error lists the places and how to get one."""
+    """Where no place has the secret, the error lists the places and how to get one."""
     account = resolve("qq", campaign_from="12345@qq.com")
     with pytest.raises(AuthError) as caught:
         find_secret(account, Environment({}))
@@ -827,7 +827,7 @@ def test_a_slow_token_command_holds_up_no_other_session(tmp_path: Path) -> None:
 
 
 def test_c9_secret_never_shows() -> None:
-    """A secret, what holds it and errors about it never print it."""
+    """A secret, whatever contains it, and errors about it never print it."""
     environment = Environment({"SMTP_AUTH": CANARY, "SMTP_SERVER": "smtp.x.org"}, {"SMTP_AUTH": CANARY})
     account = resolve(None, dict(environment.real), campaign_from="me@x.org")
     secret = find_secret(account, environment)
@@ -870,7 +870,7 @@ def test_c9_mask(secret: str, lead: bytes, tail: bytes) -> None:
 
 
 def test_mask_leaves_the_rest_alone() -> None:
-    """What is no secret stays as it is."""
+    """What is not a secret stays unchanged."""
     blob = base64.b64encode(f"\0me\0{CANARY}".encode()).decode()
     text = f"me@x.org {CANARY} AUTH PLAIN {blob} 250 ok"
     assert mask(text, [CANARY]) == "me@x.org **** AUTH PLAIN **** 250 ok"

@@ -177,7 +177,7 @@ def test_this_machine_is_known(host, here):
     ],
 )
 def test_hosts_and_address_literals_are_told_apart(text, host, literal):
-    """A host goes into the account, a literal into EHLO; neither can hold a blank, a port or a scope."""
+    """A host goes into the account, a literal into EHLO; neither may contain a space, a port or a scope."""
     assert (is_host(text), is_address_literal(text)) == (host, literal)
 
 

@@ -15,7 +15,7 @@ PAGE = ROOT / "docs" / "api.md"
 
 
 def section(name: str) -> str:
-    """Give what the page says of a name."""
+    """Return what the page says about a name."""
     text = PAGE.read_text("utf-8")
     return text.partition(f"\n### {name}\n")[2].partition("\n### ")[0]
 

@@ -43,12 +43,12 @@ def planned(folder: Path, cells: list[str], files: list[str], rule: str, body: s
 
 
 def codes(plan: Plan) -> dict[int, str]:
-    """Give the code of each row's problem."""
+    """Return the code of each row's problem."""
     return {row: group.first.code for group in plan.problems for row in group.rows}
 
 
 def attached(plan: Plan) -> list[list[str | None]]:
-    """Give the names of the files of each message."""
+    """Return the names of the files of each message."""
     messages = (message_from_bytes(b"".join(one.segments), policy=policy.default) for one in plan.messages())
     return [[part.get_filename() for part in message.iter_attachments()] for message in messages]
 

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
 
 def accused(people: Sequence[tuple[str, str, str]], texts: Iterable[str | None]) -> dict[int, int]:
-    """Give the rows whose text is another row's, with that row; people are key, name and address."""
+    """Return the rows whose text is another row's, with that row; people are key, name and address."""
     identities = Identities()
     for n, (key, name, address) in enumerate(people):
         identities.add(n, key=key, names=[name], addresses=[address] if address else [])
@@ -42,7 +42,7 @@ def accused(people: Sequence[tuple[str, str, str]], texts: Iterable[str | None])
 
 
 def swaps_found(made: Corpus, order: Sequence[int]) -> set[int]:
-    """Give the rows that are said to get another's text."""
+    """Return the rows that are reported as getting another row's text."""
     people = [(key, f"{first} {last}".strip(), address) for address, key, first, last in made.rows]
     return set(accused(people, [made.texts[place] for place in order]))
 
@@ -59,7 +59,7 @@ def test_swapped_files_are_found_and_no_others(kind: str) -> None:
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_files_in_their_place_are_never_blamed(kind: str) -> None:
-    """Names that are words, families, short keys, class lists: 200 texts that are right stay so."""
+    """Names that are words, families, short keys, class lists: 200 correct texts are not reported."""
     assert swaps_found(corpus(kind, 2, 200), range(200)) == set()
 
 
@@ -115,7 +115,7 @@ OTHERS = [
     ],
 )
 def test_a_name_is_found_however_it_is_written(row: int, written: str) -> None:
-    """A text with another row's key, address or name in any of these forms is that row's, not Anna's."""
+    """Text with another row's key, address or name in any of these forms is that row's, not Anna's."""
     assert accused([ANNA, *OTHERS], [f"Letter\n{written}\nGross 3.100,00"]) == {0: row}
 
 
@@ -170,7 +170,7 @@ def test_each_of_a_couple_is_known(written: str) -> None:
 
 
 def test_a_number_counts_where_the_others_have_theirs() -> None:
-    """Numbers may be amounts: what stands in front of them tells, or that the text begins with it."""
+    """Numbers may be amounts: what comes before them decides, or that the text begins with the number."""
     people = [(f"{1000 + n}", "", "") for n in range(60)]
     for form in ("No.{} of 1007 pcs", "{};1007;x"):
         texts = [form.format(people[n if n > 1 else 1 - n][0]) for n in range(60)]
@@ -245,7 +245,7 @@ words = st.text(st.characters(codec="utf-8"), max_size=12)
 
 @given(st.lists(st.tuples(words, words, words), min_size=1, max_size=4), st.lists(words, max_size=6))
 def test_no_list_and_no_text_is_too_strange(people: list[tuple[str, str, str]], pieces: list[str]) -> None:
-    """Whatever cells and texts are, a text that contains a row's own name is never said to be another's."""
+    """Whatever cells and texts are, text that contains a row's own name is never reported as another's."""
     text = " ".join(pieces)
     accused(people, [text] * len(people))
     own = " Quentin Zwirbelmann "
@@ -253,7 +253,7 @@ def test_no_list_and_no_text_is_too_strange(people: list[tuple[str, str, str]], 
 
 
 def test_a_hostile_text_takes_no_longer() -> None:
-    """Fifty thousand letters, blanks, hyphens, signs of addresses: none is looked through again and again."""
+    """Fifty thousand letters, spaces, hyphens, at signs: none is searched again and again."""
     for piece in ("a", "a ", "@", "a@", "-", "- ", "王", "王 ", "a-\n", "'", "(", "́", "a@b.", "1."):
         accused([ANNA, *OTHERS], [piece * (50_000 // len(piece))])
 
@@ -279,7 +279,7 @@ def test_a_hostile_text_takes_no_longer() -> None:
     ],
 )
 def test_columns_of_names_are_known(headings: str, to: str, found: list[str]) -> None:
-    """By what stands before the address in `to`, and by their headings."""
+    """They are recognised by what comes before the address in `to`, and by their headings."""
     names = headings.split(",")
     columns = Columns(tuple(names), tuple(name.lower().replace("-", "_").replace(" ", "_") for name in names))
     assert [" ".join(names[place] for place in places) for places in name_columns(columns, [to])] == found
@@ -443,7 +443,7 @@ def test_files_are_read_in_order_and_only_as_they_were(tmp_path: Path) -> None:
 
 
 def test_texts_are_kept_as_long_as_they_are_used(tmp_path: Path) -> None:
-    """A text that no plan asks for goes with the next one that is new; a damaged file has none."""
+    """Text that no plan asks for goes when the next new one is stored; a damaged file has none."""
     path = tmp_path / "texts" / "a"
     one, two, three = ("11" * 32, "22" * 32, "33" * 32)
     with TextCache(path) as texts:
@@ -489,7 +489,7 @@ WRONG = ["Jörg Müller E1002", "Anna Meyer", "Li Wei"]
 
 
 def said(plan: Plan) -> list[tuple[str, list[int]]]:
-    """Give codes and rows of what is wrong."""
+    """Return codes and rows of what is wrong."""
     return [(group.first.code, group.rows) for group in plan.problems]
 
 

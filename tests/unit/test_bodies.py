@@ -51,7 +51,7 @@ def columns(**cells):
 
 @pytest.fixture
 def make(tmp_path):
-    """Give what renders one row with bodies in files of the template folder; *keep* gives the renderer."""
+    """Return what renders one row with bodies in files of the template folder; *keep* gives the renderer."""
 
     def run(name, source, layout=None, layout_vars=None, files=(), keep=False, **more):
         cells = {"email": "kim@example.org", **more.pop("cells", {})}
@@ -98,7 +98,7 @@ class Seen(HTMLParser):
 
 
 def told(diagnostics):
-    """Give code, file and line of each problem."""
+    """Return code, file and line of each problem."""
     return {(d.code, d.place and d.place.path, d.place and d.place.line) for d in diagnostics}
 
 
@@ -111,7 +111,7 @@ def text_part(rendered):
 
 
 def shape(html):
-    """Write HTML without the blanks between its elements."""
+    """Write HTML without the spaces between its elements."""
     return re.sub(r">\s+<", "><", html.strip())
 
 
@@ -596,7 +596,7 @@ def test_text_is_made_once_as_it_would_be_for_each_row(make, source):
     ],
 )
 def test_text_is_made_of_the_row_where_tags_print_elements(make, source):
-    """What a tag prints as HTML is no HTML in the text part."""
+    """What a tag prints as HTML is not HTML in the text part."""
     rendered = make("body.html", source, cells={"x": "<p>a"}, files={"part.html": "<p>a"})
 
     assert text_part(rendered) == text_of(html_of(rendered))

@@ -192,7 +192,7 @@ def test_f9_no_message_is_an_error(raw: bytes) -> None:
 
 
 def test_f9_ten_levels_are_taken_apart() -> None:
-    """What lies deeper is no part of its own."""
+    """Anything nested deeper is not a part of its own."""
     assert len(take_apart(nested(1000))) == 11
 
 

@@ -53,7 +53,7 @@ class Sent:
         self._letters = 0
 
     def id(self, address: str = BO) -> str:
-        """Give the Message-ID of a row."""
+        """Return the Message-ID of a row."""
         delivery = self.rows[address]
         assert delivery is not None
         return delivery.message_id
@@ -68,17 +68,17 @@ class Sent:
         return self.campaign.bounces(BounceRequest(eml=box))
 
     def results(self) -> list[Result]:
-        """Give each row with what became of it."""
+        """Return each row with what became of it."""
         with open_standing(self.campaign.definition) as standing:
             assert standing is not None
             return list(standing.results())
 
     def states(self) -> dict[str, Status]:
-        """Give the state of each row."""
+        """Return the state of each row."""
         return {result.address: result.status for result in self.results()}
 
     def suppressed(self) -> str:
-        """Give the user's suppression store."""
+        """Return the user's suppression store."""
         path = self.folder / "suppressed.csv"
         return path.read_text("utf-8") if path.exists() else ""
 
@@ -389,7 +389,7 @@ def registry(tmp_path: Path) -> Iterator[CampaignRegistry]:
 
 
 def test_soft_ones_count_in_a_row_over_all_campaigns(registry: CampaignRegistry) -> None:
-    """The same report again is no other one; a message that did not come back begins the row anew."""
+    """The same report again does not count twice; a message that did not come back restarts the count."""
     messages = registry.messages
     counts = [messages.came_back(BO, f"<{number}>", number * 100.0) for number in range(SOFT_IN_A_ROW)]
     again = messages.came_back(BO.upper(), "<2>", 200.0)

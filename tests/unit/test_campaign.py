@@ -59,7 +59,7 @@ def plan(*, to_send: int, rates: tuple[Rate, ...]) -> Plan:
     ],
 )
 def test_the_plan_says_how_long_it_takes(to_send: int, rates: tuple[Rate, ...], seconds: float) -> None:
-    """The shortest rate is spaced evenly, longer ones hold in blocks."""
+    """The shortest rate is spaced evenly, longer ones apply in blocks."""
     assert plan(to_send=to_send, rates=rates).seconds == pytest.approx(seconds)
 
 
@@ -85,7 +85,7 @@ def test_the_plan_says_how_long_it_takes(to_send: int, rates: tuple[Rate, ...], 
 def test_the_exit_code_follows_the_precedence(
     counts: dict[Status, int], end: int, complete: bool, code: int
 ) -> None:
-    """Signal, ledger, account, doubt, stopped early, failed rows: the first that holds."""
+    """Signal, ledger, account, doubt, stopped early, failed rows: the first that applies."""
     assert exit_code(Counts(counts), end, complete=complete) == code
 
 
@@ -251,7 +251,7 @@ def test_a_campaign_is_a_folder_unless_options_are_one(
 def test_a_list_is_enough_to_find_a_ledger(
     folders: dict[str, str], path: str | None, options: dict[str, object], expected: tuple[str, str]
 ) -> None:
-    """Where only the ledger matters, a list without a folder stands for its campaign."""
+    """Where only the ledger matters, a list without a folder represents its campaign."""
     campaign = Campaign.load(path, options, environ=folders, ledger_only=True)
     assert (campaign.name, str(campaign.workspace.folder)) == expected
 

@@ -93,20 +93,20 @@ def write(tmp_path: Path) -> Write:
 
 
 def problems_of(call: Callable[..., object], *args: object) -> tuple[Diagnostic, ...]:
-    """Give the diagnostics of the error that the call must raise."""
+    """Return the diagnostics of the error that the call must raise."""
     with pytest.raises(CampaignFileError) as caught:
         call(*args)
     return caught.value.diagnostics
 
 
 def told(problem: Diagnostic) -> str:
-    """Give a diagnostic as one line: code, line, column, message, hint."""
+    """Return a diagnostic as one line: code, line, column, message, hint."""
     at = f"{problem.place.line}:{problem.place.column}" if problem.place and problem.place.line else "-"
     return f"{problem.code} {at} {problem.message} = {problem.hint or '-'}"
 
 
 def line_of(problem: Diagnostic) -> int | None:
-    """Give the line a diagnostic points at."""
+    """Return the line a diagnostic points at."""
     return problem.place.line if problem.place else None
 
 
@@ -173,7 +173,7 @@ def test_defaults(write: Write) -> None:
 
 
 def test_template_with_a_line_break_is_the_template_itself(write: Write) -> None:
-    """A text of several lines is no file name."""
+    """A string of several lines is not a file name."""
     folder = write(MINIMAL.replace('"body.txt"', '"""Hi,\nbye"""'))
     assert load(folder).message.text == "Hi,\nbye"
 
@@ -295,7 +295,7 @@ def test_wording(write: Write, text: str) -> None:
 
 
 def test_missing_parts_are_told_together(write: Write) -> None:
-    """A file without list, subject and body has three problems at once."""
+    """A file without list, subject and body has three problems, which are reported together."""
     problems = problems_of(load, write("name = 'x'"))
     assert [told(problem) for problem in problems] == [
         (
@@ -393,7 +393,7 @@ def test_planned_keys_have_their_own_answer(write: Write, name: str) -> None:
     ],
 )
 def test_password_is_refused_anywhere(write: Write, table: str, named: str) -> None:
-    """A secret in a campaign file is an error wherever it stands, and is not repeated."""
+    """A secret in a campaign file is an error wherever it is, and is not repeated."""
     problems = problems_of(load, write(table))
     assert [p.message for p in problems if p.code == "C409"] == [
         f"`{named}`: a secret does not belong in this file"
@@ -686,7 +686,7 @@ _values = st.recursive(
     header=st.sampled_from(["", "[t]\n", "[[t]]\n[[t]]\n"]),
 )
 def test_places_agree_with_tomllib(pairs: dict[str, str], header: str) -> None:
-    """Each place of a value holds, read again, just that value; no value lacks a place."""
+    """Read again, each place of a value contains exactly that value; no value lacks a place."""
     text = header + "".join(f"{key} = {value} # end\n" for key, value in pairs.items())
     places = find_places(text, "x.toml")
     lines = text.split("\n")

@@ -26,7 +26,7 @@ def spring(mailmerge: Mailmerge, sandbox: KeepingSandbox) -> Definition:
 
 
 def test_one_process_works_on_a_campaign(spring):
-    """Whoever sends or decides holds its lock; a copy needs none."""
+    """Whoever sends or decides locks it; a copy needs no lock."""
     with open_run(spring, Access.SEND):
         for access in (Access.SEND, Access.DECIDE):
             with pytest.raises(InUseError) as caught, open_run(spring, access):

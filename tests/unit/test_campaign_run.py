@@ -51,7 +51,7 @@ def campaign(mailmerge: Mailmerge, sandbox: KeepingSandbox) -> Campaign:
 
 
 def people() -> pd.DataFrame:
-    """Give a list of three."""
+    """Return a list of three."""
     return pd.DataFrame({"email": ["a@example.org", "b@example.org", "c@example.org"]})
 
 
@@ -72,7 +72,7 @@ def from_frame(mailmerge: Mailmerge, sandbox: KeepingSandbox, frame: pd.DataFram
 
 
 def last_run(campaign: Campaign, kind: str) -> tuple[str | None, dict[str, int]]:
-    """Give how the ledger says that the latest run ended."""
+    """Return how the latest run ended, according to the ledger."""
     with Ledger.open_read_only(campaign.workspace.ledger_path, campaign.name) as ledger:
         run = ledger.last_run(kind)
     assert run is not None
@@ -161,7 +161,7 @@ def one_row(mailmerge: Mailmerge, server: KeepingSandbox) -> Path:
 
 
 def tried(folder: Path) -> list[tuple[Any, ...]]:
-    """Give Message-ID, Date, frozen digest and digest of every attempt."""
+    """Return Message-ID, Date, frozen digest and digest of every attempt."""
     path = Campaign.load(folder, environ={}).workspace.ledger_path
     return attempts_of(path, NAME, "message_id", "date", "frozen", "digest")
 
@@ -258,7 +258,7 @@ def test_a_page_that_fails_because_of_us_comes_after_the_results(mailmerge, sand
 
 
 def test_a_page_that_the_disk_refuses_is_no_bug(campaign):
-    """A folder in the page's place: the run is as good as it was, and why there is no page is known."""
+    """A folder in the page's place does not affect the run, and the reason for the missing page is known."""
     (campaign.workspace.out / "report.html").mkdir(parents=True)
 
     report = campaign.send()
@@ -269,7 +269,7 @@ def test_a_page_that_the_disk_refuses_is_no_bug(campaign):
 
 
 def test_a31_an_opt_out_during_the_run_counts_from_the_next_message_on(mailmerge, campaign, sandbox):
-    """Who asks not to be written to while others are, is not: the row is suppressed, the run goes on."""
+    """Whoever opts out while others are written to gets nothing: the row is suppressed, the run continues."""
     never = campaign.workspace.folder / "never.txt"
     never.write_text("# nobody so far\n")
     told = []

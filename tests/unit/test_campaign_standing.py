@@ -1,4 +1,4 @@
-"""Where rows stand: the plan, what happened to them, and what counts beside the two."""
+"""The status of rows: the plan, what happened to them, and what counts besides the two."""
 
 from __future__ import annotations
 
@@ -292,7 +292,7 @@ def test_without_a_plan(ledger: Ledger) -> None:
     assert ledger.counts().by_status == {Status.PENDING: 1, Status.IN_DOUBT: 1, Status.DEFERRED: 1}
 
 
-# --- where a run goes on ----------------------------------------------------------------------------------
+# --- where a run resumes ----------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("seed", range(60))
@@ -350,7 +350,7 @@ def test_a_run_that_resumes_begins_behind_what_is_settled(ledger: Ledger) -> Non
 
 
 def test_opt_outs_are_looked_at_again(ledger: Ledger, tmp_path: Path) -> None:
-    """What was kept holds for the files as they were: with another opt-out every row is looked at."""
+    """What was kept applies to the files as they were: with another opt-out every row is checked again."""
     never = tmp_path / "never.txt"
     never.write_text("k3@example.org\n")
     rows = [replace(row, recipients=(row.address,)) for row in people("k2", "k3", "k4")]

@@ -57,7 +57,7 @@ def test_severity_follows_the_number_but_for_a_few() -> None:
 
 
 def test_explain_prints_the_page_of_a_code_however_it_is_written() -> None:
-    """The code may be in small letters; several may be asked for at once."""
+    """The code may be in lower case; several may be asked for together."""
     done = CliRunner().invoke(command, ["d112", "T102"])
     assert done.exit_code == 0
     assert done.output.startswith(

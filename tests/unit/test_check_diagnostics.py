@@ -91,7 +91,7 @@ def test_row_problems_do_not_stop_the_campaign_but_template_problems_do() -> Non
 
 
 def test_a_template_problem_is_shown_with_its_line_and_a_caret() -> None:
-    """The caret stands under the name that is wrong."""
+    """The caret is under the name that is wrong."""
     place = Place(path="body.html", line=9, column=14, width=5, source="  <p>plan: {{ amout }}</p>")
     shown = list(
         diagnostic_lines(Diagnostic("T102", "`amout` is no column", "did you mean `amount`?", place=place))

@@ -25,7 +25,7 @@ HTML = """\
 
 
 def read(chunks, fixed):
-    """Give the addresses found twice in the same chunks: before and after they were remembered."""
+    """Return the addresses found twice in the same chunks: before and after they were remembered."""
     reader = TagReader(fixed, addresses, WANTED)
     first, second = list(reader.read(chunks)), list(reader.read(chunks))
     assert first == second

@@ -87,7 +87,7 @@ VALUES = ["", "abc", "34", "quot", "x.local", "bit.ly", "a b", "&#34;", "&lt;", 
 
 
 def judged(html):
-    """Give what is wrong with the links of a whole body, address by address."""
+    """Return what is wrong with the links of a whole body, address by address."""
     return [
         (address, found.code)
         for element, _, address in links.addresses(html)

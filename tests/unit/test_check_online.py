@@ -31,7 +31,7 @@ GOOD = {
 
 
 def table(records: dict[tuple[str, str], list[str]]) -> online.Lookup:
-    """Give a look-up that knows only these records; a name with none at all does not exist."""
+    """Return a look-up with only these records; a name without any does not exist."""
 
     def lookup(name: str, kind: online.RecordType) -> list[str]:
         if name == "silent.example":
@@ -105,7 +105,7 @@ def test_domains_of_recipients_that_take_no_mail_name_their_rows() -> None:
     ],
 )
 def test_f44_only_addresses_of_the_internet_are_public(address: str, public: bool) -> None:
-    """Loopback, private, shared, link-local, multicast and special ones are not, nor what stands for IPv4."""
+    """Loopback, private, shared, link-local, multicast and special ones are not, nor what represents IPv4."""
     assert is_public(address) is public
 
 
@@ -122,7 +122,7 @@ class _Pages(BaseHTTPRequestHandler):
         self.end_headers()
 
     def log_message(self, *_: object) -> None:
-        """Say nothing."""
+        """Log nothing."""
 
 
 @contextmanager
@@ -139,7 +139,7 @@ def pages() -> Iterator[tuple[int, list[str]]]:
 
 
 def link_check(waited: list[float] | None = None) -> LinkCheck:
-    """Give a check for which "page.example" is this machine and counts as public."""
+    """Return a check for which "page.example" is this machine and counts as public."""
     return LinkCheck(
         public=lambda address: address == "127.0.0.1",
         lookup=lambda host, _port: ["127.0.0.1"] if host == "page.example" else ["10.0.0.7"],
@@ -164,7 +164,7 @@ def test_links_that_answer_with_an_error_are_told_from_those_that_refuse_program
 
 
 def port_text(port: int) -> str:
-    """Give the port as it stands in a link."""
+    """Return the port as it is written in a link."""
     return f":{port}"
 
 

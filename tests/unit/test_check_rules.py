@@ -50,7 +50,7 @@ def plan(campaign_factory: CampaignFactory) -> Checker:
 
 
 def codes(found: Plan) -> list[str]:
-    """Give the codes in the order in which they are shown."""
+    """Return the codes in the order in which they are shown."""
     return [group.first.code for group in found.problems]
 
 
@@ -330,7 +330,7 @@ def test_nothing_is_claimed_where_colours_cannot_be_known(html: str) -> None:
     ],
 )
 def test_text_is_large_from_18_points_or_14_in_bold(html: str, large: bool) -> None:
-    """WCAG's two limits hold in every unit; the nearest size counts, and bold from any element around."""
+    """WCAG's two limits apply in every unit; the nearest size counts, and bold from any element around."""
     parsed = page(html)
     shown = [element for element, _ in parsed.visible()]
 

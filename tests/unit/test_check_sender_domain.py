@@ -38,13 +38,13 @@ def found(
 
 
 def told(findings: list[Finding]) -> list[str]:
-    """Give codes and messages."""
+    """Return codes and messages."""
     return [f"{finding.code} {finding.message}" for finding in findings]
 
 
 @pytest.fixture(scope="module")
 def empty() -> Iterator[Lookup]:
-    """Give a look-up for which no name exists."""
+    """Yield a look-up for which no name exists."""
     with NameServer({}) as server:
         yield system_lookup(server=server.address)
 
@@ -57,14 +57,14 @@ def test_a_domain_with_all_records_is_fine() -> None:
 
 
 def test_names_that_cannot_be_are_names_that_do_not_exist(empty: Lookup) -> None:
-    """An empty or endless label in a record is no failure of the DNS."""
+    """An empty or endless label in a record is not a failure of the DNS."""
     for name in ("a..b", "x" * 64 + ".org", ".".join(["abcdefgh"] * 40)):
         with pytest.raises(NoSuchName):
             empty(name, "TXT")
 
 
 def test_a_dns_that_is_silent_is_told() -> None:
-    """Silence is no verdict about the domain."""
+    """Silence is reported, and is not a verdict about the domain."""
     with NameServer(GOOD, silent=["x.org"]) as server:
         lookup = system_lookup(0.1, server.address)
         assert [finding.code for finding in sender_domain("x.org", lookup)] == ["N206"]

@@ -67,7 +67,7 @@ class EachAlone(SourceLocator):
     """Knows no shapes."""
 
     def shape(self, chunks: Sequence[str]) -> None:
-        """Say that this one is not known."""
+        """Answer that this one is not known."""
 
 
 def composed() -> MessageView:

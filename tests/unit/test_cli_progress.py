@@ -30,7 +30,7 @@ def test_a_wait_says_why_and_until_when(why: str, words: str, capsys: pytest.Cap
 
 
 def test_waits_between_two_messages_are_told_now_and_then(capsys: pytest.CaptureFixture[str]) -> None:
-    """The first one; a slow rate is no reason for a line a message."""
+    """The first one is reported; a slow rate does not print a line for each message."""
     bar = Bar()
     for _ in range(5):
         bar.observe(Progress(Counts(), 0, waiting="rate", until=datetime.now(UTC) + timedelta(seconds=10)))

@@ -25,7 +25,7 @@ url = "postgresql://db.example.org/mail"
 
 @pytest.fixture
 def complete(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., list[str]]:
-    """Give a function from words, the last one unfinished, to what may stand in its place."""
+    """Return a function from words, the last one unfinished, to what may complete it."""
     (tmp_path / "config.toml").write_text(CONFIG, encoding="utf-8")
     monkeypatch.setenv("MAILMERGE_CONFIG", str(tmp_path / "config.toml"))
     for name in ("spring", "sprint", "parts/spring"):
@@ -62,7 +62,7 @@ def complete(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., l
 def test_values_are_completed(
     complete: Callable[..., list[str]], words: tuple[str, ...], values: list[str]
 ) -> None:
-    """Commands, options and their values; where there is no campaign, a path that the shell completes."""
+    """Commands, options and their values are completed; outside a campaign, paths are left to the shell."""
     assert complete(*words) == values
 
 

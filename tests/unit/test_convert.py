@@ -410,7 +410,7 @@ def test_a_campaign_file_is_read_as_it_was_meant() -> None:
 
 
 def _said(message: Message) -> tuple[str, str]:
-    """Give subject and text of a message."""
+    """Return subject and text of a message."""
     parsed = Received("", (), b"".join(message.segments)).parse()
     body = parsed.get_body(("plain",))
     assert body is not None

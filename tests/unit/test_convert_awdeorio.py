@@ -63,7 +63,7 @@ def _read(message: Message) -> dict[str, Any]:
             continue
         name = part.get_filename() or part.get_content_type()
         text = part.get_content().replace("\r\n", "\n") if part.get_content_maintype() == "text" else "..."
-        found[name] = re.sub(r"cid:\w+", "cid:", text)  # made anew for each version of a campaign
+        found[name] = re.sub(r"cid:\w+", "cid:", text)  # a new one for each version of a campaign
     return found
 
 
@@ -475,7 +475,7 @@ def test_a_password_crosses_no_network_in_clear(tmp_path: Path) -> None:
 
 
 def test_a_server_as_variables(tmp_path: Path) -> None:
-    """What .env says is read back as it was meant, and there is no secret in it."""
+    """What .env specifies is read back as it was meant, and without a secret."""
     path = tmp_path / "mailmerge_server.conf"
     path.write_text(SIGNED)
     (tmp_path / ".env").write_text(dotenv(read_server(path)[0], 'Me "X" <me@example.org>'))
@@ -547,7 +547,7 @@ def test_a_template_of_another_name_is_a_campaign_of_its_own(tmp_path: Path) -> 
 
 @pytest.mark.parametrize("name", ["people.csv", "notes.txt", "campaign.toml", "nothing"])
 def test_other_files_are_not_taken_for_templates(tmp_path: Path, name: str) -> None:
-    """Only a text that begins with headers of a message is one."""
+    """Only text that begins with headers of a message is one."""
     if name != "nothing":
         (tmp_path / name).write_text("Remember: milk\nTO: x\n")
     assert foreign_template(tmp_path / name) is None

@@ -198,7 +198,7 @@ def test_pictures_between_the_pieces_of_apple_mail_stay_there() -> None:
 
 
 def test_word_saves_pictures_by_their_place() -> None:
-    """A single file web page (.mht) is a message whose parts have addresses; pictures may stand in it."""
+    """A single file web page (.mht) is a message whose parts have addresses; it may contain pictures."""
     data = (
         b"MIME-Version: 1.0\r\nContent-Type: multipart/related; boundary=x\r\n\r\n--x\r\n"
         b"Content-Location: file:///C:/1/letter.htm\r\nContent-Type: text/html; charset=utf-8\r\n\r\n"

@@ -137,7 +137,7 @@ def test_an_instruction_is_not_called_a_column(written: str, words: str) -> None
     ],
 )
 def test_filler_is_found(text: str) -> None:
-    """What a template has in the place of a text is told."""
+    """Filler text in a template is reported."""
     assert [finding.code for finding in unmerged.filler(_tally(text))] == ["M210"]
 
 

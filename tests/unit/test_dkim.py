@@ -47,7 +47,7 @@ BODIES = [
 
 @pytest.fixture(scope="module")
 def keys(tmp_path_factory: pytest.TempPathFactory) -> tuple[DkimKey, DkimKey]:
-    """Give a key of each kind, made as the documentation says."""
+    """Return a key of each kind, made as the documentation says."""
     folder = tmp_path_factory.mktemp("dkim")
     made = []
     for name, kind in (("r1", "RSA -pkeyopt rsa_keygen_bits:2048"), ("e1", "ED25519")):
@@ -62,12 +62,12 @@ def _openssl(folder: Path, arguments: str) -> None:
 
 
 def records(keys: tuple[DkimKey, ...]) -> dict[str, str]:
-    """Give what the DNS would say."""
+    """Return what the DNS would answer."""
     return {f"{key.selector}._domainkey.example.org": public_record(key) for key in keys}
 
 
 def signed(keys: tuple[DkimKey, ...], body: bytes) -> bytes:
-    """Give a whole message with its signatures."""
+    """Return a whole message with its signatures."""
     signatures = read_signatures(keys)
     assert signatures is not None
     return signatures.fields(HEADER, (body,), "me@example.org", NOW) + HEADER + b"\r\n" + body
@@ -75,7 +75,7 @@ def signed(keys: tuple[DkimKey, ...], body: bytes) -> bytes:
 
 @pytest.mark.parametrize("program", ["dkimpy", "mailauth", "perl", "opendkim"])
 def test_other_programs_accept_both_signatures_and_no_changed_body(program, keys, tmp_path):
-    """Empty bodies, blank lines, blanks, tabs, dots, 8 bits, long lines; two know RSA only."""
+    """Empty bodies, blank lines, spaces, tabs, dots, 8 bits, long lines; two support RSA only."""
     known = keys[: 1 if program in {"perl", "opendkim"} else 2]
     ask = getattr(dkim_verifiers, program)
     more = (tmp_path,) if program == "opendkim" else ()

@@ -60,7 +60,7 @@ def made(campaign_factory: CampaignFactory) -> Callable[..., Campaign]:
 
 
 def attached(plan: Plan) -> Iterator[tuple[str, bytes]]:
-    """Give name and content of each attachment of the planned messages, as a mail program reads them."""
+    """Yield name and content of each attachment of the planned messages, as a mail program reads them."""
     for message in plan.messages():
         parsed = message_from_bytes(message.content, policy=policy.default)
         for part in parsed.iter_attachments():
@@ -76,7 +76,7 @@ def text_of(pdf: bytes, *options: str) -> str:
 
 
 def the_error(plan: Plan) -> tuple[str, str, str]:
-    """Give message, hint and place of the one error."""
+    """Return message, hint and place of the one error."""
     [found] = [group.first for group in plan.problems if group.first.code == "A351"]
     place = found.place
     return found.message, found.hint or "", f"{place.path}:{place.line}:{place.column}" if place else ""
@@ -212,7 +212,7 @@ def test_comments_may_say_what_is_refused(made: Callable[..., Campaign]) -> None
 
 
 def test_a_page_shows_values_as_text_and_files_of_the_folder(made: Callable[..., Campaign]) -> None:
-    """A cell is no HTML; a style and a picture of the folder are used, and another style makes a new one."""
+    """A cell is not HTML; a style and a picture of the folder are used; another style makes a new page."""
     page = PAGE.replace("<style>", '<link rel=stylesheet href="s/a.css"><img src="logo.png" alt=""><style>')
     files = {"logo.png": LOGO, "s/a.css": "p::before { content: 'styled ' }"}
     campaign = made("r.html", page, "ana@example.com,<b>Ana</b> & Co", files=files)
@@ -303,7 +303,7 @@ def test_the_same_row_is_the_same_file(made: Callable[..., Campaign], tmp_path: 
 
 
 def test_files_are_made_once(made: Callable[..., Campaign], tmp_path: Path) -> None:
-    """A plan made anew for another reason finds the files that are there, also those of a killed one."""
+    """A plan made again for another reason finds the existing files, also those of a killed one."""
     campaign = made("r.typ", TYPST, "ana@example.com,Ana", "bo@example.com,Bo")
     campaign.plan()
     kept = {path: path.stat().st_ino for path in (tmp_path / "cache" / "documents").rglob("*.pdf")}
@@ -315,7 +315,7 @@ def test_files_are_made_once(made: Callable[..., Campaign], tmp_path: Path) -> N
 
 
 def test_a_file_that_is_gone_is_made_again(made: Callable[..., Campaign], tmp_path: Path) -> None:
-    """The cache may be emptied at any time: the next command plans those rows anew."""
+    """The cache may be emptied at any time: the next command plans those rows again."""
     campaign = made("t.txt", "Hi {{ name }}", "ana@example.com,Ana", "bo@example.com,Bo")
     before = list(attached(campaign.plan()))
     first = next((tmp_path / "cache" / "documents").rglob("*.txt"))
@@ -380,7 +380,7 @@ def test_the_time_is_told_where_it_is_long(
 def test_a_missing_extra_is_told_before_the_first_row(
     made: Callable[..., Campaign], monkeypatch: pytest.MonkeyPatch, template: str, module: str
 ) -> None:
-    """What is to be installed is said at once, with the place that asks for it."""
+    """What has to be installed is reported immediately, with the place that asks for it."""
     monkeypatch.setitem(__import__("sys").modules, module, None)
     with pytest.raises(CampaignFileError) as failed:
         made(template, TYPST).plan()

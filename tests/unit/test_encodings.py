@@ -51,7 +51,7 @@ def written_for_1258(text):
 
 
 def outcome(path, raw, encoding):
-    """Tell what becomes of a list: taken, asked with the right one first, asked otherwise, or wrong."""
+    """Return what becomes of a list: taken, asked with the right one first, asked otherwise, or wrong."""
     path.write_bytes(raw)
     truth = raw.decode(encoding)
     assert not raw.isascii()
@@ -138,7 +138,7 @@ def test_a_single_word_in_utf_8_is_utf_8(tmp_path, word):
 
 @pytest.mark.parametrize("encoding", ["cp500", "cp037", "mac_arabic", "hp_roman8", "iso8859_10", "kz1048"])
 def test_an_encoding_that_is_not_looked_for_is_never_read_as_another(tmp_path, encoding):
-    """EBCDIC and other rare encodings are refused: what other encodings make of them is not a text."""
+    """EBCDIC and other rare encodings are refused: what other encodings make of them is not text."""
     path = tmp_path / "people.csv"
     names = (
         "محمد,العلي"

@@ -94,7 +94,7 @@ def failed_workbook(path, folder, sheet=None):
 
 
 def facts(recipient):
-    """Give all that a template can see of a row."""
+    """Return everything that a template can see of a row."""
     return [
         (type(cell), cell if isinstance(cell, str) else (cell.value, cell.displayed, cell.canonical))
         for cell in recipient.values
@@ -194,7 +194,7 @@ def campaign_over(folder, source, failed=None, toml=TOML):
 
 
 def frozen(definition):
-    """Give key and frozen digest of every row, or why it has none."""
+    """Return key and frozen digest of every row, or why it has none."""
     recipients = definition.open_list()
     composer = definition.composer(recipients)
     found = []
@@ -352,7 +352,7 @@ def test_an_unchanged_row_that_left_the_list_is_an_error(written):
 
 
 def test_a_corrected_row_stays_a_correction_when_it_fails_again(written, tmp_path):
-    """Written once more it is as it was corrected, and tells the row of the list that it stands for."""
+    """Written once more it is as it was corrected, and names the row of the list that it replaces."""
     recipients = written(here=[("b@x.org", "bob@x.org")])
     failed = {3: Result(3, "bob@x.org", "bob@x.org", Status.REJECTED)}
     write_failed(OutputFolder(tmp_path / "second"), failed, recipients)

@@ -95,7 +95,7 @@ def names(folder: Path) -> list[str]:
 
 
 def mode(path: Path) -> int:
-    """Give the permissions."""
+    """Return the permissions."""
     return stat.S_IMODE(path.lstat().st_mode)
 
 
@@ -344,7 +344,7 @@ def test_no_folder_in_a_folders_place(
 
 @as_root
 def test_the_folder_of_somebody_else_is_refused(out: Path) -> None:
-    """Its owner could exchange what we write; moved away as the hint says, it is no obstacle."""
+    """Its owner could exchange what we write; once moved away as the hint says, it is not an obstacle."""
     out.mkdir()
     os.chown(out, 12345, 12345)
     for folder in (out, out.parent):
@@ -501,7 +501,7 @@ def test_a_copy_of_a_file_with_two_names_is_taken(out: Path, precious: Precious)
 
 
 def test_removing_a_link_leaves_its_target(ways: str, out: Path, precious: Precious) -> None:
-    """The link goes; a name that does not exist is no error."""
+    """The link is removed; a name that does not exist is not an error."""
     link(out / "results.csv", precious.file)
     files.remove_file(out / "results.csv")
     files.remove_file(out / "results.csv")
@@ -537,7 +537,7 @@ def test_a_tree_is_removed_and_nothing_behind_its_links(ways: str, out: Path, pr
 
 
 def test_a_link_to_a_tree_is_not_removed_as_one(ways: str, out: Path, precious: Precious) -> None:
-    """What a link points to is no tree of ours."""
+    """What a link points to is not a tree of ours."""
     link(out / "tree", precious.folder)
     with files.folder(out) as opened, pytest.raises(FileError, match="symbolic link"):
         opened.remove_tree("tree")
@@ -570,7 +570,7 @@ def run(script: str) -> str:
 
 
 def holding(what: str, tmp_path: Path) -> subprocess.Popen[str]:
-    """Start a process that holds something of ours and waits."""
+    """Start a process that keeps something of ours in use and waits."""
     script = f"import pathlib, sys\nfrom mailmerge import files\n{what}\nprint('ready', flush=True)\ninput()"
     process = subprocess.Popen(
         [sys.executable, "-c", script],
@@ -868,7 +868,7 @@ def test_the_error_is_one_of_ours_and_of_the_systems(out: Path) -> None:
 
 
 def open_descriptors() -> set[int]:
-    """Give the numbers of all descriptors that this process has open."""
+    """Return the numbers of all descriptors that this process has open."""
     found = set()
     for number in range(256):
         with contextlib.suppress(OSError):

@@ -114,7 +114,7 @@ class Writers(ast.NodeVisitor):
                 self._streams.add(node.optional_vars.id)
 
     def _dotted(self, node: ast.AST) -> str:
-        """Give the full name of what an expression names; an empty text where it is no name."""
+        """Return the full name of what an expression names; an empty string where it is not a name."""
         if isinstance(node, ast.Name):
             return self._imported.get(node.id, node.id if hasattr(builtins, node.id) else "")
         if isinstance(node, ast.Attribute):
@@ -211,7 +211,7 @@ class Writers(ast.NodeVisitor):
         )
 
     def visit_Call(self, node: ast.Call) -> None:
-        """See open() and archives by their modes, and what is asked for by a text."""
+        """Record open() and archives by their modes, and names given as strings."""
         dotted = self._dotted(node.func)
         if dotted == "open":
             modes = [*node.args[1:2], *(word.value for word in node.keywords if word.arg in {"mode", None})]

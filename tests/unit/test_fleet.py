@@ -60,7 +60,7 @@ def test_terms_come_back_as_they_were_written():
 
 @pytest.mark.parametrize("kept", [b"", b"{}", b'{"campaign": 3}', TERMS.encode()[:-9], b"\xff"])
 def test_terms_that_cannot_be_read_are_told(kept):
-    """Whatever is in the database, it is no traceback."""
+    """Whatever is in the database, it never causes a traceback."""
     with pytest.raises(LedgerError) as told:
         SendingTerms.decode(kept)
 
@@ -195,7 +195,7 @@ def test_what_is_about_a_campaign_pauses_it(working):
 
 
 def test_cut_connections_of_one_machine_are_its_own(working):
-    """It takes no jobs for a minute, then two; the job waits for others, and the campaign goes on."""
+    """It takes no jobs for a minute, then two; the job waits for others, and the campaign continues."""
     cut = SlotEnd(Reason.BREAKER, "cut off", scope=Scope.CONNECTION)
     once = working.ended(cut)
     first = working.worker._rest_left(working.account)
@@ -259,7 +259,7 @@ def test_a_plan_of_another_version_is_left_to_others(working):
 
 
 def test_a_refused_account_comes_back_later(working):
-    """What may be about the sender is no fault of the campaign: its job waits for its time."""
+    """What may be about the sender is not a fault of the campaign: its job waits for its time."""
     end = SlotEnd(Reason.BREAKER, "no", datetime.now(UTC) + timedelta(minutes=10), scope=Scope.ACCOUNT)
 
     assert working.ended(end) == ("running", "")

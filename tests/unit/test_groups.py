@@ -60,14 +60,14 @@ def campaign(rows: list[dict[str, Any]], place: Path, **more: Any) -> Campaign:
 
 
 def text_of(message: Message | ReceivedMessage) -> str:
-    """Give the text of a message on one line."""
+    """Return the text of a message on one line."""
     body = Received("", (), message.content).parse().get_body(("plain",))
     assert body is not None
     return " ".join(body.get_content().split())
 
 
 def told(plan: Plan) -> list[tuple[str, str]]:
-    """Give the code and the words of every problem."""
+    """Return the code and the message of every problem."""
     return [(group.first.code, group.first.message) for group in plan.problems]
 
 
@@ -200,7 +200,7 @@ def test_several_columns_are_told_how_they_are_joined(group_by: str, tmp_path: P
     ],
 )
 def test_a_groups_key_is_an_address_or_a_text(text: str, key: str) -> None:
-    """Addresses are one however they are written; other texts are as they stand but for blanks around."""
+    """Addresses match however they are written; other texts as they are, without surrounding spaces."""
     assert group_key(text) == key
 
 
@@ -346,7 +346,7 @@ def account(sandbox: KeepingSandbox) -> Account:
 def test_a_group_that_grew_is_told_and_not_sent_again(
     tmp_path: Path, account: Account, sandbox: KeepingSandbox
 ) -> None:
-    """The new row is named, whatever the numbers are now; sorting the list anew is no change."""
+    """The new row is named, whatever the numbers are now; sorting the list again is not a change."""
     campaign(INVOICES, tmp_path, account=account).send()
     sorted_anew = campaign(INVOICES[::-1], tmp_path, account=account).plan()
     new = {"email": "ana@example.org", "name": "Ana", "number": "104", "amount": 1}
@@ -453,7 +453,7 @@ def test_a_row_in_the_place_of_another_is_told(
 
 
 def test_an_edited_row_is_told_of_its_message(tmp_path: Path, account: Account) -> None:
-    """Of a message that was accepted: whichever of its rows was edited. Sorting the list is no edit."""
+    """Reported for an accepted message, whichever of its rows was edited; sorting the list is not an edit."""
     campaign(INVOICES, tmp_path, account=account).send()
     table = tmp_path / "state" / "out" / "results.csv"
 

@@ -107,7 +107,7 @@ def test_d41_what_a_header_says_comes_back(text: str) -> None:
     old = email.message_from_bytes(written)
     new = email.message_from_bytes(written, policy=email.policy.default)
     for name in names:
-        if name == "List-Help":  # it is never an encoded word, and a run of blanks is one
+        if name == "List-Help":  # it is never an encoded word, and a run of spaces is one
             assert unfolded(str(old[name])) == " ".join(text.split())
             continue
         assert decoded(str(old[name])) == text
@@ -174,7 +174,7 @@ def test_d41_long_names_in_plain_letters_are_not_encoded(length: int, special: s
     ],
 )
 def test_a_header_that_machines_read_is_never_an_encoded_word(name: str) -> None:
-    """Long values are folded at blanks, a long address stays whole, and what is not ASCII is refused."""
+    """Long values are folded at spaces, a long address stays whole, and what is not ASCII is refused."""
     address = f"<https://example.org/{'x' * 300}>"
     field = header_fields.unstructured(name, f"{address}, =?utf-8?q?a?= {'<b@example.org>  ' * 10}".strip())
 

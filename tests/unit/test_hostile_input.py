@@ -146,7 +146,7 @@ LONG = {
 
 @pytest.mark.parametrize("case", LONG)
 def test_d5_no_cell_makes_an_endless_text(campaign_factory: CampaignFactory, case: str) -> None:
-    """A width or a text of a cell may not fill the memory: that row is invalid, the others can be sent."""
+    """Neither a width nor a cell's text may fill the memory: that row is invalid, the others can be sent."""
     rows = [f"b@x.org,Bo,900000000,{'a' * 100_000}", "a@x.org,Ann,3,a"]
     campaign = campaign_factory({"body.txt": LONG[case]}, heading="email,name,x,y", rows=rows)
     counts = campaign.check().statuses
@@ -240,7 +240,7 @@ TRIED = {
     use=st.sampled_from([*TRIED]),
     cells=st.lists(st.lists(PIECES, min_size=1, max_size=3).map("".join), min_size=1, max_size=6),
 )
-@example(use="pieces", cells=["\x1f5", "1"])  # it stands between cells where many are looked at in one go
+@example(use="pieces", cells=["\x1f5", "1"])  # it is between cells where many are checked in one go
 def test_d5_any_cell_is_sent_or_is_an_invalid_row(
     campaign_factory: CampaignFactory, use: str, cells: list[str]
 ) -> None:
@@ -328,7 +328,7 @@ def _text(name: str, text: str) -> str:
 
 
 def _people(cell: str, *more: str, before: str = "", after: str = "") -> str:
-    """Give headings, a plain row, one with the cell, a plain row, and more."""
+    """Return headings, a plain row, one with the cell, a plain row, and more."""
     rows = [_text("A1", "email") + _text("B1", "name"), _text("A2", "a@x.org") + _text("B2", "1")]
     rows += [_text("A3", "b@x.org") + cell, _text("A4", "c@x.org") + _text("B4", "1")]
     whole = "".join(f'<row r="{number}">{row}</row>' for number, row in enumerate(rows, 1))
@@ -429,7 +429,7 @@ def test_d7_a_text_of_many_formats_is_its_letters(
 def test_d5_what_would_take_long_with_a_cell_is_refused(
     campaign_factory: CampaignFactory, html: str, cell: str, code: str
 ) -> None:
-    """A path of more than 4,096 characters, and a text too long to be wrapped: an invalid row."""
+    """A path of more than 4,096 characters, or text too long to be wrapped, makes the row invalid."""
     campaign = campaign_factory(
         {"body.html": html, "body.txt": "Hello", "a.png": "x"}, heading="email,name,x",
         rows=[f"a@x.org,Ann,{cell}"],

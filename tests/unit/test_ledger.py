@@ -501,7 +501,7 @@ def test_rows_in_doubt_are_found_through_the_deliveries(ledger: Ledger, path: Pa
 
 
 def test_purge_leaves_counts_and_nothing_personal(ledger: Ledger, path: Path) -> None:
-    """Addresses, keys and replies are gone from the bytes of the file; the campaign cannot go on."""
+    """Addresses, keys and replies are gone from the bytes of the file; the campaign cannot be resumed."""
     fill(ledger, 3)
     send(ledger, 2)
     send(ledger, 3, REJECTED)

@@ -40,7 +40,7 @@ def test_an_address_that_is_not_valid_is_refused_without_its_password(address: s
 
 
 def test_options_of_an_address_count_beside_ours(postgres: Postgres) -> None:
-    """What the user sets holds; whoever is stopped in a transaction loses its locks in time."""
+    """What the user sets applies; whoever is stopped in a transaction loses its locks in time."""
     place = server(f"{postgres.url()}?options=-c%20work_mem%3D5MB%20-c%20synchronous_commit%3Doff")
     with place.database() as db:
         settings = [db.row(f"SHOW {name}")[0] for name in ("work_mem", "synchronous_commit")]

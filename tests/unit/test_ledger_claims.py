@@ -277,7 +277,7 @@ def test_a_cancelled_fleet_forgets_what_waits(fleet: Fleet) -> None:
 
 
 def test_a_slot_that_closes_gives_back_what_it_claimed(fleet: Fleet) -> None:
-    """In order, at once; with a promise open it is left to its lease."""
+    """In order and immediately; with a promise open it is left to its lease."""
     fleet.fill(2)
     slot, writer = fleet.slot()
     fleet.claim(slot, 2)
@@ -423,7 +423,7 @@ def test_g5_whoever_has_opted_out_is_not_claimed(fleet: Fleet) -> None:
 
 
 def test_g5_whoever_opts_out_after_the_claim_is_not_promised(fleet: Fleet) -> None:
-    """The table is looked at once more; the row leaves the queue."""
+    """The table is checked once more; the row leaves the queue."""
     fleet.fill(2)
     slot, writer = fleet.slot()
     assert fleet.claim(slot, 2) == [2, 3]
@@ -510,7 +510,7 @@ def test_a_promise_under_way_that_nobody_hears_of_is_never_acted_on(
 
 
 def test_a_database_that_is_gone_takes_no_promise_and_loses_no_outcome(fleet: Fleet) -> None:
-    """Outcomes wait here, and nothing is promised; when it is back all is recorded, and it goes on."""
+    """Outcomes wait here, and nothing is promised; when it is back all is recorded, and work continues."""
     fleet.fill(3)
     slot, writer = fleet.slot()
     fleet.claim(slot, 3)
@@ -526,7 +526,7 @@ def test_a_database_that_is_gone_takes_no_promise_and_loses_no_outcome(fleet: Fl
 
 
 def test_while_the_database_is_gone_nothing_is_offered(fleet: Fleet) -> None:
-    """It is asked again once a second; what waits is no more than was in flight."""
+    """It is asked again once a second; no more outcomes wait than were in flight."""
     fleet.fill(1)
     slot, writer = fleet.slot()
     fleet.claim(slot, 1)

@@ -167,7 +167,7 @@ class World:
         worker.writer.held_until()
 
     def decide(self, _worker: Worker) -> None:
-        """A person has rows in doubt sent again, where that is not refused, and starts the fleet anew."""
+        """A person has rows in doubt sent again, where that is not refused, and starts the fleet again."""
         doubts = [
             int(key[1:]) for (key,) in self.db.rows("SELECT key FROM delivery WHERE status = 'in_doubt'")
         ]

@@ -67,7 +67,7 @@ def test_a16_rows_are_known_by_key(ledger: Ledger) -> None:
 
 
 def test_a17_a_corrected_address_gets_another_chance(ledger: Ledger) -> None:
-    """With a key column, a rejected row whose address was mended is pending again; others are not."""
+    """With a key column, a rejected row whose address was corrected is pending again; others are not."""
     fill(ledger, 3)
     send(ledger, 2, REJECTED)
     send(ledger, 3, REJECTED)

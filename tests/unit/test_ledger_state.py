@@ -202,7 +202,7 @@ def test_a26_the_rolling_day_is_counted(usage: AccountUsage) -> None:
 
 
 def test_two_processes_share_a_quota(usage: AccountUsage, tmp_path: Path) -> None:
-    """What another connection reserves counts here, at once and after a restart."""
+    """What another connection reserves counts here, immediately and after a restart."""
     limit = [Rate(3, 86400)]
     assert usage.reserve("a", 1, NOW, limit)
     with AccountUsage(tmp_path / "usage.db") as other:
@@ -327,7 +327,7 @@ def ledger_at(folder: Path, name: str = "spring", *, handed_over: int = 0) -> Le
 
 
 def refused(index: CampaignRegistry, ledger: Ledger, *, alone: bool = True) -> str:
-    """Say with which words a ledger is refused."""
+    """Return the message with which a ledger is refused."""
     with pytest.raises(LedgerError) as caught:
         index.check(ledger, ledger.path, alone=alone)
     assert caught.value.exit_code == 8
@@ -359,7 +359,7 @@ def test_a_mark_goes_with_the_ledger(index: CampaignRegistry, tmp_path: Path) ->
 
 
 def test_a_copied_ledger_is_told_from_a_moved_one(index: CampaignRegistry, tmp_path: Path) -> None:
-    """While both are there, only the one that was seen last goes on; `take_place` says that it is the other.
+    """While both exist, only the one that was seen last continues; `take_place` says that it is the other.
 
     A copy that knows as much may be looked at.
     """
@@ -387,7 +387,7 @@ def test_a_ledger_that_was_never_used_may_be_copied(index: CampaignRegistry, tmp
 def test_a_missing_or_exchanged_ledger_of_a_known_campaign_is_refused(
     index: CampaignRegistry, tmp_path: Path
 ) -> None:
-    """It is never silently begun anew; one that handed nothing over may be."""
+    """It is never silently started again; one that handed nothing over may be."""
     path = tmp_path / "a" / "ledger.db"
     index.refuse_missing(path, "spring")
     with ledger_at(tmp_path / "a") as spring:
@@ -405,7 +405,7 @@ def test_a_missing_or_exchanged_ledger_of_a_known_campaign_is_refused(
 
 
 def test_b30_what_a_server_bears_is_remembered_for_30_days(tmp_path: Path) -> None:
-    """By host and port; after that it is tried anew, and so where the clock was set back."""
+    """By host and port; after that it is tried again, and so it is where the clock was set back."""
     with AccountUsage(tmp_path / "usage.db") as usage:
         assert usage.borne("mx.example.org", 587, NOW) is None
         usage.note_borne("mx.example.org", 587, NOW, borne=False)

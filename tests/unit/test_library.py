@@ -143,7 +143,7 @@ def test_a_callable_is_asked_at_each_sign_in_and_not_before(account, sandbox, tm
 
 
 def test_a_callable_that_gives_no_text_is_an_error_of_the_sign_in(account):
-    """What is not a text is refused by name of its type, without its contents."""
+    """What is not a string is refused by name of its type, without its contents."""
     wrong = replace(account, secret=SECRET.encode)
     with pytest.raises(AuthError, match="must be a string, not bytes") as caught:
         send_message("ann@example.org", "Hi", "Dear Ann\n", from_="me@example.org", account=wrong)
@@ -185,7 +185,7 @@ def test_any_iterable_of_mappings_is_a_list(account, sandbox, tmp_path):
 
 
 def test_the_values_of_rows_are_cells():
-    """Numbers, dates and truths keep their types; what is missing is empty; a safe text is just a text."""
+    """Numbers, dates and booleans keep their types; what is missing is empty; safe text is plain text."""
     people = from_rows(
         [
             {"email": "a@x.org", "n": 1.50, "when": date(2026, 3, 5), "ok": True, "Full Name": "Ann"},
@@ -275,7 +275,7 @@ def test_rows_that_are_no_list(rows, code, words):
 
 
 def test_a_key_that_cannot_be_written_is_its_row_s_problem(tmp_path):
-    """Half a character (a lone surrogate) makes that row invalid; the others go on."""
+    """Half a character (a lone surrogate) makes that row invalid; the others are not affected."""
     rows = [{**row, "id": key} for row, key in zip(ROWS, ("a\ud83d", "b"), strict=True)]
     plan = spring(rows, key="id", state=tmp_path / "s").check()
     assert [group.first.code for group in plan.problems] == ["D118"]
@@ -412,7 +412,7 @@ def letters(tmp_path, account):
 
 
 def received(sandbox):
-    """Give who got what, by the server's own account."""
+    """Return who got what, according to the server."""
     parsed = [Received(m.mail_from, m.rcpt_to, m.content).parse() for m in sandbox.messages]
     bodies = [part.get_content() for message in parsed if (part := message.get_body())]
     return [(str(m["To"]), str(m["Subject"]), body) for m, body in zip(parsed, bodies, strict=True)]
@@ -591,7 +591,7 @@ def test_outcomes_are_logged_for_whoever_listens(account, tmp_path, caplog):
 
 
 def test_pauses_and_new_connections_are_warnings(caplog):
-    """A run that waits says so, and why; one that goes on says nothing."""
+    """A run that waits reports that, and why; one that continues reports nothing."""
     caplog.set_level("WARNING", logger="mailmerge")
     listener = OutcomeListener(None, program_log())
     listener.warn(RunDecision(pause=60.0), "421 4.7.0 too fast")

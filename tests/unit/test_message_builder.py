@@ -29,7 +29,7 @@ def rendered(**parts):
 
 @pytest.fixture
 def builder(tmp_path):
-    """Build a builder over tmp_path, which holds a PDF and a picture."""
+    """Build a builder over tmp_path, which contains a PDF and a picture."""
     (tmp_path / "a.pdf").write_bytes(b"%PDF")
     (tmp_path / "logo.png").write_bytes(b"\x89PNG\r\n\x1a\n")
 
@@ -180,7 +180,7 @@ def received(builder, tmp_path, name, content):
     ],
 )
 def test_a_text_says_its_charset_or_nothing(builder, tmp_path, name, content, kind):
-    """UTF-8 and ASCII are named; a text in any other encoding is opaque; the bytes are the file's."""
+    """UTF-8 and ASCII are named; text in any other encoding is opaque; the bytes are the file's."""
     part = received(builder, tmp_path, name, content)
     said = part["Content-Type"]
     charset = said.params.get("charset")

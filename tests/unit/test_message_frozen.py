@@ -38,7 +38,7 @@ def box(text: str, name: str = "") -> Mailbox:
 
 @pytest.fixture
 def base(tmp_path: Path) -> Path:
-    """Give a folder with two files to attach and a picture."""
+    """Return a folder with two files to attach and a picture."""
     folder = tmp_path / "spring"
     folder.mkdir()
     (folder / "a.pdf").write_bytes(PDF)

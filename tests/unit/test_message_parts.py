@@ -140,7 +140,7 @@ def test_attachment_names_follow_rfc_2231(name, field):
     "name", ["发票" * 40 + ".pdf", "x" * 200 + ".pdf", 'a"b' * 30 + ".pdf", "100%.pdf", "'.pdf"]
 )
 def test_long_attachment_names_come_back(name):
-    """Continuations hold the whole name; no line is over 78."""
+    """Continuations contain the whole name; no line is over 78."""
     block = header_fields.content_type("application/pdf", name) + header_fields.disposition(
         "attachment", name
     )
@@ -185,7 +185,7 @@ def test_chunks_are_encoded_apart_and_read_as_one(chunks):
 @pytest.mark.parametrize("length", [70, 73, 74, 75, 76, 77, 150, 151])
 @pytest.mark.parametrize("end", ["", " ", " \n", "=", "é", ".", "\t\n", "\n"])
 def test_no_line_is_over_76_at_any_edge(length, end):
-    """The closing soft break and encoded blanks find room too."""
+    """The closing soft break and encoded spaces fit, too."""
     encoded = quoted_printable("a" * length + end)
     assert max(map(len, encoded.split(b"\r\n"))) <= 76
     assert quopri.decodestring(encoded).decode().replace("\r\n", "\n") == "a" * length + end
@@ -228,7 +228,7 @@ def test_base64_lines(size):
 
 @pytest.fixture
 def base(tmp_path):
-    """Give a base folder with a file, a folder, an empty file, a link out, and a secret outside."""
+    """Return a base folder with a file, a folder, an empty file, a link out, and a secret outside."""
     folder = tmp_path / "files"
     (folder / "sub").mkdir(parents=True)
     (folder / "a.pdf").write_bytes(b"A")
@@ -379,7 +379,7 @@ def test_types_are_guessed_from_the_name(name, kind):
 
 @pytest.fixture
 def images(base):
-    """Give the image finder over the base folder with a picture in it."""
+    """Return the image finder over the base folder with a picture in it."""
     (base / "logo 1.png").write_bytes(b"\x89PNG\r\n\x1a\n")
     (base / "a.png").write_bytes(b"\x89PNG\r\n\x1a\n")
     return lambda static=(): InlineImages(base, "v1", FileStore(), static)

@@ -1,4 +1,4 @@
-"""Every message reads the same as one that the standard library would have built, whatever the cells hold."""
+"""Whatever the cells contain, every message reads as one that the standard library would have built."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ cells = st.one_of(
 
 @pytest.fixture(scope="module")
 def campaign(tmp_path_factory):
-    """Give renderer and builder of a campaign that uses every part of a message."""
+    """Return renderer and builder of a campaign that uses every part of a message."""
     base = tmp_path_factory.mktemp("campaign")
     (base / "logo.png").write_bytes(b"\x89PNG\r\n\x1a\n" + bytes(range(256)))
     (base / "übersicht.pdf").write_bytes(b"%PDF" + bytes(range(256)) * 9)
@@ -168,7 +168,7 @@ def test_a_message_says_what_the_cells_say(campaign, name, text):
         assert bodies["application/pdf"].get_payload(decode=True) == part
         assert bodies["application/pdf"].get_filename() == expected_name
     if "=?" not in name + text:  # the standard library decodes what only looks like an encoded word
-        # it also loses and adds blanks where it folds: ours were compared with the text itself above
+        # it also loses and adds spaces where it folds: ours were compared with the text itself above
         assert "".join(decoded(str(meant["Subject"])).split()) == "".join(rendered.subject.split())
         assert meant["To"].addresses[0].addr_spec == "kim@example.org"
         assert next(meant.iter_attachments()).get_filename() == expected_name

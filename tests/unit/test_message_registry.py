@@ -70,7 +70,7 @@ def settle(ledger: Ledger, attempt: Attempt, status: Status = Status.ACCEPTED) -
 
 
 def known(registry: CampaignRegistry, asking: Ledger, *keys: str) -> set[str]:
-    """Tell which messages another campaign finds."""
+    """Return which messages another campaign finds."""
     others = registry.messages.others(asking)
     found = {} if others is None else others.find([digest(key) for key in keys])
     return {key for key in keys if digest(key) in found}
@@ -154,7 +154,7 @@ def test_a36_a_renamed_folder_goes_on_where_it_was(registry: CampaignRegistry, t
 
 
 def test_a36_a_registry_that_is_spoilt_meanwhile(tmp_path: Path) -> None:
-    """It costs no message and no doubt: the run goes on, and says once what may not be known."""
+    """It costs no message and causes no doubt: the run continues, and reports once what may be unknown."""
     with MoodyServer() as server:
         bench = Bench(tmp_path, server, rows=3)
         state = tmp_path / "home" / "state" / "campaigns.db"

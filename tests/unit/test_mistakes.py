@@ -1,4 +1,4 @@
-"""Mistakes that people make first in templates: each gets a sentence and a fix, all of them at once."""
+"""Mistakes that people make first in templates: each gets a sentence and a fix, all of them in one pass."""
 
 from __future__ import annotations
 
@@ -32,14 +32,14 @@ _CURLED = "an editor has curled the quotes: write "
 
 
 def columns(headings):
-    """Give the columns as a list with these headings has them."""
+    """Return the columns as a list with these headings has them."""
     header, _ = read_header(headings, 1, lambda _: Place())
     assert isinstance(header.columns, Columns)
     return header.columns
 
 
 def told(folder, place, tag, headings=HEADINGS):
-    """Give what is said of a template with *tag* in *place*: code, hint."""
+    """Return what is reported for a template with *tag* in *place*: code, hint."""
     options: dict[str, Any] = {"text": TemplateSource("body.txt", source="Hello")}
     if place in {"text", "html"}:
         options[place] = TemplateSource(f"message.{place}", source=f"Hello\n{tag}\n")

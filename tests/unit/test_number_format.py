@@ -266,7 +266,7 @@ def test_what_a_format_shows(code, kind):
     ],
 )
 def test_what_is_not_understood_is_shown_as_without_a_format(code, problem):
-    """A format that nobody knows is said to be one, and the number stands there as it is."""
+    """An unknown format is reported as such, and the number is shown as without a format."""
     assert number_format(code).problem == problem
     assert display(1234.5, code) == "1234.5"
 
@@ -281,7 +281,7 @@ def test_what_a_format_cannot_show(code, number):
 
 
 def test_texts_have_a_section_of_their_own():
-    """The section with @ writes a text; without one a text is as it is."""
+    """The section with @ writes text; without one, text stays unchanged."""
     assert number_format('0;-0;0;"Dear "@').text("Ann") == "Dear Ann"
     assert number_format(ACCOUNTING).text("Ann") == " Ann "
     assert number_format("0.00").text("Ann") == "Ann"
@@ -311,7 +311,7 @@ def test_money_is_rounded_as_a_person_does_it(amount, decimals):
 
 
 def test_any_code_shows_something_quickly():
-    """Whatever stands in a format, there is a text for every number, and no way to make it take long."""
+    """Whatever a format contains, there is text for every number, and no way to make it take long."""
     seed = random.randrange(1 << 32)
     print(f"seed {seed}")  # noqa: T201  shown when the test fails
     chance = random.Random(seed)

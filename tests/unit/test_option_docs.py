@@ -30,7 +30,7 @@ KEYS = [option for options in (*CAMPAIGN.values(), ACCOUNT) for option in option
 
 
 def validator(name: SchemaName = "campaign") -> jsonschema.Draft202012Validator:
-    """Give what checks a document against a schema of ours, which must be a schema itself."""
+    """Return what checks a document against a schema of ours, which must be a schema itself."""
     schema = json_schema(name)
     jsonschema.Draft202012Validator.check_schema(schema)
     return jsonschema.Draft202012Validator(schema)
@@ -106,7 +106,7 @@ url = "postgresql://db.example.org/mail"
 
 
 def _taplo() -> Path:
-    """Give the program that comes with the package of its name, on the systems for which there is one."""
+    """Return the program of the package of that name, on the systems for which there is one."""
     try:
         files = distribution("taplo").files or []
     except PackageNotFoundError:

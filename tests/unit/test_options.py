@@ -35,7 +35,7 @@ COMMANDS = [*SUMMARIES, "ledger move", "ledger forget", *SUPPRESS]
 
 
 def params(command: str) -> dict[str, click.Option]:
-    """Give the options of a command by the names of its parameters."""
+    """Return the options of a command by the names of its parameters."""
     found: click.Command | None = cli
     with click.Context(cli) as context:
         for word in command.split():
@@ -87,7 +87,7 @@ def test_an_option_is_declared_whole(option: Option) -> None:
 
 @pytest.mark.parametrize("option", FLAGS, ids=lambda option: option.name)
 def test_what_changes_the_campaign_identifies_the_run(option: Option) -> None:
-    """A flag for a fact of the plan must be repeated by every command that goes on with this run."""
+    """A flag for a fact of the plan must be repeated by every command that continues this run."""
     assert option.identifies or not option.fact
     if option.identifies:
         assert {"send", "test"} & set(option.commands)
@@ -249,7 +249,7 @@ def test_no_value_is_an_accident(value: Any) -> None:
 
 @pytest.mark.parametrize("value", ["0", "65", "many"])
 def test_a_number_of_processes_that_is_none_says_what_is(value: str) -> None:
-    """The word that may stand for a number is named with the numbers."""
+    """The word that is accepted in place of a number is named with the numbers."""
     done = CliRunner().invoke(cli, ["check", "--jobs", value])
     assert done.exit_code == 2
     assert f"'{value}' is neither auto nor a number from 1 to 64" in done.output

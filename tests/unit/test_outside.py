@@ -107,7 +107,7 @@ def bounded() -> Iterator[None]:
 @pytest.mark.parametrize("name", ["people.csv", "never.txt", "body.txt", "campaign.toml"])
 @pytest.mark.usefixtures("bounded")
 def test_e7_only_plain_files_are_read(folder: Path, name: str, kind: str) -> None:
-    """A pipe, an endless device or what the kernel makes up is an error at once."""
+    """A pipe, an endless device or what the kernel makes up is refused immediately."""
     (folder / name).unlink()
     if kind == "pipe":
         os.mkfifo(folder / name)

@@ -70,7 +70,7 @@ def campaign(folder: Path, cells: list[str], how: str) -> Campaign:
 
 
 def refused(plan: Plan) -> set[int]:
-    """Give the rows that are invalid because of a file of ours."""
+    """Return the rows that are invalid because of a file of ours."""
     return {row for group in plan.problems if group.first.code in {"A316", "T103"} for row in group.rows}
 
 

@@ -313,7 +313,7 @@ def small_disk() -> Iterator[Callable[[int], None]]:
 def test_a_full_disk_is_told(
     cache: PlanCache, folder: Path, small_disk: Callable[[int], None], full_of: str
 ) -> None:
-    """Where there is no room the plan is given up, an error says so, and the older plan is still there."""
+    """On a full disk the plan is abandoned, an error says so, and the older plan is still there."""
     keep(cache)
     small_disk(1 << 16)
     with pytest.raises(FileError) as raised, cache.writer(NAME, NOW) as writer:
@@ -431,7 +431,7 @@ def test_what_nobody_can_read_is_swept(cache: PlanCache, folder: Path) -> None:
 
 
 def test_frozen_messages_can_go_alone(cache: PlanCache) -> None:
-    """Without its messages a plan still has its rows; whoever reads the messages goes on."""
+    """Without its messages a plan still has its rows; whoever reads the messages continues."""
     path = keep(cache)
     with cache.find(NAME, NOW) or pytest.fail("it is gone") as before:
         cache.remove_messages(OWN)

@@ -217,7 +217,7 @@ def test_rows_by_their_numbers(
 
 
 def test_a_row_can_be_replaced(new_plan: Callable[[], PlanWriter]) -> None:
-    """A ready row becomes a duplicate, whether it was added just now or long before; it keeps its place."""
+    """A ready row becomes a duplicate, whether it was added recently or long before; it keeps its place."""
     with new_plan() as writer:
         for n in range(2500):
             writer.add_row(row(n))
@@ -336,7 +336,7 @@ def test_nothing_is_written_beside_a_plan(tmp_path: Path) -> None:
 
 
 def test_a_reader_keeps_its_plan_when_a_new_one_takes_its_place(tmp_path: Path) -> None:
-    """Whoever reads goes on with what was opened; the name belongs to the new plan."""
+    """Whoever reads continues with what was opened; the name belongs to the new plan."""
     with SqlitePlanWriter(tmp_path / NAME, MADE) as writer:
         for n in range(1500):
             writer.add_message(n, frozen(n))
@@ -417,7 +417,7 @@ def test_the_first_and_the_last_that_may_be_sent(new_plan: Callable[[], PlanWrit
 
 
 def test_room_is_judged_by_what_was_added(new_plan: Callable[[], PlanWriter]) -> None:
-    """Where there is enough, or nothing is known yet, nothing happens, and the plan goes on."""
+    """Where there is enough, or nothing is known yet, nothing happens, and planning continues."""
     with new_plan() as writer:
         writer.expect(10)
         writer.add_row(row(0))

@@ -1,4 +1,4 @@
-"""Where files of single rows change, only these are planned anew; the plan is as if made from nothing."""
+"""Where files of single rows change, only these are planned again; the plan is as if made from nothing."""
 
 from __future__ import annotations
 
@@ -73,7 +73,7 @@ def name(n: int) -> str:
 
 
 def contents(plan: Plan) -> dict[str, object]:
-    """Give all of a plan but when it was made."""
+    """Return all of a plan except when it was made."""
     assert plan.kept is not None
     with SqlitePlanReader(plan.kept.with_suffix("")) as reader:
         rows = list(reader.rows())
@@ -130,7 +130,7 @@ def test_a_renewed_plan_is_like_one_made_from_nothing(
 
 
 def test_it_is_renewed_again(factory: CampaignFactory, tmp_path: Path) -> None:
-    """A plan that was renewed is one that can be renewed, and then holds."""
+    """A plan that was renewed can be renewed again, and is then valid."""
     factory.open().check()
     for n in (10, 11, 10):
         (factory.folder / "files" / f"{n}.pdf").write_bytes(b"%d" % time.time_ns())
@@ -142,7 +142,7 @@ def test_it_is_renewed_again(factory: CampaignFactory, tmp_path: Path) -> None:
 
 
 def test_of_a_thousand_files_one_changes(tmp_path: Path) -> None:
-    """One of 1,000 rows is planned anew."""
+    """One of 1,000 rows is planned again."""
     factory = filled(CampaignFactory(tmp_path), 1000)
     factory.open().check()
     (factory.folder / "files" / "600.pdf").write_bytes(b"corrected")

@@ -371,7 +371,7 @@ def test_a_file_that_becomes_a_folder(tmp_path: Path) -> None:
 
 
 def test_a_folder_in_the_place_of_a_file(tmp_path: Path) -> None:
-    """A folder that was looked at is the same whatever is put into it, until it is no folder."""
+    """A folder that was looked at is the same whatever is put into it, until it is not a folder any more."""
     write("sub/x")(tmp_path)
     log = PathLog()
     with pytest.raises(FileProblem, match="is a folder"):
@@ -573,7 +573,7 @@ def test_a_plan_made_from_elsewhere(folder: Path, monkeypatch: pytest.MonkeyPatc
 
 
 def test_a_value_is_not_a_text_that_looks_like_it(folder: Path) -> None:
-    """A variable that was a number and is a text now is another one."""
+    """A variable that was a number and is text now is another one."""
 
     def name(value: object) -> str:
         return premises(replace(load(folder), vars={"x": value})).digest()

@@ -20,7 +20,7 @@ Row = tuple[str, str, str]
 
 
 def plan(folder: Path, rows: Sequence[Row], **options: Any) -> Plan:
-    """Plan a message for each row; one whose amount is no number is invalid."""
+    """Plan a message for each row; one whose amount is not a number is invalid."""
     names = ("email", "number", "amount")
     return Campaign.from_rows(
         [dict(zip(names, row, strict=True)) for row in rows],
@@ -36,12 +36,12 @@ def plan(folder: Path, rows: Sequence[Row], **options: Any) -> Plan:
 
 
 def sent(made: Plan) -> list[int]:
-    """Give the numbers of the rows that are sent."""
+    """Return the numbers of the rows that are sent."""
     return [message.row for message in made.messages()]
 
 
 def warnings(made: Plan, code: str = "D265") -> list[str]:
-    """Give what is said of rows that are left out."""
+    """Return the warnings about rows that are left out."""
     return [group.first.message for group in made.problems if group.first.code == code]
 
 
@@ -93,7 +93,7 @@ def test_with_last_the_earlier_rows_are_told(tmp_path: Path) -> None:
 
 
 def test_a_row_that_is_repeated_as_it_is_needs_no_warning(tmp_path: Path) -> None:
-    """It is counted; blanks at the ends are no difference."""
+    """It is counted; spaces at the ends make no difference."""
     made = plan(tmp_path, [("ana@x.org", "1", "5"), ("ana@x.org", "1 ", "5")])
     assert (made.statuses[Status.DUPLICATE], warnings(made)) == (1, [])
 

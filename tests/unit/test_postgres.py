@@ -42,7 +42,7 @@ def test_rows_come_by_copy_as_they_are(db: PostgresDatabase) -> None:
 
 
 def test_all_rows_are_added_or_none(db: PostgresDatabase) -> None:
-    """Whether the rows end in an error, or the server refuses one; the connection goes on."""
+    """Whether the rows end in an error, or the server refuses one; the connection stays usable."""
 
     def torn() -> Iterator[tuple[object, ...]]:
         yield (1, "a", b"", 0.0, True)
@@ -62,7 +62,7 @@ def test_all_rows_are_added_or_none(db: PostgresDatabase) -> None:
 def test_statements_in_one_go_are_all_done_or_none(
     db: PostgresDatabase, postgres_ledger: ServerPlace, broken: str
 ) -> None:
-    """Wherever the one stands that the server refuses; nothing is left open, and the connection goes on."""
+    """Wherever the refused statement is; nothing is left open, and the connection stays usable."""
     add = ("INSERT INTO thing (id) VALUES (?)", (1,))
     wrong = (broken, (0,) if "?" in broken else ())
     for statements in ([add, wrong], [wrong, add], [add, wrong, add]):

@@ -1,4 +1,4 @@
-"""The preview page as a file: what it holds, how large it is, and what its policy says."""
+"""The preview page as a file: what it contains, how large it is, and what its policy says."""
 
 from __future__ import annotations
 
@@ -66,11 +66,11 @@ def plain(count: int) -> list[str]:
     return [f"p{number}@example.com,P{number},silver" for number in range(2, count + 2)]
 
 
-# --- what it holds ------------------------------------------------------------------------------------
+# --- what it contains ---------------------------------------------------------------------------------
 
 
 def test_holds_the_bytes_of_every_message(campaign, tmp_path):
-    """What the page holds of a message unfolds to its bytes, but for the Date and the passing secret."""
+    """What the page has of a message unfolds to its bytes, but for the Date and the passing secret."""
     spring = campaign(plain(120))
     path = tmp_path / "out/preview.html"
 
@@ -301,7 +301,7 @@ def test_whatever_is_folded_unfolds(texts):
 
 
 def test_what_recurs_becomes_runs():
-    """From its third time on, a text that recurs is one pair of numbers."""
+    """From its third time on, text that recurs is one pair of numbers."""
     vocabulary = StringTable()
     lines = [f"line {number}\n" for number in range(100)]
 
@@ -312,7 +312,7 @@ def test_what_recurs_becomes_runs():
 
 
 def test_files_are_kept_once_and_not_without_end():
-    """The same file is written once, whichever object holds it; what does not fit keeps only its header."""
+    """The same file is written once, whichever object has it; what does not fit keeps only its header."""
     written: list[bytes] = []
     blobs = Blobs(written.append, room=100)
     part = b"Content-Type: text/plain\r\n\r\n" + b"x" * 40

@@ -121,7 +121,7 @@ def test_listens_on_loopback_only(server):
 
 
 def test_tells_open_pages_of_a_change(tmp_path):
-    """The stream begins at once and says when there is a newer page; it ends with the server."""
+    """The stream begins immediately and reports a newer page; it ends with the server."""
     with PreviewServer(tmp_path / "preview.html") as server:
         follow(server)
 
@@ -141,7 +141,7 @@ def follow(server: PreviewServer) -> None:
 
 
 def test_too_many_connections_are_closed(tmp_path, monkeypatch):
-    """Idle callers take a bounded number of places; the next one is turned away at once."""
+    """Idle callers take a bounded number of places; the next one is turned away immediately."""
     monkeypatch.setattr(preview_server, "MOST_CONNECTIONS", 2)
     with PreviewServer(tmp_path / "preview.html") as server:
         idle = [socket.create_connection(("127.0.0.1", server.port), 5) for _ in range(2)]
@@ -153,7 +153,7 @@ def test_too_many_connections_are_closed(tmp_path, monkeypatch):
 
 
 def test_nonsense_is_refused_without_being_repeated(server):
-    """What is no HTTP gets a short answer that holds none of it."""
+    """What is not HTTP gets a short answer that repeats none of it."""
     with socket.create_connection(("127.0.0.1", server.port), 5) as caller:
         caller.sendall(b"<script> nonsense here now\r\n\r\n")
         answer = caller.makefile("rb").read()

@@ -259,7 +259,7 @@ def test_domains_are_what_the_file_says() -> None:
 
 
 def test_presets_and_other_mailboxes_are_told_apart() -> None:
-    """A provider of mailboxes without a preset is no preset."""
+    """A provider of mailboxes without a preset is not a preset."""
     assert "mailboxes" not in provider_names()
     assert get_provider("mailboxes") is None
     assert provider_for_address("hey.com") is None

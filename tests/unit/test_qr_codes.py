@@ -44,7 +44,7 @@ def messages(plan: Plan) -> list[EmailMessage]:
 
 
 def content(part: Any) -> bytes:
-    """Give what is in a part."""
+    """Return what is in a part."""
     return bytes(part.get_payload(decode=True))
 
 
@@ -82,7 +82,7 @@ def test_each_row_has_its_own(campaign: Any, tmp_path: Path) -> None:
 
 
 def test_nothing_is_found_wrong_with_it(campaign: Any) -> None:
-    """The checks of the HTML see a picture with a text, a width and a height."""
+    """The checks of the HTML see a picture with alternative text, a width and a height."""
     assert [group.first.code for group in campaign().plan().problems if group.first.code != "M203"] == []
 
 
@@ -94,7 +94,7 @@ def test_a_value_that_is_no_code(campaign: Any, ticket: str) -> None:
 
 
 def test_an_address_of_ours_that_is_none(campaign: Any) -> None:
-    """What an author writes by hand stands for nothing."""
+    """An address that the author typed does not represent a picture of ours."""
     plan = campaign(HTML + '<img src="mailmerge-qr:{{ name }}!" alt="">', "A").plan()
     assert (plan.counts[Status.INVALID], [group.first.code for group in plan.problems]) == (1, ["A351"])
 

@@ -65,7 +65,7 @@ def test_a_list_is_named_by_its_path(tmp_path):
 
 
 def test_a_copy_says_when_its_original_is_newer(tmp_path):
-    """The campaign knows what its list was copied from; the same content saved again is no news."""
+    """The campaign knows what its list was copied from; saving the same content again is not reported."""
     campaign(tmp_path, copy=True)
     data = tomllib.loads((tmp_path / "spring/campaign.toml").read_text("utf-8"))["data"]
     assert data == {"source": "people.csv", "original": "../people.csv"}

@@ -28,7 +28,7 @@ from mailmerge.values import Number, displayed, value_of
 
 
 def facts(cells):
-    """Give texts as they are, and of every other cell the value and the displayed text."""
+    """Return texts unchanged, and of every other cell the value and the displayed text."""
     return [cell if isinstance(cell, str) else (cell.value, cell.displayed) for cell in cells]
 
 

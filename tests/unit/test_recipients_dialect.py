@@ -82,7 +82,7 @@ def test_a_full_width_comma_in_a_sentence_does_not_hide_those_between_cells(writ
     ],
 )
 def test_a_first_line_that_states_the_delimiter_is_obeyed(write, content, name):
-    """It is no row, as in Excel: the headings are row 1, and the first person is row 2 on line 3."""
+    """It is not a row, as in Excel: the headings are row 1, and the first person is row 2 on line 3."""
     people = open_list(write(content))
     assert (people.columns.headings, [one.values for one in people]) == PEOPLE
     assert (people.header_row, [one.row for one in people]) == (1, [2, 3])
@@ -219,7 +219,7 @@ def test_ctrl_z_inside_of_a_list_ends_nothing(write):
     ],
 )
 def test_quotes(write, content, cells):
-    """Apostrophes, blanks after every delimiter, and doubled or escaped quotes are read as they are meant."""
+    """Apostrophes, spaces after every delimiter, and doubled or escaped quotes are read as they are meant."""
     assert [row[1] for row in read(write(content))[1]] == cells
 
 
@@ -230,14 +230,14 @@ def test_escaped_quotes_far_down(write):
 
 
 def test_escaped_quotes_beside_other_backslashes_are_refused(write):
-    """Where a backslash may stand for itself, what is meant cannot be known."""
+    """Where a backslash may be literal, what is meant cannot be known."""
     error = refused(write('email,name\na@x.org,"Ann \\"A\\" Lee"\nb@x.org,"C:\\new"\n'))
     assert told(error)[0][:2] == ("D103", 2)
     assert "backslash" in error.hint
 
 
 def test_a_blank_before_a_quote_is_named_with_its_line(write):
-    """All of them at once, with the cell that would be split or keep its quotes."""
+    """All of them are reported together, with the cell that would be split or keep its quotes."""
     error = refused(write('email,name\na@x.org, "Lee, Ann"\nb@x.org,Bo\nc@x.org, "Cy"\nd@x.org\n'))
     assert told(error) == [
         ("D242", 2, 'a space before the quote of "Lee, Ann": it would not begin a quoted cell'),
@@ -350,7 +350,7 @@ def test_no_row_comes_after_a_problem(write):
 
 
 def test_quotes_after_a_comma_and_a_blank_in_a_cell_are_no_problem(write):
-    """What looks like a blank before a quote in the middle of a cell is a part of it."""
+    """What looks like a space before a quote in the middle of a cell is a part of it."""
     content = "email,note\n" + 'a@x.org,"he said, ""hi"" twice"\n' * 400
     assert {row[1] for row in read(write(content))[1]} == {'he said, "hi" twice'}
 

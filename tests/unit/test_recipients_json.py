@@ -35,7 +35,7 @@ def write(folder):
 
 
 def rows(people):
-    """Give the displayed texts of all rows, by row number."""
+    """Return the displayed texts of all rows, by row number."""
     return {recipient.row: [displayed(value) for value in recipient.values] for recipient in people}
 
 
@@ -47,7 +47,7 @@ def refused(path, **options):
 
 
 def told(error):
-    """Give the problems of an error, with their lines."""
+    """Return the problems of an error, with their lines."""
     return [(one.code, one.place.line, one.message) for one in error.diagnostics]
 
 
@@ -127,7 +127,7 @@ def test_a_value_that_is_none_costs_its_row(write, text, code, words):
 
 
 def test_the_same_value_twice_is_one(write):
-    """A name that comes twice with one value is no problem."""
+    """A name that occurs twice with one value is not a problem."""
     [recipient] = open_list(write('{"email":"a@x.org","n":1,"n":1.0}'))
     assert recipient.problems == ()
 
@@ -230,7 +230,7 @@ VALUES = st.one_of(
     form=st.sampled_from(["lines", "array", "indented", "concatenated"]),
 )
 def test_any_objects_come_back(folder, objects, ascii_only, form):
-    """Whatever program wrote them, the cells are what the objects hold."""
+    """Whatever program wrote them, the cells are what the objects contain."""
     objects = [{"email": "a@x.org", **one} for one in objects]
     if form in {"lines", "concatenated"}:
         end = "\n" if form == "lines" else "\n \n"

@@ -10,7 +10,7 @@ from mailmerge.recipients.junk import _CODE_PAGES, garbled, names_something, sea
 
 
 def found(text: str, *, name: bool = False) -> list[str]:
-    """Give the codes of what a cell is."""
+    """Return the codes that are reported for a cell."""
     return [kind.code for _, kind in search(text, [text], name=name)]
 
 

@@ -160,7 +160,7 @@ def test_half_a_download_is_told(tmp_path, suffix, part):
     ],
 )
 def test_content_decides_and_a_wrong_name_is_said(tmp_path, name, content, kind, told):
-    """What is certainly a list is read as what it is; a suffix in capitals or none at all is no matter."""
+    """What is certainly a list is read as what it is; a suffix in capitals or none does not matter."""
     path = tmp_path / name
     path.write_bytes(content)
 

@@ -76,7 +76,7 @@ REAL = (
 
 @pytest.mark.parametrize(("domain", "meant"), MISTYPED.items())
 def test_a_slip_and_what_was_meant(domain: str, meant: str) -> None:
-    """One letter of a large provider's name, or an end that is no top-level domain."""
+    """One letter of a large provider's name, or an ending that is not a top-level domain."""
     assert meant_by(domain) == meant
 
 

@@ -89,7 +89,7 @@ def document(body, *, declaration=""):
 
 
 def row(*cells, attributes=""):
-    """Write a row; a cell that is no XML is a text."""
+    """Write a row; a cell that is not XML is text."""
     written = "".join(
         cell
         if cell.startswith("<")
@@ -140,7 +140,7 @@ def opened(path):
 
 
 def rows_of(path, sheet=0):
-    """Give the texts of a sheet's rows by number; errors are their codes."""
+    """Return the texts of a sheet's rows by number; errors are their codes."""
     book = opened(path)
     return {
         one.number: [cell.code if isinstance(cell, CellError) else displayed(cell) for cell in one.cells]
@@ -149,7 +149,7 @@ def rows_of(path, sheet=0):
 
 
 def value_of_cell(write, xml):
-    """Give what a cell under ``x`` becomes."""
+    """Return what a cell under ``x`` becomes."""
     [recipient] = open_list(write(table(HEADINGS, row("a@x.org", xml))))
     [problem] = recipient.problems or [None]
     return problem.code if problem else recipient.values[1]
@@ -291,7 +291,7 @@ def test_values(write, attributes, shown, value):
     ],
 )  # fmt: skip
 def test_cells_that_cannot_be_used_cost_their_row(write, xml, code):
-    """Errors, formulas without a result and endless texts; what only looks like one is a text."""
+    """Errors, formulas without a result and endless texts; what only looks like one is text."""
     assert value_of_cell(write, f"<table:table-cell {xml}</table:table-cell>") == code
 
 
@@ -399,7 +399,7 @@ REPEATED = '<table:table-cell table:number-columns-repeated="{}" office:value-ty
     ],
 )
 def test_hostile_documents_are_refused(write, body):
-    """Endless repetition, broken numbers and broken XML end in an error of the list, at once."""
+    """Endless repetition, broken numbers and broken XML immediately end in an error of the list."""
     path = write(body)
     tracemalloc.start()
     with pytest.raises(ListError) as caught:
@@ -445,7 +445,7 @@ CELLS = st.text(
 @settings(max_examples=60, deadline=None)
 @given(rows=st.lists(st.tuples(CELLS, CELLS), min_size=1, max_size=4))
 def test_any_texts_come_back(folder, rows):
-    """Written as LibreOffice writes them, blanks that count as elements, they are the same again."""
+    """Written as LibreOffice writes them, with spaces as elements, they are the same again."""
 
     def written(text):
         escaped = text.replace("&", "&amp;").replace("<", "&lt;").replace(" ", "<text:s/>")
@@ -492,7 +492,7 @@ def test_a_chain_of_sectors_that_is_a_ring_ends(folder, where):
         struct.pack_into("<I", content, 56, 0xFFFFFFFF)  # every stream is a short one
         content[short : short + 512] = ring
     else:
-        struct.pack_into("<I", content, 68, 0)  # the table goes on in a sector that names itself
+        struct.pack_into("<I", content, 68, 0)  # the table continues in a sector that names itself
         struct.pack_into("<I", content, 512 + 508, 0)
     path = folder / "ring.xls"
     path.write_bytes(content)

@@ -76,7 +76,7 @@ def test_any_table_of_texts_comes_back_from_a_workbook(tmp_path_factory, rows):
 @settings(max_examples=50, deadline=None)
 @given(rows=st.lists(st.lists(st.one_of(CELLS, NAMES), min_size=2, max_size=2), min_size=1, max_size=5))
 def test_any_table_of_texts_comes_back_from_an_open_document(tmp_path_factory, rows):
-    """Blanks, tabs and line breaks, too, have elements of their own there."""
+    """Spaces, tabs and line breaks, too, have elements of their own there."""
     rows = [[f"p{at}@x.org", *row] for at, row in enumerate(rows)]
     cells = [[_text(text) for text in row] for row in [["email", "one", "two"], *rows]]
     path = _ods(tmp_path_factory.getbasetemp() / "any.ods", cells)
@@ -114,7 +114,7 @@ def _xlsx(folder):
 
 
 def _people():
-    """Give the people as cells of OpenDocument: the shown text stands beside the value."""
+    """Return the people as cells of OpenDocument: the displayed text is next to the value."""
     rows = [[_text(cell) for cell in PEOPLE[0]]]
     rows += [
         [*(_text(str(cell)) for cell in list(one.values())[:3]), _number(one["amount"], text)]
@@ -163,7 +163,7 @@ def _ods(path, rows):
 
 
 def _text(text):
-    """Write a text cell: runs of blanks, tabs and line breaks have elements of their own."""
+    """Write a text cell: runs of spaces, tabs and line breaks have elements of their own."""
     inner = escape(text)
     inner = re.sub(" +", lambda blanks: f'<text:s text:c="{len(blanks[0])}"/>', inner)
     inner = inner.replace("\t", "<text:tab/>")
@@ -181,7 +181,7 @@ TEXT = "{{ name }} of {{ zip }} pays {{ '%.2f'|format(amount * 2) }}{% if amount
 
 
 def _made(campaign):
-    """Give the messages of a campaign but for what differs whenever they are sent: date and ids."""
+    """Return the messages of a campaign except for what differs whenever they are sent: date and ids."""
     plan = campaign.plan()
     assert (plan.rows, plan.ready) == (3, 3), [one.first.message for one in plan.problems]
     return [

@@ -1,4 +1,4 @@
-"""What only the whole list shows: types of columns, blanks at the ends of cells, junk."""
+"""What only the whole list shows: types of columns, spaces at the ends of cells, junk."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def survey(recipients: RecipientList, *read: str, block: int = 2) -> Surveyed:
 
 
 def settled(recipients: RecipientList, *read: str) -> list[tuple[Cell, ...]]:
-    """Give the cells of all rows as they are made."""
+    """Return the cells of all rows as they are made."""
     return [recipient.values for recipient in survey(recipients, *read).settled(recipients)]
 
 
@@ -51,7 +51,7 @@ def people(**columns: Sequence[object]) -> RecipientList:
     )
 
 
-# --- blanks at the ends --------------------------------------------------------------------------------
+# --- spaces at the ends --------------------------------------------------------------------------------
 
 NOBODY_SEES = (
     " \t\r\n\x0b\u00a0\u202f\u2009\u3000\u2028\u200b\u200c\u200d\u2060\ufeff\u00ad\u200e\u200f\u061c\u180e"
@@ -60,7 +60,7 @@ NOBODY_SEES = (
 
 @pytest.mark.parametrize("mark", NOBODY_SEES, ids=lambda mark: f"U+{ord(mark):04X}")
 def test_what_nobody_sees_is_taken_off_the_ends_of_a_text(mark: str) -> None:
-    """Blanks of all kinds and marks without width go at both ends, and stay inside."""
+    """Spaces of all kinds and marks without width are removed at both ends, and stay inside."""
     assert trimmed(f"{mark}{mark}Jo{mark}rg{mark}") == f"Jo{mark}rg"
     assert trimmed(mark) == ""
 
@@ -103,7 +103,7 @@ def test_texts_and_numbers_in_a_column_are_read_as_what_most_are(cells, kinds) -
 
 @pytest.mark.parametrize("cells", [["45.80", "12.50"], ["12.50", "45.80"], ["12.50", "45.80", "12.50"]])
 def test_amounts_that_may_not_all_be_times_are_numbers_in_any_order(cells) -> None:
-    """One amount that is no time of day decides, wherever it stands among those that may be one."""
+    """One amount that is not a time of day decides, wherever it is among those that may be one."""
     assert [type(row[1]) for row in settled(people(amount=cells))] == [Number] * len(cells)
 
 
@@ -176,7 +176,7 @@ ROLES = {"email": "as an address in To", "name": "in the greeting"}
 
 
 def junk(recipients: RecipientList) -> tuple[list[str], list[tuple[int, str]]]:
-    """Give the warnings of the whole, and the rows that are invalid, with their codes."""
+    """Return the warnings about the whole, and the rows that are invalid, with their codes."""
     found = Survey(recipients, frozenset(recipients.columns.names))
     rows = list(recipients)
     found.add([recipient.row for recipient in rows], [recipient.values for recipient in rows])
@@ -187,7 +187,7 @@ def junk(recipients: RecipientList) -> tuple[list[str], list[tuple[int, str]]]:
 
 
 def test_junk_in_a_greeting_makes_its_row_invalid() -> None:
-    """One row each, blanks at the ends or not; the others go out, and nothing is said of the whole."""
+    """One row each, with or without spaces at the ends; the others go out, and the list gets no warning."""
     assert junk(people(name=["Ana", "#REF! ", "JÃ¶rg", "Bob"])) == ([], [(3, "D255"), (4, "D258")])
 
 
@@ -265,7 +265,7 @@ def test_a_key_is_never_read_as_a_number() -> None:
 
 
 def test_rows_that_are_made_alone_have_the_types_of_the_whole_list(tmp_path: Path) -> None:
-    """The first row is a number because all others are, or a text because the last is none."""
+    """The first row is a number because all others are, or text because the last is not a number."""
     path = tmp_path / "list.csv"
     rows = "".join(f"p{n}@x.org,1.{n % 1000:03},50\n".replace(",50", ',"7,50"') for n in range(1500))
     for last, kind in (('"8,50"', Number), ("none", str)):

@@ -54,7 +54,7 @@ def read(path: Path, **options: Any) -> tuple[str, list[int]]:
 
 
 def refused(path: Path, **options: Any) -> tuple[str, str, str]:
-    """Give code, message and hint of the error that a list is."""
+    """Return code, message and hint of the error that a list causes."""
     with pytest.raises(ListError) as caught:
         list(open_list(path, shown="list.xlsx", **options))
     return caught.value.code, caught.value.message, caught.value.hint or ""
@@ -100,7 +100,7 @@ def test_sheets_without_addresses(save: Save) -> None:
 
 
 def test_headings_below_a_title(save: Save) -> None:
-    """The row of the headings is found in a sheet as in a text, and said."""
+    """The row of the headings is found in a sheet as in a text file, and reported."""
     path = save(Members=[["Choir 2026"], [], *PEOPLE, [], ["Total", 2]])
     assert read(path) == ('XLSX, sheet "Members", headings in row 3', [4, 5])
     recipients = open_list(path)
@@ -115,7 +115,7 @@ def test_a_total_that_was_never_calculated(save: Save) -> None:
 
 
 def test_a_row_that_is_said_to_have_the_headings(save: Save) -> None:
-    """It is believed; a blank one is an error that names a likely one."""
+    """It is believed; an empty one is an error that names a likely one."""
     path = save(Members=[["x", "y"], [], *PEOPLE])
     assert read(path, header=3)[1] == [4, 5]
     assert refused(path, header=2) == (
@@ -134,7 +134,7 @@ AROUND: Rows = [
 
 
 def test_a_table_of_the_sheet(save: Save) -> None:
-    """Its rows and columns are the list, without what stands around it and without its totals."""
+    """Its rows and columns are the list, without what is around it and without its totals."""
 
     def change(book: Any) -> None:
         add_table(book, "Members", "Choir", "B2:C5", totals=1)

@@ -129,7 +129,7 @@ def test_one_column_cells_keep_their_commas(write):
 
 
 def test_doubled_quotes_after_the_first_kilobyte(write):
-    """A doubled quote is one quote wherever it stands in the file."""
+    """A doubled quote is one quote wherever it is in the file."""
     filler = "".join(f"p{i}@x.org,plain\n" for i in range(100))
     path = write(f'email,note\n{filler}a@x.org,"he said ""hi"" there"\n')
     assert texts(open_list(path))[-1] == ("a@x.org", 'he said "hi" there')
@@ -374,7 +374,7 @@ def test_lists_that_are_none(write, content, code, message):
 
 
 def test_empty_columns_and_our_own_are_dropped(write):
-    """A column without heading and cells is no column; failed.csv can be used as a list."""
+    """A column without heading and cells is not a column; failed.csv can be used as a list."""
     path = write("email,,mailmerge_status,name,mailmerge_row,mailmerge_key,\na@x.org,,rejected,Ann,17,a,\n")
     people = open_list(path)
     assert people.columns.names == ("email", "name")

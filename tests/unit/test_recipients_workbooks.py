@@ -70,7 +70,7 @@ def rewrite(save):
 
 
 def facts(cells):
-    """Give texts as they are, and of every other cell the value, the displayed and the canonical text."""
+    """Return texts unchanged, and of every other cell the value, the displayed and the canonical text."""
     return [cell if isinstance(cell, str) else (cell.value, cell.displayed, cell.canonical) for cell in cells]
 
 
@@ -168,7 +168,7 @@ def test_the_list_ends_before_a_stray_cell_far_away():
 
 
 def test_a_sheet_can_be_read_again():
-    """Each iteration opens the file anew and gives the same rows."""
+    """Each iteration opens the file again and yields the same rows."""
     people = open_list(PEOPLE, sheet="People")
     assert list(people) == list(people)
 
@@ -192,7 +192,7 @@ def test_short_rows_are_filled_and_cells_outside_refused(save):
 
 
 def test_formula_without_result(save):
-    """A formula that no spreadsheet program has calculated is a problem of its row, never a blank."""
+    """A formula that no spreadsheet program has calculated is a problem of its row, never an empty cell."""
     first, second = open_list(save(["email", "n"], ["a@x.org", "=1+1"], ["b@x.org", 2]))
     assert [(d.code, d.message) for d in first.problems] == [
         ("D132", "the cell contains a formula that was never calculated")
@@ -258,7 +258,7 @@ def test_numbers_and_dates_by_format(save, value, number_format, cell):
     ],
 )
 def test_a_new_format_does_not_make_a_new_row(save, value, formats):
-    """Key and digest of a row are made of canonical texts: formatting the column anew changes neither."""
+    """Key and digest of a row are made of canonical texts: reformatting the column changes neither."""
     made = set()
     for number_format in formats:
         path = save(["id", "email"], [value, "a@x.org"], formats=[("A2", number_format)])
@@ -268,7 +268,7 @@ def test_a_new_format_does_not_make_a_new_row(save, value, formats):
 
 
 def test_a_time_in_a_date_column(save):
-    """A zero formatted as a date is no date: the row is told."""
+    """A zero formatted as a date is not a date: the row is reported."""
     path = save(["email", "due"], ["a@x.org", 0], formats=[("B2", "dd.mm.yyyy")])
     [recipient] = open_list(path)
     assert [d.code for d in recipient.problems] == ["D134"]
@@ -321,7 +321,7 @@ def test_files_that_are_not_a_workbook(tmp_path, content, code, message):
 
 
 def test_another_zip_file_is_not_a_workbook(tmp_path):
-    """A zip of another kind is no workbook."""
+    """A ZIP file of another kind is not a workbook."""
     path = tmp_path / "people.xlsx"
     with zipfile.ZipFile(path, "w") as archive:
         archive.writestr("mimetype", "application/vnd.oasis.opendocument.spreadsheet")
@@ -459,7 +459,7 @@ def test_cell_names(name, position):
 
 
 def test_numbers_without_end():
-    """What is no number is told; what is whole is an integer however large."""
+    """What is not a number is reported; what is whole is an integer however large."""
     assert exact_number(float("inf")) is None
     assert str(exact_number(13800138000.0)) == "13800138000"
 
@@ -484,6 +484,6 @@ def test_formats_for_texts(tmp_path, libreoffice, suffix):
 @pytest.mark.parametrize("number", ["2958465.9999999", "-1e15", "2958466", "123456789012345678", "1e300"])
 @pytest.mark.parametrize("date_1904", [False, True])
 def test_a_moment_of_no_year_that_there_is_ends_no_list(code: str, number: str, date_1904: bool) -> None:
-    """Whichever reader has found the number: the cell is an error, or shown, and the list goes on."""
+    """Whichever reader has found the number: the cell is an error, or shown, and reading continues."""
     cell = formatted_cell(Decimal(number), code, date_1904=date_1904)
     assert cell.code == "D171" if isinstance(cell, CellError) else code == "[h]:mm"

@@ -100,7 +100,7 @@ def rows(tmp_path: Path) -> Callable[..., list[Any]]:
 
 
 def short(cell: Any) -> Any:
-    """Give a text as it is, a value's displayed text in brackets, and the code of an error."""
+    """Return text unchanged, a value's displayed text in brackets, and the code of an error."""
     if isinstance(cell, CellError):
         return cell.code
     return f"<{cell.displayed}>" if isinstance(cell, Value) else cell
@@ -171,7 +171,7 @@ def test_cells_are_those_that_openpyxl_reads(tmp_path: Path, table: list[Any], w
 
 
 def facts(made: Any) -> list[Any]:
-    """Give everything that is known of the cells of a workbook's first sheet, blanks at the ends left out."""
+    """Return all that is known of the cells of a workbook's first sheet, without empty ones at the ends."""
     found = []
     for row in made.rows(made.sheets[0]):
         cells = [
@@ -378,7 +378,7 @@ def test_dates_count_from_1904_where_the_workbook_says_so(rows: Callable[..., li
 
 
 def test_formulas_that_are_to_be_calculated_first(rows: Callable[..., list[Any]]) -> None:
-    """Where the workbook says that results are to be calculated anew, 0 and nothing are not results."""
+    """Where the workbook says that results are to be recalculated, 0 and nothing are not results."""
     data = (
         '<row r="1"><c r="A1"><f>B1</f><v>0</v></c><c r="B1"><f>1</f><v>7</v></c><c r="C1" t="str"><f>""</f><v></v>'
         '</c><c r="D1"><v>0</v></c><c r="E1"><f t="array" ref="E1:E2">B1</f><v>0</v></c></row>'
@@ -457,7 +457,7 @@ def test_both_ways_to_read_a_row_agree(tmp_path: Path, sheet: list[Any], recalcu
 
 
 def people(*lines: str, after: str = "", **parts: str) -> bytes:
-    """Make a sheet of texts: a line is a row, its cells stand between bars."""
+    """Make a sheet of texts: a line is a row, its cells are separated by pipes."""
     data = ""
     for number, line in enumerate(lines, 1):
         cells = zip("ABCDEF", line.split("|"), strict=False)

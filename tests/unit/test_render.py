@@ -117,7 +117,7 @@ def test_escaping_goes_by_part_not_by_file_name(make, tmp_path):
 
 
 def test_row_gives_headings_as_written(text):
-    """`row` reaches columns whose heading is no name."""
+    """`row` reaches columns whose heading is not a name."""
     assert text("{{ row['First Name'] }} {{ row.plan }}") == "Kim gold"
 
 
@@ -273,7 +273,7 @@ def test_syntax_errors(make, source, code, message):
     ],
 )
 def test_faults_of_a_template_name_its_line_and_row(make, source, code, message):
-    """The sandbox, unknown attributes and failing expressions are the author's to mend."""
+    """The sandbox, unknown attributes and failing expressions are for the author to fix."""
     renderer = make(text=source)
     with pytest.raises(TemplateError) as caught:
         renderer.render(row())
@@ -288,7 +288,7 @@ def test_faults_of_a_template_name_its_line_and_row(make, source, code, message)
         ("a\n{{ row[plan] }}", 8, '`plan` is "gold", which was not found where it is looked up'),
         ("a\n{{ plan + 1 }}", 4, "`plan` is text, not a number to calculate with (+)"),
         ("a\n{{ plan > 1 }}", 4, '`plan` is not a number: "gold"'),
-        ("a\n{{ plan.year }}", 4, "`plan` is a text and has no `year`"),
+        ("a\n{{ plan.year }}", 4, "`plan` is text and has no `year`"),
         ("a\n{{ plan|int }}", 4, '`plan` is not a number: "gold"'),
         ("a\n{{ '%d' % plan }}", 11, "`plan` does not fit into '%d': %d format: a real number is required"),
         (
@@ -632,7 +632,7 @@ def test_d42_a_line_break_in_a_header_of_ones_own_is_explained(make):
     ],
 )
 def test_d42_a_name_or_subject_is_one_line(make, cell, what):
-    """Tabs, line ends and runs of blanks in a cell become one blank, and that is said with its place."""
+    """Tabs, line ends and runs of spaces in a cell become one space, and that is reported with its place."""
     rendered = make(subject="Hello {{ first_name }}!").render(row(f" {cell}\r\n"))
 
     assert rendered.subject == "Hello Eve Bcc: v@x.com!"
@@ -644,7 +644,7 @@ def test_d42_a_name_or_subject_is_one_line(make, cell, what):
 
 
 def test_d42_blanks_that_the_template_writes_stay(make):
-    """Only cells are corrected: an author who writes two blanks means two; a line end becomes a blank."""
+    """Only cells are corrected: two spaces that the author wrote stay two; a line end becomes a space."""
     renderer = make(subject="Hello  {{ first_name }}", from_="The  Office <me@example.org>")
     assert renderer.render(row()).subject == "Hello  Kim"
     assert renderer.render(row()).warnings == ()
@@ -687,7 +687,7 @@ def test_options_that_cannot_work_stop_the_campaign(make, options, code):
 
 @pytest.mark.parametrize("token", ["a b", "a>,<mailto:v@x.org", "a,b", "ä", "<x>"])
 def test_an_unsubscribe_address_cannot_be_broken_by_a_cell(make, token):
-    """Blanks, commas and brackets in a value make the row invalid."""
+    """Spaces, commas and brackets in a value make the row invalid."""
     renderer = make(headers=(("List-Unsubscribe", "<https://x.org/u/{{ plan }}>, <mailto:u@x.org>"),))
     assert renderer.render(row()).headers == (
         ("List-Unsubscribe", "<https://x.org/u/gold>, <mailto:u@x.org>"),
@@ -735,7 +735,7 @@ def test_where_selects_rows(make, where, selected):
     ],
 )
 def test_where_refuses_what_is_no_condition(make, where, code, message, hint):
-    """Unknown names and what is no expression stop with a hint."""
+    """Unknown names and what is not an expression stop with a hint."""
     with pytest.raises(CampaignFileError) as caught:
         make(where=where).selects(row())
     assert caught.value.code == code
@@ -751,7 +751,7 @@ TRY = 'compare it: plan == "yes"; to test whether it is empty: plan != ""'
     ("where", "column"), [("plan", 1), ("not plan", 5), ("amount > 5 and plan", 16), ("not (plan or due)", 6)]
 )
 def test_where_stops_at_a_text_that_says_neither_yes_nor_no(make, where, column):
-    """A text that is no answer decides for nobody: the expression was meant otherwise."""
+    """Text that is not an answer decides for nobody: the expression was meant otherwise."""
     with pytest.raises(CampaignFileError) as caught:
         make(where=where).selects(row())
     assert (caught.value.code, caught.value.message, caught.value.hint) == ("C432", AS_CONDITION, TRY)
@@ -774,7 +774,7 @@ def test_where_stops_at_a_text_that_says_neither_yes_nor_no(make, where, column)
     ],
 )
 def test_where_makes_a_row_invalid_whose_values_do_not_fit(make, where, code, column, message, hint):
-    """One odd cell is that row's problem: it is told with its column, and the other rows go on."""
+    """One odd cell is that row's problem: it is reported with its column, and the other rows continue."""
     with pytest.raises(RowError) as caught:
         make(where=where).selects(row())
     assert caught.value.message.startswith(message)
@@ -816,7 +816,7 @@ def test_where_refuses_another_word_that_says_the_same(make, where, cell):
     ],
 )
 def test_where_compares_words_that_are_no_doubt(make, where, cell):
-    """Other answers, blanks, words that are asked for as well, and single letters are compared as texts."""
+    """Other answers, spaces, words that are asked for as well, and single letters are compared as text."""
     assert make(where=where).selects(row("Kim", "k@x.org", cell))
 
 

@@ -52,7 +52,7 @@ def roles(text: str, html: str | None = None, to: str = "{{ email }}") -> dict[s
 
 @pytest.mark.parametrize(("text", "names"), GREETINGS)
 def test_a_greeting_is_known_by_its_first_words(text: str, names: set[str]) -> None:
-    """What stands beside it, behind it or under it is no part of it."""
+    """What is next to it, after it or below it does not belong to it."""
     found = {name for name, role in roles(text).items() if role == "in the greeting"}
     assert found & {*COLUMNS.names, *COLUMNS.headings} == names
 

@@ -115,7 +115,7 @@ CELL = Date(date(2026, 3, 5), "{0.__class__}")
     ],
 )
 def test_cells_open_no_way_out(source):
-    """A value and its displayed text lead to nothing that a text would not lead to."""
+    """A value and its displayed text lead to nothing that a string would not lead to."""
     columns = Columns(("email", "name", "cell"), ("email", "name", "cell"))
     templates = MessageTemplates(
         base=Path(),

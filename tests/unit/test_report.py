@@ -101,7 +101,7 @@ def test_a_cell_or_reply_cannot_become_a_formula(tmp_path: Path, start: str) -> 
 
 
 def test_failed_keeps_the_original_columns_and_adds_what_went_wrong(tmp_path: Path) -> None:
-    """The file can be mended and used as a list: the list's own cells are as they were."""
+    """The file can be corrected and used as a list: the list's own cells are as they were."""
     rows = [(("=x, y", "x@corp.example"), RESULTS[1], "abc")]
     assert write_failed_text(OutputFolder(tmp_path), ["Name", "email"], rows) == 1
     (row,) = read(tmp_path / "failed.csv")
@@ -164,7 +164,7 @@ def test_the_summary_stays_small_with_many_kinds_of_refusal() -> None:
     assert "see results.csv" in text[-1]
 
 
-# --- where a row stands ---------------------------------------------------------------------------------
+# --- the status of a row --------------------------------------------------------------------------------
 
 NOON = datetime(2026, 11, 22, 12, 0, tzinfo=UTC)
 AT = f"{datetime(2026, 11, 22, 10, 0, tzinfo=UTC).astimezone():%H:%M}"
@@ -172,7 +172,7 @@ UNTIL = f"{datetime(2026, 11, 22, 10, 15, tzinfo=UTC).astimezone():%H:%M}"
 
 
 def stands(status: Status, detail: str = "", went_out: bool | None = None, **delivery: object) -> str:
-    """Say where a row stands to which this happened."""
+    """Return the status of a row to which this happened."""
     known = Delivery("k", 2, "b@x.org", status, updated=datetime(2026, 11, 22, 10, 0, tzinfo=UTC))
     contacted = replace(known, **delivery) if delivery else None
     return standing_line(Result(2, "k", "b@x.org", status, detail, contacted), NOON, went_out=went_out)

@@ -133,7 +133,7 @@ def test_long_pauses_are_cut_out_and_told(history):
 
 
 def test_new_connections_are_marked_but_not_the_first(history):
-    """What opens a run is no reconnect."""
+    """The connection that opens a run is not a reconnect."""
     history.run()
     for row in range(30):
         history.attempt(row, row, connection="1" if row < 17 else "2")
@@ -199,7 +199,7 @@ def test_waits_add_up_to_the_run(history):
     history.run()
     history.attempt(2, 0, took=1)
     history.attempt(3, 3, took=1)  # two seconds of pace
-    history.attempt(4, 14, took=1, connection="2")  # ten to connect anew
+    history.attempt(4, 14, took=1, connection="2")  # ten to connect again
     history.attempt(5, 15, Status.DEFERRED, took=1, scope=Scope.ACCOUNT, connection="2")
     history.attempt(6, 116, took=1, connection="2")  # a hundred that the account had to pause
     history.attempt(5, 147, took=1, number=2, connection="3")  # thirty for a further try

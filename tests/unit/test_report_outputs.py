@@ -185,7 +185,7 @@ def test_a_copy_of_a_copy_has_the_columns_once(tmp_path):
 
 
 def test_a_copied_workbook_keeps_styles_and_other_sheets(tmp_path):
-    """Our columns look like the heading beside them, hold text only, and come once."""
+    """Our columns look like the heading next to them, contain text only, and come once."""
     source, target = tmp_path / "list.xlsx", tmp_path / "copy.xlsx"
     book = openpyxl.Workbook()
     sheet: Any = book.active
@@ -398,14 +398,14 @@ def scratch() -> Standing:
 
 
 def facts() -> Facts:
-    """Give the least that a page needs."""
+    """Return the least that a page needs."""
     from mailmerge.report.report_page import Facts
 
     return Facts("spring")
 
 
 def test_f43_everything_shared_is_redacted_and_private(tmp_path):
-    """All files for sharing hold hashes, and there is no failed.csv with the user's own cells."""
+    """All files for sharing contain hashes; failed.csv with the user's own cells is not written."""
     with (found := scratch()).ledger:
         published = publish(found, None, tmp_path, facts, ReportOptions(workbook=True, redact=True))
     files = sorted((tmp_path / "redacted").iterdir())

@@ -99,7 +99,7 @@ def test_people_have_the_names_that_their_messages_give_them(campaign_factory) -
 
 
 def text_of(page: str) -> str:
-    """Give what a reader reads, blanks collapsed."""
+    """Return what a person reads, with runs of spaces collapsed."""
     texts: list[str] = []
 
     class Reader(HTMLParser):

@@ -111,7 +111,7 @@ def test_a_bug_that_cost_the_page_is_shown_whole_on_request(capsys):
 
 
 def test_a_page_that_the_disk_refuses_is_said_with_the_reason(capsys):
-    """It is no bug of ours, and the results are complete."""
+    """It is not a bug of ours, and the results are complete."""
     error = OSError(28, "No space left on device")
     show_report(replace(report(), folder=Path("out"), page_error=error))
 

@@ -23,12 +23,12 @@ class Hand:
 
 
 def injector(plan: FaultPlan, clock: Hand | None = None) -> FaultInjector:
-    """Give a plan at work, its dice always the same."""
+    """Return a plan at work whose random numbers are always the same."""
     return FaultInjector(plan, Random(7), clock or Hand())
 
 
 def test_the_words_of_the_command_line() -> None:
-    """Each option becomes a value; what was not said is no fault."""
+    """Each option becomes a value; an option that was not given is not a fault."""
     plan = FaultPlan.parse(
         ["450:2%", "auth:535:1%", "content:554 5.7.1 spam:0.5"], drop="3%", greylist="5m", per_connection=4
     )

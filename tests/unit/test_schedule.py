@@ -184,7 +184,7 @@ def test_quiet_hours_that_leave_nothing_are_found(
 
 
 def test_what_follows_waits_for_no_other_day():
-    """The next 09:00 is for those who begin: whoever has begun at 09:00 goes on."""
+    """The next 09:00 is for those who begin: whoever began at 09:00 continues."""
     send, account = SendOptions(at="09:00"), Account(host="smtp.example.org", timezone="Europe/Berlin")
     assert schedule_of(send, account, NOON).start == at("2026-11-28 09:00")
     assert schedule_of(send, account, NOON, begun=True).start is None

@@ -77,7 +77,7 @@ def test_an_accepted_row_waits_for_a_tenth_of_a_second_at_most() -> None:
 
 
 def test_outcomes_go_with_the_next_intents() -> None:
-    """One commit carries both, each outcome is recorded once, and nothing is no commit."""
+    """One commit carries both, each outcome is recorded once, and nothing needs no commit."""
     ledger = Noting()
     writer = OutcomeWriter(ledger, VirtualClock(NOW))
     writer.record()

@@ -569,7 +569,7 @@ def ends_at(
 
 
 def test_ten_rejected_rows_in_a_row_are_enough() -> None:
-    """An accepted one in between begins the count anew; a deferred one does not."""
+    """An accepted one in between restarts the count; a deferred one does not."""
     policy = Policy(RETRY, max_rejected=1.0)
     assert ends_at([REJECTED] * 12, policy) == (10, Reason.BREAKER)
     assert ends_at(([REJECTED] * 9 + [ACCEPTED]) * 3, policy) is None
@@ -610,7 +610,7 @@ def test_any_percentage_of_the_file_is_a_limit(text: str) -> None:
 
 
 def test_a4_three_lost_connections_in_a_row_are_enough() -> None:
-    """However many messages each of them left in doubt; an accepted one in between begins the count anew."""
+    """However many messages each of them left in doubt; an accepted one in between restarts the count."""
     assert ends_at([DOUBT] * 3) == (3, Reason.BREAKER)
     assert ends_at([DOUBT, DOUBT, ACCEPTED] * 4) is None
     assert ends_at([DOUBT] * 200, connections=64) == (128, Reason.BREAKER)
@@ -644,7 +644,7 @@ def test_pauses_without_progress_end_it() -> None:
 
 
 def test_b6_three_closings_in_a_row_are_enough() -> None:
-    """An answered message in between begins the count anew."""
+    """An answered message in between restarts the count."""
     assert ends_at([CLOSING] * 3) == (3, Reason.NETWORK)
     assert ends_at([CLOSING, CLOSING, BUSY] * 3) is None
 

@@ -66,7 +66,7 @@ class Bench:
     ends_left: list[int] = field(default_factory=list)
     """Rows whose end was released, in that order."""
     recorder: LedgerWriter | None = None
-    """Stands in for the ledger where a test counts commits."""
+    """Replaces the ledger where a test counts commits."""
 
     def __post_init__(self) -> None:
         self.standing = standing(self.ledger)
@@ -273,7 +273,7 @@ def test_a6_dropped_before_the_end_is_sent_again(bench: Bench) -> None:
 
 
 def test_a4_dropped_after_the_end_is_in_doubt(bench: Bench) -> None:
-    """Not sent again, also not in the next run; the other rows go on over a new connection."""
+    """Not sent again, nor in the next run; the other rows continue over a new connection."""
     bench.server.fates = {3: [DROPPED_AFTER]}
     bench.run()
     bench.run()
@@ -426,7 +426,7 @@ def test_a_longer_pause_ends_the_run_unless_asked_to_wait(bench: Bench) -> None:
 
 
 def test_a23_three_tries_at_the_start(bench: Bench) -> None:
-    """Refused three times: stop, nothing offered; a third success goes on."""
+    """Refused three times: stop, nothing offered; if the third succeeds, the run continues."""
     lost = ConnectionLost("connection refused")
     bench.server.opening = [lost, lost, lost]
     end = bench.run()
@@ -607,7 +607,7 @@ def test_a21_a_dead_connection_is_replaced_before_the_next_message(bench: Bench)
 
 
 def test_short_waits_are_not_told(bench: Bench) -> None:
-    """A message a second is no news; what takes longer than two seconds is told with its end."""
+    """A message a second is not reported; what takes longer than two seconds is, with its end."""
     bench.run(rates="1/s")
     assert [step for step in bench.steps if step.waiting] == []
     listed(bench, 10)
@@ -638,7 +638,7 @@ class SharedPace(Throttle):
         self.left: list[float] = []
 
     def take(self, now, domains=()):
-        """Give the next moment."""
+        """Return the next moment."""
         super().take(now, domains)
         at, pace = len(self._recent), self
 
@@ -690,7 +690,7 @@ class StopAt:
         self._moment = moment
 
     def is_set(self) -> bool:
-        """Tell whether that moment has come."""
+        """Return whether that moment has come."""
         return self._clock.monotonic() >= self._moment
 
 
@@ -703,7 +703,7 @@ def test_a24_a_stop_is_noticed_while_nothing_happens(bench: Bench) -> None:
 
 
 def test_a24_after_thirty_seconds_the_silent_ones_are_in_doubt(bench: Bench) -> None:
-    """A server that never answers cannot hold the run; the promised row is in doubt, the others pending."""
+    """A server that never answers cannot block the run; the promised row is in doubt, the others pending."""
     bench.server.fates = {3: [SILENCE]}
     bench.stop = StopAt(bench.clock, 0.1)
     end = bench.run()
@@ -714,7 +714,7 @@ def test_a24_after_thirty_seconds_the_silent_ones_are_in_doubt(bench: Bench) -> 
 
 
 def test_a24_nothing_is_handed_over_after_a_stop(bench: Bench) -> None:
-    """A message that was begun, but whose end has not left, is given up at once: it is as it was."""
+    """A message that was begun, but whose end has not left, is abandoned immediately: it stays as it was."""
     bench.stop = stop = threading.Event()
     bench.server.mode = "overlap"
     end = bench.run(observe=lambda _step: stop.set())
@@ -873,7 +873,7 @@ def test_a24_a_second_signal_leaves_at_once(bench: Bench) -> None:
 
 
 def test_b31_what_a_session_out_of_step_settled_is_taken_back(bench: Bench) -> None:
-    """A refusal that may be another row's is in doubt, in the ledger and in the counts; others go on."""
+    """A refusal that may be another row's is in doubt, in the ledger and in the counts; others continue."""
     bench.server.mode = "overlap"
     bench.server.fates = {3: [Fate("content", "554 5.7.1 no\r\n250 2.0.0 queued")]}
     end = bench.run()

@@ -59,7 +59,7 @@ rate = st.builds(
 def test_no_window_ever_holds_more_than_its_rate(
     rates, per_domain, jitter, moves, start, halvings, seed
 ) -> None:
-    """Whatever the pauses, rates, domains, jitter and clock, every window holds, also after halving."""
+    """Whatever the pauses, rates, domains, jitter and clock, no window exceeds its rate, halved or not."""
     throttle = Throttle(rates, jitter=jitter, random=seed.random, per_domain=per_domain)
     now, times = start, []
     by_domain: dict[str, list[float]] = {domain: [] for domain in "abc"}

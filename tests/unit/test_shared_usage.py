@@ -34,11 +34,11 @@ class AnotherClock(SystemClock):
         self.ahead = ahead
 
     def now(self) -> datetime:
-        """Give its wall clock."""
+        """Return its wall clock."""
         return super().now() + timedelta(seconds=self.ahead)
 
     def monotonic(self) -> float:
-        """Give its steady clock."""
+        """Return its steady clock."""
         return super().monotonic() + self.ahead
 
 
@@ -172,7 +172,7 @@ def test_longer_rates_may_be_used_up_and_block_nothing_else(db) -> None:
 
 
 def test_each_domain_has_its_own_rate(db) -> None:
-    """What is used up for one recipient domain holds back no other, also in another session."""
+    """What is used up for one recipient domain delays no other, also in another session."""
     clock = SystemClock()
     rates: dict[str, Any] = {"campaign": "7", "per_domain": [Rate(2, HOUR)]}
     for _ in range(2):
@@ -258,7 +258,7 @@ def test_a_start_earns_no_burst(db) -> None:
 
 
 def test_without_its_database_nothing_leaves_and_nothing_fails() -> None:
-    """A pace whose database is gone holds everything back, and asks again after a second."""
+    """A pace whose database is gone lets nothing leave, and asks again after a second."""
 
     def gone() -> PostgresDatabase:
         raise LedgerError("gone")

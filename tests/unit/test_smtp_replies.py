@@ -21,7 +21,7 @@ HOUR, DAY = 3600, 86400
 
 
 def parse(data: bytes) -> list[Reply]:
-    """Parse *data* at once."""
+    """Parse *data* in one piece."""
     return list(ReplyParser().feed(data))
 
 
@@ -87,7 +87,7 @@ def test_b4_unusual_but_sound(line: bytes, enhanced: tuple[int, int, int] | None
     ],
 )
 def test_b3_b4_no_reply(data: bytes) -> None:
-    """What is no reply, or does not end, is a protocol error."""
+    """What is not a reply, or does not end, is a protocol error."""
     with pytest.raises(ProtocolError):
         parse(data)
 

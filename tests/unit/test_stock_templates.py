@@ -54,7 +54,7 @@ def test_outlook_lays_it_out(shown: dict[StockTemplate, str], kind: StockTemplat
 def test_both_parts_say_the_same(
     shown: dict[StockTemplate, str], kind: StockTemplate, tmp_path: Path
 ) -> None:
-    """Every heading of the HTML, who sends it, where they are and the way out stand in the text part, too."""
+    """Every heading of the HTML, who sends it, where they are and the way out are in the text part, too."""
     message = first_message(stock_campaign(tmp_path / kind, kind))
     part = message.get_body(("plain",))
     assert part is not None

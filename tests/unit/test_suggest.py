@@ -67,7 +67,7 @@ def cmd(line: str) -> list[str]:
 def powershell(line: str) -> list[str]:
     """Read a line as PowerShell does (about_Quoting_Rules, about_Parsing), and hand it to a program.
 
-    Before 7.3 a word with a blank in it is put between quotes, and nothing in it is escaped.
+    Before 7.3 a word with a space in it is put between quotes, and nothing in it is escaped.
     """
     words: list[str] = []
     for double, bare in re.findall(r'"([^"“”„]*)"|([^ "]+)', line):
@@ -126,7 +126,7 @@ def test_what_windows_cannot_say_is_refused(text):
 
 @pytest.mark.parametrize("text", ["a\0b", "ends\n", "\ud800"])
 def test_what_posix_cannot_say_is_refused(text):
-    """No word of a shell holds these: the suggestion is in words."""
+    """No word of a shell can contain these: the suggestion is an explanation."""
     with pytest.raises(CannotQuoteError):
         quote(text, Shell.POSIX)
     assert not suggested(Invocation("send", text), "send", shell=Shell.POSIX).runs
@@ -194,7 +194,7 @@ COMMAND = re.compile(
 
 
 def literals(path: Path) -> list[str]:
-    """Give the texts in a module, docstrings left out."""
+    """Return the strings in a module, docstrings left out."""
     nodes = list(ast.walk(ast.parse(path.read_text("utf-8"))))
     documentation = {
         id(node.value)

@@ -281,7 +281,7 @@ class _Clock:
 
 
 def test_d3_a_store_that_vanishes_while_a_run_goes_on_holds_it(tmp_path: Path) -> None:
-    """Looked at once a second: held while it is away, going on when it is back, given up after a minute."""
+    """Checked once a second: the run waits while it is away, resumes when it is back, ends after a minute."""
     store, clock = tmp_path / "suppressed.csv", _Clock()
     store.write_text("email\na@x.org\n")
     watch = OptOutWatch(Suppressed([], store), clock)
@@ -422,7 +422,7 @@ def test_heading_and_cells_decide_together(headings: list[str], row: list[str], 
 
 
 def test_d4_campaigns_made_of_rows_ask_the_store_too(tmp_path: Path) -> None:
-    """A program's list is no exception."""
+    """A program's list is not an exception."""
     with SuppressionStore(tmp_path / "suppressed.csv") as store:
         store.add(["a@x.org"], day=DAY)
     campaign = Campaign.from_rows(
@@ -438,7 +438,7 @@ def test_d4_campaigns_made_of_rows_ask_the_store_too(tmp_path: Path) -> None:
 
 
 def test_opt_outs_below_a_title(tmp_path):
-    """What stands above the headings and has no address is left out; a row without one below them is not."""
+    """What is above the headings and has no address is left out; a row without one below them is not."""
     path = tmp_path / "stop.csv"
     path.write_text(
         "Opt-outs 2026,,\nexported 2026-03-05,,\n\nName,Email,Date\nAnn,ann@x.org,1\nBo,bo@x.org,2\n"

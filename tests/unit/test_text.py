@@ -26,7 +26,7 @@ from mailmerge.text import (
 
 
 def test_unseen_characters_become_escapes() -> None:
-    """Escape sequences, bidi marks, odd blanks and halves of characters are shown, not obeyed."""
+    """Escape sequences, bidi marks, odd spaces and halves of characters are shown, not obeyed."""
     assert printable("\x1b]0;owned\x07 \u202eevil") == r"\x1b]0;owned\x07 \u202eevil"
     assert printable("a\tb\u00a0c\u2028\ud800\r\n") == r"a\tb\xa0c\u2028\ud800\r\n"
 
@@ -70,7 +70,7 @@ def test_wide_characters_take_two_cells() -> None:
     ],
 )
 def test_near_misses_are_found(name: str, meant: tuple[str, ...]) -> None:
-    """Left out, added, changed and swapped letters, other cases and blanks find the name that was meant."""
+    """Left out, added, changed and swapped letters, other cases and spaces find the name that was meant."""
     assert near(name, ["amount", "first_name", "to", "address"]) == meant
 
 
@@ -88,7 +88,7 @@ def test_strict_near_misses_leave_names_alone_that_may_be_right() -> None:
 
 
 def test_a_hint_names_what_may_have_been_meant() -> None:
-    """Several candidates are joined by "or"; without any there is no hint."""
+    """Several candidates are joined by "or"; without any, no hint is given."""
     assert did_you_mean("D11", ["D110", "D112"]) == "did you mean `D110` or `D112`?"
     assert did_you_mean("plan", ["address"]) is None
 
@@ -100,7 +100,7 @@ def test_counts_agree_with_their_nouns() -> None:
 
 
 def test_row_numbers_say_whether_there_are_more() -> None:
-    """The mark at the end stands for the rows that are not named."""
+    """The mark at the end represents the rows that are not named."""
     assert numbers([2, 17]) == "2, 17"
     assert numbers([2, 17], more=True) == "2, 17, ..."
 

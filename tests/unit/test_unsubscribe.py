@@ -124,7 +124,7 @@ WORDS = st.sampled_from(
 
 @given(st.lists(WORDS), st.lists(WORDS), st.lists(WORDS))
 def test_a_token_in_a_frozen_text_is_the_text_with_that_token(before, between, after):
-    """Wherever it stands, in whatever encoding: only the token changes, not where lines end."""
+    """Wherever it is, in whatever encoding: only the token changes, not where lines end."""
     head = b"List-Unsubscribe: <https://example.org/u/" + STAND_IN.encode() + b">\r\n"
     url = f"https://example.org/u/{STAND_IN}"
     chunks = ("".join(before) + "x", url, "".join(between), STAND_IN, "".join(after) + "y")
@@ -141,7 +141,7 @@ def test_a_token_in_a_frozen_text_is_the_text_with_that_token(before, between, a
 
 
 def rows_with(plan: Plan, code: str) -> list[int]:
-    """Give the rows in which this was found."""
+    """Return the rows in which this was found."""
     return sorted(row for group in plan.problems if group.first.code == code for row in group.rows)
 
 
@@ -180,7 +180,7 @@ def test_settings_that_contradict_each_other_are_told(campaign_factory):
 
 
 def test_a_value_cannot_add_an_address_to_the_header(campaign_factory):
-    """Blanks, commas and brackets of a cell make that row invalid unless they are percent-encoded."""
+    """Spaces, commas and brackets of a cell make that row invalid unless they are percent-encoded."""
     rows = ["a@x.org,1", 'b@x.org,"1>, <https://evil.example"', "c@x.org,a b", f"d@x.org,{'x' * 950}"]
     message = 'unsubscribe = "https://example.org/u?id={{ name }}"'
     plan = campaign_factory(rows=rows, message=message).check()

@@ -99,7 +99,7 @@ anything = st.one_of(texts, values)
 
 
 def answer(compare, left, right):
-    """Give what is answered; None: that it is an error."""
+    """Return the answer; None: it is an error."""
     try:
         return compare(left, right)
     except BadValue:
@@ -241,7 +241,7 @@ def test_equality_is_transitive_through_a_text_that_means_a_value(pair, text):
 
 
 def test_a_displayed_text_may_say_less_than_the_value():
-    """What cannot be helped: a text that reads as nothing can be the displayed text of two values."""
+    """What cannot be helped: text that reads as nothing can be the displayed text of two values."""
     one, two = Date(date(2026, 3, 5), "March 2026"), Date(date(2026, 3, 6), "March 2026")
     assert (equal(one, "March 2026"), equal("March 2026", two), equal(one, two)) == (True, True, False)
 
@@ -306,7 +306,7 @@ def test_other_types_are_an_error_never_a_no(left, right):
     ],
 )
 def test_comparisons_that_matter(left, right, found):
-    """A text has to be one of the value's two texts; what means the same in another writing is an error."""
+    """Text has to be one of the value's two texts; what means the same in another form is an error."""
     assert answer(equal, left, right) is found
 
 
@@ -344,7 +344,7 @@ def test_order_is_that_of_the_values(pair):
     ],
 )
 def test_texts_are_ordered_as_what_they_mean(left, right, less):
-    """A text is read as the other side's type or is an error: never the order of characters for numbers."""
+    """Text is read as the other side's type or is an error: never the order of characters for numbers."""
     assert answer(lambda a, b: ordered(operator.lt, a, b), left, right) is less
 
 
@@ -525,7 +525,7 @@ def test_python_numbers_of_a_value_are_right_or_refused():
 
 @given(st.sampled_from([text for text in WORDS if text]), st.sampled_from(["", " ", "\t"]))
 def test_blanks_and_case_do_not_matter_for_truth(word, blank):
-    """A word says the same with blanks around it and in capitals."""
+    """A word means the same with spaces around it and in capitals."""
 
     def says(text):
         return answer(lambda value, _: truth(value), text, None)

@@ -49,7 +49,7 @@ def workbook(rows):
 
 @pytest.fixture
 def campaign(tmp_path):
-    """Make a campaign from a list (a text or the rows of a workbook) and a body."""
+    """Make a campaign from a list (a string or the rows of a workbook) and a body."""
 
     def build(rows, text, toml=""):
         folder = tmp_path / "c"
@@ -71,7 +71,7 @@ def campaign(tmp_path):
 
 
 def addresses(campaign):
-    """Give the addresses that messages would go to."""
+    """Return the addresses that messages would go to."""
     return [str(message.envelope.rcpt_to[0]) for message in campaign.messages()]
 
 
@@ -106,7 +106,7 @@ HOSTILE = {
     ],
 )
 def test_an_odd_text_costs_its_row_only(campaign, body):
-    """Whatever a cell of a text list holds, its row is invalid and the one after it is made."""
+    """Whatever a cell of a text list contains, its row is invalid and the one after it is made."""
     rows = "".join(
         f'odd{number}@x.org,"{cell}"\nfine{number}@x.org,7\n' for number, cell in enumerate(HOSTILE.values())
     )
@@ -169,7 +169,7 @@ def test_an_odd_cell_of_a_workbook_costs_its_row_only(campaign, cell, body, fine
 
 
 def test_where_goes_on_after_a_row_it_cannot_judge(campaign):
-    """One cell that is no number is one invalid row, with its column; the others are selected or skipped."""
+    """A cell that is not a number is one invalid row, with its column; the others are selected or skipped."""
     made = campaign("email,n\na@x.org,5\nb@x.org,soon\nc@x.org,50\n", "Hello", "where = 'n > 10'")
     found = made.check()
     assert [found.statuses[status] for status in (Status.SKIPPED, Status.INVALID, Status.PENDING)] == [
@@ -300,7 +300,7 @@ def test_a_cell_has_one_text_everywhere(tmp_path_factory, cell):
     said = cell_type("date:%d/%m/%Y", "x").misfit(cell, Place(path="list.xlsx"), 2).message
 
     assert "".join(rendered.text or ()).split("|") == [shown] * 5
-    assert rendered.subject == f"[{re.sub(' {2,}', ' ', shown.strip())}]"  # a subject has no runs of blanks
+    assert rendered.subject == f"[{re.sub(' {2,}', ' ', shown.strip())}]"  # a subject has no runs of spaces
     assert rendered.headers[0][1] == f"[{shown.strip()}]"
     assert list_entry(page)[-1][1] == shown[:160]
     assert json.loads(json.dumps(details(page, StringTable(), Blobs(lambda *_: None))))["types"][1] != "text"
@@ -348,9 +348,9 @@ SPELT = {
 }
 ALLOWED = {
     ("cells", "str(value)"),  # what openpyxl gives: errors, texts, times for a message
-    ("dataframe", "str(cell)"),  # objects that are no cells
+    ("dataframe", "str(cell)"),  # objects that are not cells
     ("types", "strftime"),  # an example of a date format, for a message
-    ("failures", "str(value)"),  # what is no cell
+    ("failures", "str(value)"),  # what is not a cell
     ("builtins", "str(value)"),  # raises what an undefined name raises; a value as the option of a filter
     ("filters", "str(value)"),  # the same
     ("diagnostics", "str(value)"),  # what is written to a GitHub annotation

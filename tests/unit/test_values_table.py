@@ -111,7 +111,7 @@ def run(expression, kind, x, **more):
 
 
 def outcome(expression, kind, x, **more):
-    """Give what is printed, or ``error`` if the row is refused, as the tables write it."""
+    """Return what is printed, or ``error`` if the row is refused, as the tables write it."""
     try:
         return run(expression, kind, x, **more) or "(nothing)"
     except RowError as error:
@@ -212,7 +212,7 @@ def test_the_table_has_every_word_for_yes_and_no():
 
 
 def selected(word):
-    """Give what ``where = "x"`` says of a row."""
+    """Return what ``where = "x"`` decides for a row."""
     names = ("email", "x")
     recipient = Recipient(2, Columns(names, names), ("a@example.org", word))
     try:

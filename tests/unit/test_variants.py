@@ -19,7 +19,7 @@ LETTER = Layout(TemplateSource("letter", stock_layout("letter")), {"footer": "Ex
 
 @pytest.fixture
 def make(tmp_path):
-    """Give what makes a renderer of these files and patterns."""
+    """Return what makes a renderer of these files and patterns."""
 
     def run(files, text=None, html=None, own=None, **more):
         for name, content in files.items():
@@ -43,7 +43,7 @@ def row(lang, tier="gold", number=5):
 
 
 def refused(renderer, lang, tier="gold"):
-    """Give the error of a row."""
+    """Return the error of a row."""
     with pytest.raises(RowError) as caught:
         renderer.render(row(lang, tier))
     assert (caught.value.code, caught.value.row) == ("T150", 5)
@@ -108,7 +108,7 @@ def test_each_row_gets_its_variant(make, files, text, html, layout):
 
 
 def test_one_part_may_be_the_same_for_all(make):
-    """A text for everybody beside HTML by language."""
+    """One text for everybody next to HTML by language."""
     renderer = make(
         {"body.txt": "Hi", "p.de.html": "<p>Hallo", "p.en.html": "<p>Hello"}, "body.txt", "p.{{ lang }}.html"
     )

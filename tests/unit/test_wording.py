@@ -29,22 +29,22 @@ PAGE = '<html lang="en"><body>\n{}\n</body></html>\n'
 
 
 def body(html: str, text: str = "Hello Ana, https://example.org/a\n", **more: str) -> dict[str, str]:
-    """Give the files of a campaign with this HTML."""
+    """Return the files of a campaign with this HTML."""
     return {"body.html": PAGE.format(html), "body.txt": text, **more}
 
 
 def text(source: str, **more: str) -> dict[str, str]:
-    """Give the files of a campaign with this text body."""
+    """Return the files of a campaign with this text body."""
     return {"body.txt": source, **more}
 
 
 def rows(*cells: str, heading: str = "email,first") -> dict[str, str]:
-    """Give the files of a campaign with this list."""
+    """Return the files of a campaign with this list."""
     return {"list.csv": "\n".join((heading, *cells)) + "\n"}
 
 
 def message(**options: str) -> dict[str, str]:
-    """Give the files of a campaign with these options under ``[message]``."""
+    """Return the files of a campaign with these options under ``[message]``."""
     return {"options": "\n".join(f"{name} = {value}" for name, value in options.items())}
 
 
@@ -238,7 +238,7 @@ def golden() -> dict[str, str]:
 
 @pytest.fixture(scope="module")
 def expected() -> Iterator[dict[str, str]]:
-    """Give the expected texts; with UPDATE_WORDING, write them anew."""
+    """Return the expected texts; with UPDATE_WORDING, write them again."""
     texts = golden()
     yield texts
     if os.environ.get("UPDATE_WORDING"):
