@@ -129,10 +129,11 @@ class HtmlDocument:
                 parts.append(node.tail or "")
         return _folded("".join(parts))
 
-    def visible(self) -> Iterator[tuple[Element, str]]:
-        """Yield every piece of text that is shown, with the element it is in."""
+    @cached_property
+    def visible(self) -> tuple[tuple[Element, str], ...]:
+        """Every piece of text that is shown, with the element it is in."""
         body = self.root.find("body")
-        yield from self._visible(self.root if body is None else body)
+        return tuple(self._visible(self.root if body is None else body))
 
     def _visible(self, top: Element) -> Iterator[tuple[Element, str]]:
         unseen: set[Element] = set()
@@ -150,7 +151,7 @@ class HtmlDocument:
     @cached_property
     def shown_text(self) -> str:
         """Everything that is shown, as one string."""
-        return " ".join(text for _, text in self.visible())
+        return " ".join(text for _, text in self.visible)
 
     @cached_property
     def sheets(self) -> list[tuple[Element, list[Node]]]:

@@ -42,7 +42,10 @@ def joining(places: Sequence[int]) -> Callable[[Sequence[str]], str]:
     """Return a function that joins the chunks of a body at these indices."""
     if not places:
         return _nothing
-    pick = itemgetter(*places)  # with one index, itemgetter returns the chunk itself
+    if len(places) == 1:  # itemgetter would return the chunk itself, and join go through its letters
+        only = places[0]
+        return lambda chunks: "".join((chunks[only],))
+    pick = itemgetter(*places)
     return lambda chunks: "".join(pick(chunks))
 
 

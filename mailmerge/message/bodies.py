@@ -134,8 +134,11 @@ def quoted_printable(text: str) -> bytes:
     if last >= _LINE:  # no room for the closing "="
         cut = -3 if data[-3:-2] == b"=" else -1
         data = data[:cut] + _SOFT + data[cut:]
-    data = _OVERLONG.sub(rb"\1=\r\n\2", data)  # a space encoded at the very end of a full line
-    data = _LEADING.sub(_hide, data)
+    # Looking for the octets first costs little: a pattern is tried at every line.
+    if b"=20\r" in data or b"=09\r" in data:
+        data = _OVERLONG.sub(rb"\1=\r\n\2", data)  # a space encoded at the very end of a full line
+    if data[:1] in b".F" or b"\n." in data or b"\nFrom " in data:
+        data = _LEADING.sub(_hide, data)
     return data if data.endswith(b"\r\n") else data + _SOFT
 
 

@@ -281,7 +281,7 @@ def test_structure_and_accessibility(plan: Checker, html: str, found: list[str])
 def test_contrast_is_worked_out_through_what_an_element_stands_in(html: str, ratio: float) -> None:
     """Colours come from the nearest element that sets them; ratios are WCAG's."""
     parsed = page(html)
-    element = next(element for element, _ in parsed.visible())
+    element = next(element for element, _ in parsed.visible)
     looks = appearance(parsed, element)
     assert looks is not None
     assert contrast(looks.foreground, looks.background) == pytest.approx(ratio, abs=0.01)
@@ -303,7 +303,7 @@ def test_contrast_is_worked_out_through_what_an_element_stands_in(html: str, rat
 def test_nothing_is_claimed_where_colours_cannot_be_known(html: str) -> None:
     """Style sheets, pictures, transparency and the program's own link colour have their say elsewhere."""
     parsed = page(html)
-    shown = [element for element, _ in parsed.visible()]
+    shown = [element for element, _ in parsed.visible]
     assert appearance(parsed, shown[-1]) is None
 
 
@@ -332,7 +332,7 @@ def test_nothing_is_claimed_where_colours_cannot_be_known(html: str) -> None:
 def test_text_is_large_from_18_points_or_14_in_bold(html: str, large: bool) -> None:
     """WCAG's two limits apply in every unit; the nearest size counts, and bold from any element around."""
     parsed = page(html)
-    shown = [element for element, _ in parsed.visible()]
+    shown = [element for element, _ in parsed.visible]
 
     looks = appearance(parsed, shown[-1])
 
@@ -366,7 +366,7 @@ def test_broken_html_is_taken_apart_all_the_same(html: str) -> None:
     """Nothing that a template can print makes the check fail or hang."""
     parsed = HtmlDocument.parse([html])
     if parsed is not None:
-        assert list(parsed.visible()) is not None
+        assert list(parsed.visible) is not None
         assert [parsed.spot(element) for element in parsed.elements]
         assert list(used(parsed)) is not None
 

@@ -161,7 +161,7 @@ def _is_layout(table: Element) -> bool:
 def low_contrast(document: HtmlDocument) -> Iterator[Finding]:
     """Find text with too little contrast: under 4.5 to 1, or under 3 to 1 if it is large."""
     seen = set()
-    for element, text in document.visible():
+    for element, text in document.visible:
         looks = appearance(document, element)
         if looks is None or not re.search(r"\w", text):
             continue
