@@ -17,10 +17,13 @@ from mailmerge.campaign.repeats import written_before
 from mailmerge.check.message_view import Finding, diagnostic
 from mailmerge.check.rules.deliverability import longer_than_a_day, unsigned_unsubscribe
 from mailmerge.clock import SystemClock
+from mailmerge.config.option_docs import SCHEMA_FILE, is_current
 from mailmerge.errors import AuthError, CampaignFileError, RowError, SessionError, TlsError
+from mailmerge.folders import read_plain
 from mailmerge.model import Envelope, Message, Phase, Place, Scope, Status
 from mailmerge.recipients.survey import typed_rows
 from mailmerge.rulebook import old, rulebook
+from mailmerge.suggest import word
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -37,6 +40,8 @@ if TYPE_CHECKING:
     from mailmerge.options import Jobs
     from mailmerge.smtp.connection import Connection
 
+_LARGEST_SCHEMA = 1_000_000
+"""Octets."""
 _ROWS_FOR_LINKS = 200
 """How many messages are searched for links to try."""
 
@@ -93,7 +98,11 @@ def check(
             _ask_dns(plan, standing, online.lookup, account)
         known = written_before(opened, standing.due(SystemClock().now()))
         aged = _aged(account, (clock or SystemClock()).now())
-        plan = replace(plan, to_send=_due(plan, standing), notices=(*plan.notices, *known, *aged))
+        plan = replace(
+            plan,
+            to_send=_due(plan, standing),
+            notices=(*plan.notices, *known, *aged, *_old_schema(definition)),
+        )
     if online and online.links:
         found = online.links.look(_links(definition))
         plan.problems.add(diagnostic(finding) for finding in found)
@@ -118,6 +127,20 @@ def _aged(account: Account | None, now: datetime) -> Iterator[str]:
             f"What this version knows about providers' rules, limits and laws was last checked on "
             f"{late[0]}, {ago} days ago: a newer version may know more."
         )
+
+
+def _old_schema(definition: Definition) -> Iterator[str]:
+    """Yield one line if the schema next to campaign.toml, by which editors check it, is not this version's."""
+    if definition.file.path is None:
+        return
+    path = definition.file.path.parent / SCHEMA_FILE
+    try:
+        content = read_plain(path, _LARGEST_SCHEMA)
+    except OSError:  # there is none, as where no editor needs it
+        return
+    if not is_current(content):
+        command = f"mailmerge schema > {word(str(path))}"
+        yield f"{SCHEMA_FILE}, by which editors check campaign.toml, is of another version: {command}"
 
 
 def known_account(definition: Definition) -> tuple[Account | None, Finding | None]:

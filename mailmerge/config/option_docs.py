@@ -88,6 +88,23 @@ def schema_text(name: SchemaName = "campaign") -> str:
     return json.dumps(json_schema(name), indent=2, ensure_ascii=False) + "\n"
 
 
+def is_current(content: bytes) -> bool:
+    """Return whether a schema file of ours is that of this version; another program's file always is.
+
+    Its encoding and layout do not count: PowerShell writes what is redirected in UTF-16.
+    """
+    ours = json_schema()
+    try:
+        found = json.loads(content)
+    except (ValueError, RecursionError):
+        return True
+    return (
+        not isinstance(found, dict)
+        or found.get("title") != ours["title"]
+        or found == json.loads(json.dumps(ours))
+    )
+
+
 def _table(section: type[Section]) -> dict[str, Any]:
     return {
         "description": _sentence(_about(section)),

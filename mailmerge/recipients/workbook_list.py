@@ -69,7 +69,11 @@ class WorkbookList(RecipientList):
         self._table = table
         self.sheet = chosen.name
         if not chosen.visible and hidden == "refuse":
-            raise self._error("D121", f'the sheet "{chosen.name}" is hidden', _HIDDEN_HINT)
+            raise self._error(
+                "D121",
+                f'the sheet "{chosen.name}" is hidden',
+                f"`preview --hidden send` shows its rows; {_HIDDEN_HINT}",
+            )
         header = self._read_header(heads, header_row)
         super().__init__(path, shown, header, options)
         self.addresses = self._others.names
@@ -248,7 +252,9 @@ class WorkbookList(RecipientList):
         what = f"row {first} is" if len(rows) == 1 else f"{len(rows):,} rows are"
         which = "" if len(rows) == 1 else f" ({first})"
         return self._error(
-            "D121", f'in the sheet "{self.sheet}" {what} hidden or filtered out{which}', _HIDDEN_HINT
+            "D121",
+            f'in the sheet "{self.sheet}" {what} hidden or filtered out{which}',
+            f"`preview --hidden send --rows {','.join(map(str, rows[:5]))}` shows them; {_HIDDEN_HINT}",
         )
 
     def _refuse_merged(self) -> None:
@@ -324,7 +330,7 @@ def _open_xlsx(path: Path, shown: str) -> Workbook:
             raise error from None
 
 
-_HIDDEN_HINT = "show them, or decide: --hidden skip or --hidden send (`hidden` of [data] in campaign.toml)"
+_HIDDEN_HINT = "unhide them, or decide: --hidden skip or --hidden send (`hidden` of [data] in campaign.toml)"
 
 
 def sheets_as_text(path: Path, shown: str) -> Iterator[tuple[str, Iterator[tuple[int, list[str]]]]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 from email import message_from_bytes
 
@@ -221,6 +222,11 @@ def test_hidden_rows(mailmerge, sandbox, hidden, sent):
     refused = mailmerge("send", "spring", "--yes")
     assert refused.code == 2, refused
     one_error(refused, "D121", "row 3 is hidden", "--hidden skip", "--hidden send")
+    shown = re.search("`(preview .*)` shows", refused.err)
+    assert shown is not None
+    assert (
+        "To: Bo <bo@example.net>" in mailmerge("preview", "spring", *shown[1].split()[1:], "--terminal").out
+    )
     done = mailmerge("send", "spring", "--yes", "--hidden", hidden)
 
     assert done.code == 0, done

@@ -7,6 +7,7 @@ import tomllib
 
 import pytest
 
+from mailmerge.campaign import Campaign
 from mailmerge.campaign.list_place import about_list
 from mailmerge.campaign.scaffold import make_campaign, set_account
 from mailmerge.cli.questions import dropped_path
@@ -110,3 +111,25 @@ def test_the_account_is_written_into_the_file(tmp_path, before):
     text = file.read_text("utf-8")
     assert tomllib.loads(text) == {"name": "x", "account": 'wo"rk', "data": {"source": "account = x"}}
     assert text.endswith('[data]\nsource = "account = x"\n# kept\n')
+
+
+def test_a_schema_of_another_version_is_told_with_the_command_that_writes_it(tmp_path):
+    """Editors would mark keys that are right; layout and encoding do not count, nor does another's schema."""
+    campaign(tmp_path, copy=False)
+    schema = tmp_path / "spring/campaign.schema.json"
+
+    def told():
+        notices = Campaign.load(tmp_path / "spring").check().notices
+        return [notice for notice in notices if "campaign.schema.json" in notice]
+
+    ours = schema.read_text("utf-8")
+    assert told() == []
+    schema.write_text(ours, encoding="utf-16")
+    assert told() == []
+    schema.write_text('{"title": "mine"}', encoding="utf-8")
+    assert told() == []
+    schema.write_text(ours.replace('"group_by"', '"grouped"'), encoding="utf-8")
+    (notice,) = told()
+    assert notice.endswith(f"is of another version: mailmerge schema > {schema}")
+    schema.unlink()
+    assert told() == []
