@@ -130,7 +130,7 @@ def _aged(account: Account | None, now: datetime) -> Iterator[str]:
 
 
 def _old_schema(definition: Definition) -> Iterator[str]:
-    """Yield one line if the schema next to campaign.toml, by which editors check it, is not this version's."""
+    """Yield one line if the schema by which editors check campaign.toml is of another version."""
     if definition.file.path is None:
         return
     path = definition.file.path.parent / SCHEMA_FILE
