@@ -117,7 +117,7 @@ def measure(setting: Setting, parts: set[str], results: Results) -> None:
 
 
 def headline(quick: bool) -> str:
-    """Say when and on what this was measured."""
+    """Return when and on what this was measured."""
     model = platform.processor() or platform.machine()
     info = Path("/proc/cpuinfo")
     if info.exists():

@@ -70,7 +70,7 @@ class Yes:
         return events
 
     def probing(self) -> Generator[Any, None, bool]:
-        """Say that all is well, and wait for nothing."""
+        """Report that all is well, and wait for nothing."""
         yield from ()
         return True
 

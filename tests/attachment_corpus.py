@@ -288,7 +288,7 @@ def swapped(made: Corpus, seed: int, count: int) -> tuple[list[int], set[int]]:
 
 
 def file_of(suffix: str, text: str) -> bytes:
-    """Make a file that shows a text; pages end with a form feed."""
+    """Make a file that shows the given text; pages end with a form feed."""
     return _WRITERS[suffix](text)
 
 

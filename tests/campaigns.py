@@ -1,4 +1,4 @@
-"""A small campaign on disk: people, a text, a campaign.toml, and what a test wants different about them."""
+"""A small campaign on disk: people, a body, a campaign.toml, and what a test wants different about them."""
 
 from __future__ import annotations
 

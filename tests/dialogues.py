@@ -1,14 +1,14 @@
-"""Runs a session without sockets: by hand, or from a written dialogue.
+"""Runs a session without sockets: move by move, or from a written dialogue.
 
-A dialogue file begins with settings (``pipeline: window``; the server bears commands behind a message unless
-``borne: unknown`` or ``borne: no``), then has one line per move:
+A dialogue file begins with settings (``pipeline: window``; the server accepts commands behind a message
+unless ``borne: unknown`` or ``borne: no``), then has one line per move:
 
-- ``S: text``: the server says it; ``C: text``: the session says exactly this next, and nothing more;
-  ``C# 90000``: it says so many octets;
+- ``S: text``: the server sends it; ``C: text``: the session sends exactly this next, and nothing more;
+  ``C# 90000``: it sends that many octets;
 - ``! submit 1 a@x.example b@x.example``, ``! submit 1 large``, ``! release 1``, ``! secured``, ``! noop``,
   ``! quit``, ``! break`` (writing fails), ``! lost``: we do this;
 - ``= needs 1``, ``= 1 rejected recipient``, ``= closed``, ``= closed S632``: these events are next, in order;
-- ``? mode window``, ``? accepts no``, ``? life open``: this holds.
+- ``? mode window``, ``? accepts no``, ``? life open``: this is true.
 """
 
 from __future__ import annotations

@@ -57,7 +57,7 @@ class Peer:
     """Seconds to wait before each read."""
 
     def send(self, data: bytes) -> None:
-        """Write *data* at once."""
+        """Write *data* immediately."""
         self.socket.sendall(data)
 
     def receive(self) -> None:
@@ -138,7 +138,7 @@ def abort(peer: Peer) -> None:
 
 
 def hang(peer: Peer) -> None:
-    """Say nothing until the client goes."""
+    """Send nothing until the client goes."""
     with contextlib.suppress(Dropped, OSError):
         while True:
             peer.receive()
@@ -199,7 +199,7 @@ class FaultServer:
     Args:
         faults: by verb, either one fault for every time or a mapping from the time (1, 2 ..) to a fault.
         extensions: EHLO keywords besides STARTTLS.
-        tls: certificate for STARTTLS, or with *implicit* for TLS at once.
+        tls: certificate for STARTTLS, or with *implicit* for implicit TLS.
         users: names with their secrets, for AUTH.
         discards: False: like some servers, takes the chunk of a refused BDAT for commands.
         port: where to listen; 0: on a free port.
@@ -254,7 +254,7 @@ class FaultServer:
             raise self.failures[0]
 
     def stop_listening(self) -> None:
-        """Take no connection any more; those that are there go on."""
+        """Accept no more connections; existing ones continue."""
         with contextlib.suppress(OSError):
             self._listener.shutdown(socket.SHUT_RDWR)
         self._listener.close()
@@ -268,7 +268,7 @@ class FaultServer:
         return [command.split(b" ")[0].split(b":")[0].decode("ascii", "replace") for command in self.commands]
 
     def wait_for(self, condition: Callable[[], bool], seconds: float = 2.0) -> bool:
-        """Wait until *condition* holds."""
+        """Wait until *condition* is true."""
         until = time.monotonic() + seconds
         while not condition() and time.monotonic() < until:
             time.sleep(0.002)

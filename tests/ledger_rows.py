@@ -54,7 +54,7 @@ def settled(row: int, outcome: Outcome, status: Status | None = None, **more: An
 
 
 def fill(ledger: Ledger, rows: int = 5, status: Status = Status.PENDING) -> None:
-    """Plan so many rows, and note where they stand."""
+    """Plan this many rows, and record their status."""
     keys = (f"k{row}" for row in range(2, 2 + rows))
     write_list(ledger, *(person(row) for row in people(*keys, status=status)))
 
@@ -74,7 +74,7 @@ def write_list(ledger: Ledger, *rows: PlanRow) -> None:
 
 
 def look(ledger: LedgerReader) -> Standing:
-    """Say where the rows of the latest plan stand."""
+    """Return the status of the rows of the latest plan."""
     return Standing(ledger, LATEST.get(ledger.campaign), Join(Suppressed()))
 
 

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 def _codes(text: str) -> tuple[str, ...]:
-    """Take a text of codes apart; a blank at the end of one is written as ~."""
+    """Take a string of codes apart; a space at the end of one is written as ~."""
     return tuple(code.strip().replace("~", " ") for code in text.split("|"))
 
 
@@ -140,7 +140,7 @@ FURTHER = {  # what others understand in another way, or not at all
 
 
 def kind_of_difference(code: str, number: float, theirs: str) -> str:
-    """Say why LibreOffice shows another text, as ``docs/lists.md`` calls it; empty: for no known reason."""
+    """Return why LibreOffice shows other text, as ``docs/lists.md`` calls it; empty: for no known reason."""
     compiled = number_format(code)
     earlier = compiled.show(number - A_HAIR, EPOCH)
     kinds = {
@@ -166,7 +166,7 @@ OTHER_CODES = {"[hhh]:mm", "[s].000", "yyy", "mmmmmm", "e/m/d", "#,##0.-", "h:mm
 
 
 def kind_of_excel_difference(code: str, number: float) -> str:
-    """Say why ssf and numfmt, which do as Excel does, show another text; empty: for no known reason."""
+    """Return why ssf and numfmt, which do as Excel does, show other text; empty: for no known reason."""
     compiled = number_format(code)
     dated = compiled.kind in {"date", "datetime", "time"}
     kinds = {
@@ -184,7 +184,7 @@ MARCH_1900 = 61
 
 
 def cells() -> list[tuple[float, str]]:
-    """Give all the cells: what is fixed, what each language writes, and some at random."""
+    """Return all the cells: what is fixed, what each language writes, and some at random."""
     made: list[tuple[float, str]] = [(number, code) for code in NUMBER_FORMATS for number in NUMBERS]
     made += [(number, code) for code in FRACTION_FORMATS for number in FRACTIONS]
     made += [(number, code) for code in MOMENT_FORMATS for number in MOMENTS]
@@ -200,7 +200,7 @@ def cells() -> list[tuple[float, str]]:
 
 
 def random_cells(chance: random.Random, count: int) -> list[tuple[float, str]]:
-    """Give numbers as sheets have them, each with one of the formats."""
+    """Return numbers as sheets have them, each with one of the formats."""
     found: list[tuple[float, str]] = []
     for _ in range(count):
         if chance.random() < 0.6:

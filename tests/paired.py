@@ -82,7 +82,7 @@ class ScriptedServer:
         return PairedConnection(self, self.connections)
 
     def fate(self, row: int) -> Fate | None:
-        """Tell what is to become of the next attempt at a row."""
+        """Return what is to become of the next attempt at a row."""
         fates = self.fates.get(row)
         return fates.pop(0) if fates else None
 
@@ -105,7 +105,7 @@ class PairedConnection:
 
     @property
     def mode(self) -> str:
-        """How messages are handed over just now."""
+        """Return how messages are handed over now."""
         return self._talk.session.mode
 
     @property
@@ -167,7 +167,7 @@ class PairedConnection:
         return alive
 
     def fileno(self) -> int:
-        """Return what a selector finds ready at once."""
+        """Return what a selector finds ready immediately."""
         return self._readable
 
     def abort(self) -> list[Event]:

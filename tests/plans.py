@@ -1,4 +1,4 @@
-"""Plans that hold just the rows a test needs, and where they stand in a ledger."""
+"""Plans that contain only the rows a test needs, and the status of these in a ledger."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ def planned(*rows: PlanRow, unique_addresses: bool = False) -> PlanReader:
 
 
 def people(*keys: str, status: Status = Status.PENDING, first: int = 2) -> list[PlanRow]:
-    """Give rows with these keys, each with an address of its own."""
+    """Return rows with these keys, each with an address of its own."""
     return [
         PlanRow(n, row, key, f"{key}@example.org", status, holds=bool(key))
         for n, (row, key) in enumerate(enumerate(keys, first))
@@ -64,7 +64,7 @@ def people(*keys: str, status: Status = Status.PENDING, first: int = 2) -> list[
 
 
 def standing(ledger: LedgerReader, *rows: PlanRow, unique_addresses: bool = False) -> Standing:
-    """Say where *rows* stand, and keep it in the ledger where that can be written."""
+    """Return the status of *rows*, and keep it in the ledger where that can be written."""
     found = Standing(ledger, planned(*rows, unique_addresses=unique_addresses), Join(Suppressed()))
     if hasattr(ledger, "note_standing"):
         writable = cast("Ledger", ledger)

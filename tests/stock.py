@@ -84,14 +84,14 @@ def layout_campaign(folder: Path, layout: str, colour: str) -> Campaign:
 
 
 def first_message(campaign: Campaign) -> EmailMessage:
-    """Give the message of the first row, as a mail program parses it."""
+    """Return the message of the first row, as a mail program parses it."""
     message = BytesParser(EmailMessage, policy=default).parsebytes(next(iter(campaign.messages())).content)
     assert isinstance(message, EmailMessage)
     return message
 
 
 def page(message: EmailMessage) -> str:
-    """Give the HTML as a mail program shows it: the pictures of the message in their places."""
+    """Return the HTML as a mail program shows it: the pictures of the message in their places."""
     html = message.get_body(("html",))
     assert html is not None
     parts = [part for part in message.walk() if isinstance(part, EmailMessage) and part["Content-ID"]]

@@ -40,7 +40,7 @@ class Table(NamedTuple):
     """The headings are in the first row, and cover all columns: it was always read so."""
 
     def is_refused(self, row: int) -> bool:
-        """Tell whether nobody can take this row for the headings: it has an address, or a column has none."""
+        """Return whether this row cannot be the headings: it has an address, or a column has none."""
         cells = dict(self.rows)[row]
         below = [texts for number, texts in self.rows if number > row]
         named = {at for at, cell in enumerate(cells) if cell.strip()}
@@ -122,7 +122,7 @@ class _Maker:
         return row + [""] * (self.width - len(row)) if self.random.random() < 0.6 else row
 
     def below(self) -> list[list[str]]:
-        """Make what may stand below a list."""
+        """Make what may be below a list."""
         random = self.random
         total = [""] * self.width
         if self.width > 1:
@@ -287,7 +287,7 @@ def _legend(make: _Maker) -> tuple[list[list[str]], int]:
 
 
 def _split_headings(make: _Maker) -> tuple[list[list[str]], int]:
-    """Headings in two rows, where a cell of the upper one stands for both."""
+    """Headings in two rows, where a cell of the upper one applies to both."""
     upper = [
         "" if field in {"email", "phone"} else text
         for field, text in zip(make.fields, make.headings, strict=True)

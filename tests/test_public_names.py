@@ -40,7 +40,7 @@ SIGNATURES = [name for name in mailmerge.__all__ if callable(getattr(mailmerge, 
 
 
 def types_of_ours() -> set[str]:
-    """Give the names of all classes and type aliases in our modules."""
+    """Return the names of all classes and type aliases in our modules."""
     found = set()
     for module in pkgutil.walk_packages(mailmerge.__path__, "mailmerge."):
         if module.name.endswith("__main__"):
@@ -55,7 +55,7 @@ def types_of_ours() -> set[str]:
 
 
 def functions(thing: Any) -> dict[str, Any]:
-    """Give the public functions, methods and properties of a public name."""
+    """Return the public functions, methods and properties of a public name."""
     if inspect.isfunction(thing):
         return {thing.__name__: thing}
     found: dict[str, Any] = {}
@@ -70,7 +70,7 @@ def functions(thing: Any) -> dict[str, Any]:
 
 
 def names_in(thing: Any) -> set[str]:
-    """Give all names in the annotations of a public name: of its fields, arguments and results."""
+    """Return all names in the annotations of a public name: of its fields, arguments and results."""
     texts = [text for made in functions(thing).values() for text in made.__annotations__.values()]
     for kind in thing.__mro__ if isinstance(thing, type) else ():
         if kind.__module__.startswith("mailmerge"):

@@ -33,9 +33,6 @@ ROOTS = (
     "action.yml",
 )
 
-# True once the docstrings of tests have been edited, too.
-TESTS_TOO = False
-
 # Texts that are not our words (what a server says, what a pattern recognises, what somebody wrote) are left
 # out of the search. (file, text, reason)
 EXCEPTIONS: tuple[tuple[str, str, str], ...] = (
@@ -112,11 +109,12 @@ _NAMED = {"Makefile", "LICENSE"}
 
 
 class Prose(NamedTuple):
-    """Text that somebody reads, where it begins, and whether it is a docstring."""
+    """Text that somebody reads, where it begins, and whether Python has it as a docstring or a string."""
 
     line: int
     text: str
     docstring: bool = False
+    string: bool = False
 
 
 def _blanked(pattern: re.Pattern[str], text: str) -> str:
@@ -139,7 +137,7 @@ def _python(source: str) -> Iterator[Prose]:
                 yield Prose(first.lineno, first.value.value, docstring=True)
         elif isinstance(node, ast.Constant) and isinstance(node.value, str) and id(node) not in docstrings:
             text = _SQL_LINE.sub("", node.value) if _SQL.search(node.value) else node.value
-            yield from [Prose(node.lineno, text)] if any(map(str.isspace, text)) else []
+            yield from [Prose(node.lineno, text, string=True)] if any(map(str.isspace, text)) else []
     yield from _comments(source)
 
 
@@ -191,7 +189,7 @@ def prose(path: Path) -> Iterator[Prose]:
 
 
 def odd(found: Prose, exceptions: tuple[str, ...] = ()) -> Iterator[str]:
-    """Yield each pattern in a text as "line: what was written; write ..."."""
+    """Yield each pattern that occurs, as "line: what was written; write ..."."""
     text = _blanked(_ARGUMENT, found.text) if found.docstring else found.text
     text = _blanked(_CODE, text)
     for exception in exceptions:
@@ -214,8 +212,7 @@ def _files() -> Iterator[Path]:
     for name in ROOTS:
         path = ROOT / name
         yield from [path] if path.is_file() else sorted(one for one in path.rglob("*") if _is_read(one))
-    if TESTS_TOO:
-        yield from sorted((ROOT / "tests").rglob("*.py"))
+    yield from sorted((ROOT / "tests").rglob("*.py"))
 
 
 def _is_read(path: Path) -> bool:
@@ -229,9 +226,9 @@ def _listed() -> list[str]:
     for path in _files():
         name = path.relative_to(ROOT).as_posix()
         exceptions = tuple(text for file, text, _ in EXCEPTIONS if file == name)
-        inside_tests = name.startswith("tests/")
+        inside_tests = name.startswith("tests/")  # their strings are mostly what programs print or read
         for one in prose(path):
-            if one.docstring or not inside_tests:
+            if not (inside_tests and one.string):
                 found += [f"{name}:{line}" for line in odd(one, exceptions)]
     return found
 
@@ -300,7 +297,7 @@ KINDS = (
 
 @pytest.mark.parametrize("sample", SAMPLES)
 def test_each_pattern_is_found(sample: str) -> None:
-    """A text with one of the patterns is found once, across a line break, too."""
+    """Each sample is found once, across a line break, too."""
     assert len(list(odd(Prose(1, sample)))) == 1
 
 

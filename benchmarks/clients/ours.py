@@ -113,7 +113,7 @@ def with_ledger(
 
 
 def _pace(times: list[float]) -> dict[str, float]:
-    """Tell the rate that was reached once the window had opened, and the most in any second of all."""
+    """Return the rate that was reached once the window had opened, and the most in any second of all."""
     most = start = 0
     for number, moment in enumerate(times):
         while times[start] <= moment - 1.0:

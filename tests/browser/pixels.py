@@ -35,7 +35,7 @@ class Pixels:
         return _colour(self._data[0, 0])
 
     def ink(self, left: float, top: float, width: float, height: float) -> Ink:
-        """Tell the colours of the text in a rectangle, given as the browser gives it.
+        """Return the colours of the text in a rectangle, given as the browser gives it.
 
         The background is the colour that most of it has, the text the colour farthest from that: edges of
         letters are smoothed, so that what is measured is never better than what was asked for.

@@ -127,7 +127,7 @@ def people(home: str, rows: int = 40) -> str:
 
 
 class Listener:
-    """Stands for the world outside: listens on this machine and notes the first line of every call."""
+    """Represents the world outside: listens on this machine and records the first line of every call."""
 
     def __enter__(self) -> Self:
         self._socket = socket.create_server(("127.0.0.1", 0))
@@ -305,7 +305,7 @@ def test_tabs_show_the_same_message_from_every_side(look):
 
 
 def test_attachments_open_and_are_saved_as_they_are(look):
-    """The MIME tree has sizes; a text opens in place, a file is saved with its own bytes."""
+    """The MIME tree has sizes; text opens in place, a file is saved with its own bytes."""
     page = look("row=4&tab=structure")
     panel = page.locator("#panel")
 
@@ -320,7 +320,7 @@ def test_attachments_open_and_are_saved_as_they_are(look):
 
 
 def test_f41_what_cannot_be_shown_leaves_no_other_row_under_its_title(mailmerge, browse):
-    """An image source that is no address costs that picture; damage to the file costs the rows in it."""
+    """An image source that is not an address costs that picture; damage to the file costs the rows in it."""
     sources = ["cid:%zz", "cid:%", "cid:nobody@nowhere", "https://x.example/a.png"]
     lines = [f"p{row}@example.org,Person {row},{source}" for row, source in enumerate(sources, 2)]
     mailmerge.campaign(
@@ -497,7 +497,7 @@ def test_states_have_filters_and_are_counted(browse, contacted):
 
 
 def test_two_rows_side_by_side_have_a_line_each(browse, contacted):
-    """Comparing does not hide where either stands."""
+    """Comparing does not hide the status of either row."""
     page = ready(browse(f"{contacted}#row=2&compare=3"))
 
     lines = page.locator("#row .standing")
@@ -663,7 +663,7 @@ def test_a_link_shows_a_colleague_the_same(look):
 
 
 def test_widths(look):
-    """The frame is as wide as the phone or window that it stands for, and as the pane at most asks."""
+    """The frame is as wide as the phone or window that it represents; in full, as wide as the pane."""
     page = look("row=4")
 
     for width in ("320", "375", "414", "600", "768"):
@@ -705,7 +705,7 @@ def test_a_message_without_background_is_readable_in_every_mode(look):
 
 
 def test_compare_two_rows(look):
-    """Two rows stand side by side in every tab, and what differs is marked."""
+    """Two rows are side by side in every tab, and what differs is marked."""
     page = look("row=4&tab=text")
 
     page.keyboard.press("c")

@@ -68,7 +68,7 @@ def pages(tmp_path_factory) -> dict[str, Path]:
 
 
 def unreadable(opened: Opened, name: str) -> list[str]:
-    """Give each line of text whose contrast is too low; the picture it was measured in is kept."""
+    """Return each line of text whose contrast is too low; the picture it was measured in is kept."""
     lines: list[dict[str, Any]] = opened.page.evaluate(LINES)
     pixels = Pixels(opened.screenshot(f"stock-{name}").read_bytes())
     inks = [(line["text"], pixels.ink(*line["box"])) for line in lines]
@@ -131,7 +131,7 @@ def test_it_fits_from_320_to_1000_pixels(pages, open_page, kind):
 
 @pytest.mark.parametrize("kind", ALL)
 def test_it_is_accessible(pages, open_page, kind):
-    """Axe-core finds nothing, and EN 301 549 (WCAG 1.3.1, 2.4.4, 2.4.6, 3.1.1) holds as far as mail can.
+    """Axe-core finds nothing, and EN 301 549 (WCAG 1.3.1, 2.4.4, 2.4.6, 3.1.1) is met as far as mail can.
 
     Landmarks are the mail program's: a message is shown inside of its page.
     """
@@ -156,7 +156,7 @@ def test_it_is_accessible(pages, open_page, kind):
 
 @pytest.mark.parametrize("kind", ["newsletter", "event"])
 def test_without_pictures_their_words_are_read(pages, open_page, kind):
-    """Where pictures are off, the alt text stands in their place, in full and easy to read."""
+    """Where pictures are off, the alt text appears in their place, in full and easy to read."""
     opened = open_page(pages[kind], width=NARROW)
     picture = opened.page.locator("img").first
     picture.evaluate("one => one.src = 'cid:off'")

@@ -112,7 +112,7 @@ def test_requeue_rejected(mailmerge, mixed):
 
 
 def test_requeue_rows_and_file_exclude_each_other(mailmerge, mixed):
-    """Both at once are a mistake in the command, and nothing is changed."""
+    """Both together are a mistake in the command, and nothing is changed."""
     campaign, _ = mixed
     done = mailmerge("requeue", "spring", "--rows", "3", "--from", campaign / "out" / "failed.csv")
     assert done.code == 2, done
@@ -156,7 +156,7 @@ def test_address_mended_in_the_list(mailmerge, mixed):
 
 
 def test_purge_where_nothing_was_sent(mailmerge, sandbox):
-    """There is no ledger to purge, but a rehearsal has left people's messages."""
+    """No ledger exists that could be purged, but a rehearsal has left people's messages."""
     campaign = mailmerge.campaign()
     mailmerge.account(sandbox)
     assert mailmerge("rehearse", "spring").code == 0
@@ -187,7 +187,7 @@ def test_the_desktop_is_told_when_a_run_has_ended(mailmerge, tmp_path):
 
 
 def test_purge(mailmerge, sandbox):
-    """Afterwards no file of ours holds an address, a name or a text; the user's own list is left alone."""
+    """Afterwards no file of ours contains addresses, names or texts; the user's own list is left alone."""
     campaign = mailmerge.campaign()
     mailmerge.account(sandbox)
     assert mailmerge("send", "spring", "--yes").code == 0

@@ -1,4 +1,4 @@
-"""Whatever a cell holds arrives as it is, or its row is invalid; it never becomes anything else."""
+"""Whatever a cell contains arrives unchanged, or its row is invalid; it never becomes anything else."""
 
 from __future__ import annotations
 
@@ -105,7 +105,7 @@ HEADERS += ["X-Mailmerge-ID"]
 @example(cells=["Eve\nBcc: victim@example.com", "plain", "=?utf-8?q?=0D=0ABcc:_v@example.com?="])
 @example(cells=["a" * 2000, "\n.\n", "..", "From here", "x\r\n.\r\nQUIT\r\n"])
 def test_any_cell_comes_back(bed, cells):
-    """Text, HTML and headers of the received message hold the cell; the set of headers is always the same."""
+    """Text, HTML and headers of the received message contain the cell; the set of headers never changes."""
     cells = [cell for cell in cells if not any("\ud800" <= char <= "\udfff" or char == "\0" for char in cell)]
     received = bed.send(cells or ["x"])
 
@@ -141,7 +141,7 @@ def lines(text: str) -> str:
 
 
 def one_line(text: str) -> str:
-    """In a header the Unicode line separators are blanks."""
+    """In a header the Unicode line separators are spaces."""
     return text.translate(dict.fromkeys([0x85, 0x2028, 0x2029], " "))
 
 

@@ -24,7 +24,7 @@ pytestmark = pytest.mark.skipif("sys.platform == 'win32'")
 
 
 def blocks(kind: str) -> list[str]:
-    """Give the blocks of the page in this language."""
+    """Return the blocks of the page in this language."""
     return re.findall(rf"^```{kind}\n(.*?)^```", PAGE, re.DOTALL | re.MULTILINE)
 
 

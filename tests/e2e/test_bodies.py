@@ -1,4 +1,4 @@
-"""Bodies through the command line: what recipients get of Markdown, MJML and HTML without a text."""
+"""Bodies through the command line: what recipients get of Markdown, MJML and HTML without text."""
 
 from __future__ import annotations
 
@@ -106,7 +106,7 @@ def test_what_would_be_shown_nowhere_is_refused(mailmerge, name, message, words)
 
 
 def test_each_row_gets_its_language(mailmerge, relay):
-    """Body, layout, subject and amounts arrive in the row's language; a new file means planning anew."""
+    """Body, layout, subject and amounts arrive in the row's language; a new file means planning again."""
     mailmerge.account(relay)
     message = """subject = "{% if lang == 'de' %}Rechnung{% else %}Invoice{% endif %}"
 locale = "{{ lang or 'en' }}"

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 def message_ids(campaign: Path) -> dict[str, str]:
-    """Give the Message-ID of each row, by address."""
+    """Return the Message-ID of each row, by address."""
     return {row["address"]: row["message_id"] for row in results(campaign)}
 
 
@@ -87,7 +87,7 @@ def test_f7_the_way_from_a_report_to_everything_that_shows_it(mailmerge, sent):
 
 
 def test_f12_a_quota_report_stops_the_campaign_until_a_person_says_so(mailmerge, sent):
-    """The row is bounced, nobody is suppressed; send refuses and names what goes on."""
+    """The row is bounced, nobody is suppressed; send refuses and names what resumes the campaign."""
     said = "smtp; 550 5.4.5 Message rejected. You have reached a limit for sending mail."
     report = delivery_report(message_ids(sent)["bo@example.net"], status="5.4.5", said=said)
     (mailmerge.folder / "quota.eml").write_bytes(report)
@@ -109,7 +109,7 @@ def test_f12_a_quota_report_stops_the_campaign_until_a_person_says_so(mailmerge,
 
 
 def test_f11_a_complaint_is_suppressed_everywhere(mailmerge, sent):
-    """From an mbox, among other mail; the row itself was accepted and stays so."""
+    """From an mbox, among other mail; the row itself was accepted and remains accepted."""
     letter = complaint(message_ids(sent)["bo@example.net"])
     box = mailmerge.folder / "box"
     box.write_bytes(
@@ -126,7 +126,7 @@ def test_f11_a_complaint_is_suppressed_everywhere(mailmerge, sent):
 
 
 def test_it_looks_again_until_it_is_asked_to_stop(mailmerge, sent):
-    """With --watch; a signal ends the wait at once, with the code of the signal."""
+    """With --watch; a signal ends the wait immediately, with the code of the signal."""
     box = maildir(mailmerge.folder / "box")
     process = mailmerge.start("bounces", "spring", "--maildir", box, "--watch", "10m", "--json")
     assert process.stdout is not None

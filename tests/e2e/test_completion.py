@@ -30,7 +30,7 @@ url = "postgresql://db.example.org/mail"
 
 @pytest.fixture
 def at_home(mailmerge: Mailmerge) -> Mailmerge:
-    """Give a place with accounts, a ledger, two campaigns and another folder, and the command on the path."""
+    """Return a place with accounts, ledger, two campaigns, another folder, and the command on the path."""
     mailmerge.config.write_text(CONFIG, encoding="utf-8")
     for name in ("spring", "sprint"):
         (mailmerge.folder / name).mkdir()
@@ -122,7 +122,7 @@ def _content(path: Path) -> str:
 
 
 def said(mailmerge: Mailmerge, command: list[str]) -> list[str]:
-    """Give the lines that a shell writes."""
+    """Return the lines that a shell writes."""
     done = subprocess.run(
         command,
         cwd=mailmerge.folder,

@@ -55,7 +55,7 @@ def rich_workbook(path: Path) -> None:
 
 @pytest.fixture(scope="module")
 def copied(libreoffice: LibreOffice, tmp_path_factory: pytest.TempPathFactory) -> list[tuple[Path, Path]]:
-    """Give a workbook of each of two programs, with its copy."""
+    """Return a workbook of each of two programs, with its copy."""
     folder = tmp_path_factory.mktemp("copied")
     rich_workbook(folder / "list.xlsx")
     [again] = libreoffice.convert([folder / "list.xlsx"], "xlsx", tmp_path_factory.mktemp("again"))

@@ -62,7 +62,7 @@ class _Plain:
 
 
 def subjects_in(imap: DovecotImap, folder: str = SENT) -> list[str]:
-    """Give the subjects of a folder's messages, in their order."""
+    """Return the subjects of a folder's messages, in their order."""
     return [message_from_bytes(content)["Subject"] for _, content in imap.messages(folder)]
 
 
@@ -301,7 +301,7 @@ def test_f15_a_session_that_ends_early_is_followed_by_another(mailmerge, relay, 
 
 
 def test_f15_a_mailbox_that_takes_no_more_drafts_ends_the_run(mailmerge, relay, dovecot):
-    """What it did not take is pending, and the same command goes on."""
+    """What it did not accept is pending, and the same command resumes."""
     full, imap = dovecot(SPECIAL_USE + FULL), dovecot("")
     campaign = mailmerge.campaign()
     account(mailmerge, relay, full)

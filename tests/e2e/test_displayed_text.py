@@ -43,7 +43,7 @@ class Compared(Struct):
 
     @property
     def same(self) -> bool:
-        """Whether both show the same; blanks around it are room for brackets, and not part of a list."""
+        """Whether both show the same; spaces around it are room for brackets, and not part of a list."""
         return self.ours == self.theirs.strip()
 
 
@@ -126,7 +126,7 @@ def documented(heading: str) -> dict[str, list[str]]:
 
 
 def test_differences_are_documented(compared):
-    """Each kind stands in the documentation with an example that is true, and no other kind does."""
+    """Each kind is in the documentation with an example that is true, and no other kind is."""
     fixed = compared["xlsxwriter"]
     kinds = {kind_of_difference(cell.code, cell.number, cell.theirs) for cell in fixed if not cell.same}
     table = documented("## What differs from LibreOffice")

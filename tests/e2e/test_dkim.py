@@ -40,7 +40,7 @@ def records(mailmerge: Mailmerge) -> dict[str, str]:
 
 
 def keys(*names: str) -> list[dict[str, str]]:
-    """Give the account's keys as config.toml has them."""
+    """Return the account's keys as config.toml has them."""
     return [{"selector": name, "key_file": f"{name}.pem"} for name in names]
 
 
@@ -83,7 +83,7 @@ def test_a_key_that_cannot_be_used_is_told_by_check_and_nothing_is_sent(mailmerg
 
 
 def test_a_message_with_the_key_in_it_is_not_sent(mailmerge, sandbox, records):
-    """Pasted into a text by mistake: the run stops, and nobody gets it."""
+    """Pasted into a body by mistake: the run stops, and nobody gets it."""
     write(mailmerge)
     mailmerge.account(sandbox, dkim=keys("r1"))
     (mailmerge.folder / "spring" / "body.txt").write_text((mailmerge.config.parent / "r1.pem").read_text())

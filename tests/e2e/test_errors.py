@@ -100,7 +100,7 @@ def test_broken_campaign(mailmerge, sandbox, changes, code, words):
 
 
 def test_all_problems_at_once(mailmerge):
-    """Whoever mended one should not meet the next one only then."""
+    """Every problem is reported in one go, not the next one only after the first is fixed."""
     toml = CAMPAIGN.replace("subject =", "subjct =").replace("source =", "sorce =") + '[send]\nrate = "60"\n'
     mailmerge.campaign(campaign_toml=toml)
 

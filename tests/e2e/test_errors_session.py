@@ -217,7 +217,7 @@ def test_message_changed_half_way(mailmerge, sandbox, files, named):
 
 
 def test_two_ways_on_after_a_change(mailmerge, sandbox):
-    """``--accept-changes`` sends the rest and nobody twice; ``--name`` writes to everybody anew.
+    """``--accept-changes`` sends the rest and nobody twice; ``--name`` writes to everybody again.
 
     Those who have the very same message already are sent to again only where that is agreed to.
     """
@@ -277,7 +277,7 @@ def test_list_edited_sorted_and_grown_half_way(mailmerge, sandbox):
 
 
 def test_list_overwritten_in_mid_run(mailmerge):
-    """The run sends from its own copy: a list saved while it goes on changes nothing of it."""
+    """The run sends from its own copy: a list saved during the run changes nothing about it."""
     campaign = mailmerge.campaign()
     with KeepingSandbox(faults=FaultPlan(delay=0.1)) as server:
         mailmerge.account(server)
@@ -315,7 +315,7 @@ def test_ledger_unwritable(mailmerge, sandbox, spoil, code, words):
 
 
 def test_ledger_damaged(mailmerge, sandbox):
-    """A ledger that is no database is never written over."""
+    """A ledger that is not a database is never overwritten."""
     campaign = mailmerge.campaign()
     mailmerge.account(sandbox)
     assert mailmerge("send", "spring", "--yes", "--limit", "1").code == 0
@@ -431,7 +431,7 @@ def test_b22_one_poisoned_row_of_thirty(mailmerge):
 
 
 def test_b22_a_row_that_stopped_the_last_run_comes_last_in_the_next(mailmerge):
-    """Words that end a run at once end the next one only after everybody else."""
+    """A reply that ends a run immediately ends the next one only after everybody else."""
     mailmerge.campaign()
     mailmerge.campaign(people_csv="email,name\n" + "".join(f"p{n}@d{n}.example,P\n" for n in range(5)))
     with poisoned("421 4.7.0 unusual rate of mail, try again later") as server:

@@ -39,7 +39,7 @@ def refused(mailmerge):
 
 
 def test_the_failed_rows_of_a_workbook_are_a_workbook(refused):
-    """Dates are dates, leading zeros stay, and there is no failed.csv."""
+    """Dates are dates, leading zeros stay, and failed.csv is not written."""
     campaign, _ = refused
     sheet = openpyxl.load_workbook(campaign / "out" / "failed.xlsx")["People"]
     rows = [dict(zip([cell.value for cell in sheet[1]], row, strict=True)) for row in sheet.iter_rows(2)]
@@ -108,7 +108,7 @@ def one_refused(mailmerge):
 
 
 def edit(path, old, new):
-    """Change a text in a file as a spreadsheet program would write it again."""
+    """Change text in a file as a spreadsheet program would write it again."""
     text = path.read_text("utf-8-sig")
     assert old in text
     path.write_text(text.replace(old, new, 1), "utf-8-sig")

@@ -224,7 +224,7 @@ def test_a_fleet_needs_a_ledger_and_names(mailmerge, relay):
 
 
 def test_whoever_follows_may_leave(shared, relay, workers):
-    """Ctrl-C leaves the workers to themselves and says how to watch and hold them; again, it follows."""
+    """Ctrl-C leaves the workers to themselves and says how to watch and pause them; again, it follows."""
     folder = shared.campaign(people_csv=people(60), campaign_toml=paced("10/s"))
     worker = workers.start()
     sending = shared.start("send", "spring", "--yes", "--ledger", "office", "--fleet")
@@ -247,7 +247,7 @@ def test_whoever_follows_may_leave(shared, relay, workers):
 
 
 def test_a_worker_of_another_version_sends_nothing(shared, database, relay, workers):
-    """It says which versions there are, and leaves the campaign to others, who go on with it."""
+    """It says which versions there are, and leaves the campaign to others, who continue it."""
     shared.campaign(people_csv=people(3))
     assert send(shared, "--detach").code == 0
     with server(database).database_to_fill() as db:

@@ -38,7 +38,7 @@ def relay() -> Iterator[KeepingSandbox]:
 
 
 def may(postgres: Postgres, user: str, statement: str) -> bool:
-    """Tell whether a user may do that."""
+    """Return whether a user may do that."""
     address = f"host=127.0.0.1 port={postgres.port} dbname=postgres user={user} password={user}"
     with psycopg.connect(address, autocommit=True) as connection:
         try:
@@ -49,7 +49,7 @@ def may(postgres: Postgres, user: str, statement: str) -> bool:
 
 
 def test_each_role_can_do_its_work_and_no_more(mailmerge, postgres: Postgres, relay: KeepingSandbox) -> None:
-    """A fleet with a planner, a worker, a keeper of opt-outs and a dashboard, each with its own role."""
+    """A fleet with a planner, a worker, an editor of opt-outs and a dashboard, each with its own role."""
     owner = postgres.new_database()
     mailmerge.account(Plain(relay.port))
     roles = ("planner", "worker", "optouts", "counts")

@@ -47,7 +47,7 @@ def statements(mailmerge):
 
 
 def parsed(messages):
-    """Give each message's subject, lines of text and files, by its recipient."""
+    """Return each message's subject, lines of text and files, by its recipient."""
     found = {}
     for one in messages:
         message = Received("", (), one.content).parse()

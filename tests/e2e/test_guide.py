@@ -25,7 +25,7 @@ _GO = "[Enter/s/b/q]"
 
 
 def editor(mailmerge: Mailmerge, *texts: str) -> None:
-    """Give an editor that writes the first text, and then the second."""
+    """Return an editor that writes the first text, and then the second."""
     script = mailmerge.folder / "editor.py"
     script.write_text(_EDITOR.format(texts=texts), encoding="utf-8")
     mailmerge.environ["VISUAL"] = f"{sys.executable} '{script}'"
@@ -124,7 +124,7 @@ def test_what_is_typed_is_looked_at_before_the_next_question(mailmerge: Mailmerg
 
 @pytest.mark.parametrize("key", ["\x04", INTERRUPT, "q"])
 def test_it_can_be_left_at_the_first_question(mailmerge: Mailmerge, key: str) -> None:
-    """Ctrl-D, Ctrl-C and q: nothing was made, and it is said how to go on."""
+    """Ctrl-D, Ctrl-C and q: nothing was made, and how to continue is explained."""
     left = typed(mailmerge, [], [("Your list", key)])
     assert left.code == 0, left
     assert "You can continue at any time" in left.out

@@ -53,7 +53,7 @@ def test_a_run_begins_at_its_time(mailmerge, relay):
 
 
 def test_a_time_that_has_passed_is_said(mailmerge, relay):
-    """A campaign that is gone on with begins at once; whoever mistyped the year can see it."""
+    """A campaign that is resumed begins immediately; whoever mistyped the year can see it."""
     mailmerge.campaign()
     mailmerge.account(Plain(relay.port))
 
@@ -64,7 +64,7 @@ def test_a_time_that_has_passed_is_said(mailmerge, relay):
 
 
 def test_a_closed_window_is_waited_for_and_can_be_left(mailmerge, relay):
-    """Nothing is sent, the plan names the hours, and a stop ends the wait at once."""
+    """Nothing is sent, the plan names the hours, and a stop ends the wait immediately."""
     mailmerge.campaign()
     hour = (datetime.now(UTC) + timedelta(hours=3)).hour
     mailmerge.account(Plain(relay.port), timezone="UTC")
@@ -116,7 +116,7 @@ def test_the_first_few_go_before_the_others(mailmerge, relay):
 
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows has no pseudo-terminals")
 def test_the_others_can_be_declined(mailmerge, relay):
-    """They stay pending; what went out before is not called nothing, and is no failure."""
+    """They stay pending; what went out before is not called nothing, and is not a failure."""
     campaign = mailmerge.campaign()
     mailmerge.account(Plain(relay.port))
     question = "or Enter to stop"

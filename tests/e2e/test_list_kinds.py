@@ -44,7 +44,7 @@ def campaign_of(mailmerge, name, content=None):
 
 
 def flat(message):
-    """Give what a person reads of an accepted message."""
+    """Return what a person reads of an accepted message."""
     return message.content.replace(b"=\r\n", b"").decode()
 
 

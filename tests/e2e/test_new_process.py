@@ -1,4 +1,4 @@
-"""Commands in new processes: what other tests see of forked ones holds for these."""
+"""Commands in new processes: what other tests assert of forked ones is true of these."""
 
 from __future__ import annotations
 

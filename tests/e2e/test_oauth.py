@@ -95,7 +95,7 @@ class Desk:
         self.state = folder / "bench/home/state"
 
     def source(self) -> TokenSource:
-        """Give tokens as a run does, from what is kept."""
+        """Return tokens as a run does, from what is kept."""
         state = self.bench.mailmerge.environ["MAILMERGE_STATE_DIR"]
         from pathlib import Path
 
@@ -130,7 +130,7 @@ def soon(seconds: float = 20) -> Callable[[], bool]:
 
 
 def secrets_of(desk: Desk) -> list[str]:
-    """Give every token that lies on disk."""
+    """Return every token that is on disk."""
     found = [path.read_text("utf-8") for path in desk.bench.mailmerge.folder.rglob("*.json")]
     texts = [json.loads(text) for text in found if '"secret"' in text or '"access_token"' in text]
     registrations = [json.loads(text["secret"]) for text in texts if "secret" in text]
@@ -180,7 +180,7 @@ def test_a_browser_on_this_machine(desk: Desk, relay: SandboxServer) -> None:
 
 
 def test_a_browser_on_another_machine(desk: Desk) -> None:
-    """The address where it ended is pasted; the token works at once."""
+    """The address where it ended is pasted; the token works immediately."""
     desk.login.try_token(desk.agreed())
 
 
@@ -284,7 +284,7 @@ def test_a_refused_token_is_renewed_and_the_sign_in_goes_on(desk: Desk, relay: S
 
 
 def mailbox_of(server: Dovecot) -> dict[str, str]:
-    """Say where the mailbox is: at the same server, for copies, drafts and reports."""
+    """Return where the mailbox is: at the same server, for copies, drafts and reports."""
     place = f"imap://{USER}@localhost:{server.imap_port}"
     return {"imap": place, "bounces": place, "copy_to": "imap:Sent"}
 
@@ -425,7 +425,7 @@ def test_somebody_else_signed_in(desk: Desk) -> None:
 
 
 def test_the_provider_is_offline(tmp_path: Path, dovecot: Dovecot, openid_provider: OpenIdProvider) -> None:
-    """That is no refusal: the same command resumes."""
+    """That is not a refusal: the same command resumes."""
     desk = Desk(tmp_path, dovecot, openid_provider, issuer=f"https://localhost:{free_port()}")
     with pytest.raises(ConnectionLost, match="does not answer") as caught:
         desk.source().token()

@@ -16,7 +16,7 @@ LETTER = (
 
 
 def subject(mailmerge: Mailmerge, *arguments: str, said: str | None = None) -> str:
-    """Give the subject of the first message; *said* in the environment."""
+    """Return the subject of the first message; *said* in the environment."""
     if said:
         mailmerge.environ["MAILMERGE_MESSAGE_SUBJECT"] = said
     done = mailmerge("preview", "spring", "--terminal", *arguments)

@@ -189,7 +189,7 @@ def test_refused_token_is_seen(mailmerge, sandbox):
 
 
 def test_silent_server_can_be_left(mailmerge):
-    """A server that hangs holds nobody for ever: one Ctrl-C is enough, since nothing was handed over."""
+    """A server that hangs blocks nobody forever: one Ctrl-C is enough, since nothing was handed over."""
     campaign = mailmerge.campaign()
     with FaultServer({"MAIL": hang}) as server:
         mailmerge.account(server)

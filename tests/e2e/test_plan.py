@@ -1,4 +1,4 @@
-"""The plan on the command line: made once, trusted only where it holds, and what rows are named by."""
+"""The plan on the command line: made once, trusted only where it applies, and what rows are named by."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ UNCHANGED = re.compile(r"planned \d\d:\d\d, nothing has changed since")
 
 
 def plans(mailmerge: Mailmerge, suffix: str = "plan") -> list[Path]:
-    """Give the files of all plans."""
+    """Return the files of all plans."""
     return sorted((mailmerge.folder / "home/cache").glob(f"*.{suffix}"))
 
 

@@ -68,7 +68,7 @@ def test_a_deferred_row_is_told_when_it_is_due(mailmerge: Mailmerge) -> None:
 
 
 def test_a_row_that_cannot_be_sent_is_told(mailmerge: Mailmerge, sandbox) -> None:
-    """One that is added to the list and is invalid is no news that is kept back."""
+    """One that is added to the list and is invalid is reported in spite of --quiet."""
     campaign = mailmerge.campaign()
     mailmerge.account(sandbox)
     assert mailmerge("send", "spring", "--yes", "--quiet").code == 0

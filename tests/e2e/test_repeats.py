@@ -234,7 +234,7 @@ def test_a36_several_invoices_a_customer(mailmerge, sandbox):
 
 
 def kept(mailmerge):
-    """Give everything in the database of messages."""
+    """Return everything in the database of messages."""
     path = mailmerge.folder / "home" / "state" / "campaigns.db"
     if not path.exists():
         return []

@@ -69,7 +69,7 @@ def test_a_bug_of_ours_never_shows_the_secret(
 
 
 def test_a_secret_is_known_as_long_as_it_is_used(account: Account) -> None:
-    """What can sign in holds the secret; when it goes, nothing of the program knows the secret any more."""
+    """What can sign in has the secret; when it goes, nothing of the program knows the secret any more."""
     environment = Environment({"SMTP_AUTH": CANARY})
     for _ in range(3):
         connect = connection_factory(account, environment)

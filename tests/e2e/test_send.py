@@ -32,7 +32,7 @@ ADDRESSES = list(EVERYBODY)
     ],
 )
 def test_postfix_in_every_way(mailmerge, postfix, port, tls, mechanism):
-    """A real Postfix takes the run by STARTTLS and by TLS at once, and each password mechanism signs in."""
+    """A real Postfix accepts the run by STARTTLS and implicit TLS, and each password mechanism signs in."""
     campaign = mailmerge.campaign()
     mailmerge.account(postfix, port=getattr(postfix, port), tls=tls)
 

@@ -50,7 +50,7 @@ def test_transcript_masks_secrets(mailmerge, sandbox):
 
 
 def test_failed_rows_and_their_replies(mailmerge):
-    """One row refused, one deferred: the others go on, the summary names rows and replies, files add up."""
+    """One row refused, one deferred: the others go out, the summary names rows and replies, files add up."""
     people = "email,name\nana@example.com,Ana\nbo@example.net,Bo\ncy@example.org,Cy\ndi@example.com,Di\n"
     campaign = mailmerge.campaign(people_csv=people + "bad address,Ed\n")
     faults = {
@@ -82,7 +82,7 @@ def test_failed_rows_and_their_replies(mailmerge):
 
 
 def test_failed_csv_is_a_list(mailmerge, sandbox):
-    """What failed can be mended in ``failed.csv`` and sent as a list of its own, our columns ignored."""
+    """What failed can be corrected in ``failed.csv`` and sent as a list of its own, our columns ignored."""
     campaign = mailmerge.campaign(people_csv="email,name\nana@example.com,Ana\nbo@@example.net,Bö\n")
     mailmerge.account(sandbox)
     first = mailmerge("send", "spring", "--yes", "--skip-invalid")

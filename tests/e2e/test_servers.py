@@ -206,7 +206,7 @@ def test_sandbox_drops_after_taking_the_message():
 
 
 def test_sandbox_stops_with_clients_connected():
-    """Stopping cuts idle clients and failed handshakes at once, and twice is as good as once."""
+    """Stopping cuts idle clients and failed handshakes immediately, and twice is as good as once."""
     with SandboxServer(tls="tls") as server:
         with pytest.raises(ssl.SSLCertVerificationError):
             smtplib.SMTP_SSL(server.host, server.port, context=ssl.create_default_context(), timeout=10)
@@ -225,7 +225,7 @@ def test_sandbox_stops_with_clients_connected():
     ],
 )
 def test_fault_plan_reads_the_command_line(text, refusal):
-    """CODE:SHARE, with a command before it or a text behind the code."""
+    """CODE:SHARE, with a command before it or text after the code."""
     assert FaultPlan.parse([text]).refusals == (refusal,)
 
 

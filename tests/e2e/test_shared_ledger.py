@@ -68,7 +68,7 @@ def test_another_machine_knows_what_was_sent(mailmerge, relay, shared):
 
 
 def test_a_campaign_goes_from_one_ledger_to_the_other(mailmerge, relay, shared):
-    """Until it is moved nobody goes on with the other, afterwards nobody with the old one; and back again."""
+    """Until it is moved nobody continues with the new one, then nobody with the old one; and back again."""
     mailmerge.campaign()
     assert mailmerge("send", "spring", "--yes", "--limit", "1").code == 0
     early = mailmerge("send", "spring", "--yes", "--ledger", shared)
@@ -144,7 +144,7 @@ def test_a_move_that_cannot_begin_changes_nothing(mailmerge, relay, shared):
 
 
 def test_a_move_whose_end_nobody_heard_of_leaves_one_ledger(mailmerge, relay, postgres, shared):
-    """The file stays sealed, others may go on with the database, the same command ends the move."""
+    """The file stays sealed, others may continue with the database, the same command ends the move."""
     proxy = CuttingProxy(postgres)
     mailmerge.campaign()
     with mailmerge.config.open("a") as file:

@@ -184,7 +184,7 @@ def _typed(mailmerge: Mailmerge, sandbox: KeepingSandbox, line: str, writer: Wri
 
 
 def _left(mailmerge: Mailmerge, writer: Writer) -> str:
-    """Say how many messages are to be sent: the five minutes have sent one before."""
+    """Return how many messages are to be sent: the five minutes have sent one before."""
     return "2" if (mailmerge.folder / writer.campaign).exists() else "3"
 
 

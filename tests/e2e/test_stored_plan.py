@@ -177,7 +177,7 @@ def test_a_damaged_row_stops_nobody_else(mailmerge, postgres, relay):
 def test_purge_reaches_plans_and_sealed_ledgers(mailmerge, postgres, relay):
     """After it nothing in the database or in the file that the campaign was moved away from names anybody.
 
-    While workers have the campaign it is not purged, moved or begun anew: they would go on beside others.
+    While workers have the campaign it is not purged, moved or started again: they would send next to others.
     """
     mailmerge.account(Plain(relay.port))
     with mailmerge.config.open("a") as file:
@@ -223,7 +223,7 @@ def test_two_folders_with_one_name_are_not_one_campaign(mailmerge, postgres, rel
 
 
 def test_a_ledger_whose_server_is_gone_is_forgotten(mailmerge, postgres, relay):
-    """Only this machine's memory of it goes, and the campaign begins anew; one of another server stays."""
+    """Only this machine's memory of it goes, and the campaign starts again; one of another server stays."""
     mailmerge.account(Plain(relay.port))
     url = postgres.new_database().replace("127.0.0.1", "db.example.org") + "?hostaddr=127.0.0."
     other = url.replace("db.", "nowhere.")

@@ -74,20 +74,20 @@ def shell(mailmerge: Mailmerge) -> Shell:
 
 
 def suggestions(done: Done, command: str) -> list[str]:
-    """Give the lines of that command in what was printed, without the words around them."""
+    """Return the lines of that command in what was printed, without the text around them."""
     found = re.findall(rf"mailmerge {command}\b.*?(?=   |$)", done.out + done.err, re.MULTILINE)
     assert found, (command, done)
     return found
 
 
 def suggestion(done: Done, command: str) -> str:
-    """Give the only one."""
+    """Return the only one."""
     (line,) = suggestions(done, command)
     return line
 
 
 def on_page(path: Path) -> list[str]:
-    """Give the commands of a report page."""
+    """Return the commands of a report page."""
     return [
         html.unescape(text)
         for text in re.findall(r'<code class="command">(.*?)</code>', path.read_text("utf-8"))
@@ -95,7 +95,7 @@ def on_page(path: Path) -> list[str]:
 
 
 def to(server: FaultServer) -> list[str]:
-    """Tell who got a message, in the order of arrival."""
+    """Return who got a message, in the order of arrival."""
     return [message.recipients[0].decode() for message in server.accepted]
 
 
@@ -158,7 +158,7 @@ def test_a_pages_buttons_name_a_folder_of_any_name(mailmerge, shell):
 
 
 def page_commands(path: Path) -> dict[str, Any]:
-    """Give the commands in a preview page."""
+    """Return the commands in a preview page."""
     found = re.findall(r'<script type="[^"]*"[^>]*>([A-Za-z0-9+/=]{40,})</script>', path.read_text("utf-8"))
     values = [json.loads(zlib.decompress(base64.b64decode(text))) for text in found]
     (commands,) = (value["commands"] for value in values if isinstance(value, dict) and "commands" in value)

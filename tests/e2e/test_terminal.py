@@ -66,7 +66,7 @@ def test_any_other_answer_sends_nothing(mailmerge, sandbox, answers, said):
 
 @needs_terminal
 def test_password_is_asked_for_once_and_not_shown(mailmerge, sandbox):
-    """Where no place holds the secret a terminal is asked, unseen, before anything is sent."""
+    """Where no place has the secret a terminal is asked, unseen, before anything is sent."""
     mailmerge.campaign()
     mailmerge.account(sandbox)
     del mailmerge.environ["MAILMERGE_SMTP_PASSWORD"]
@@ -83,7 +83,7 @@ def test_password_is_asked_for_once_and_not_shown(mailmerge, sandbox):
 
 @needs_terminal
 def test_a_wrong_number_and_a_wrong_password_are_asked_for_again(mailmerge, sandbox):
-    """The plan is shown once, whatever is mistyped; the server's words stand before the next question."""
+    """The plan is shown once, whatever is mistyped; the server's reply appears before the next question."""
     mailmerge.campaign()
     mailmerge.account(sandbox)
     del mailmerge.environ["MAILMERGE_SMTP_PASSWORD"]
@@ -165,7 +165,7 @@ def test_a24_signal_in_mid_run(mailmerge, number, code):
 
 
 def test_a24_a_run_in_the_background_does_not_hear_ctrl_c(mailmerge):
-    """A script starts ``mailmerge send &`` with SIGINT ignored: it goes on, and SIGTERM still ends it."""
+    """A script starts ``mailmerge send &`` with SIGINT ignored: it continues, and SIGTERM still ends it."""
     mailmerge.campaign(people_csv=PEOPLE)
     with KeepingSandbox(faults=FaultPlan(delay=0.05)) as server:
         mailmerge.account(server)

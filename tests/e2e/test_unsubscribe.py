@@ -47,7 +47,7 @@ def newsletter(mailmerge: Mailmerge, relay: KeepingSandbox) -> Path:
 
 
 def parts(content: bytes) -> dict[str, str]:
-    """Give the header fields and the texts of a received message, decoded."""
+    """Return the header fields and the texts of a received message, decoded."""
     message = message_from_bytes(content, policy=policy.default)
     found = {name: " ".join(str(value).split()) for name, value in message.items()}
     texts = (part for part in message.walk() if part.get_content_maintype() == "text")
@@ -55,7 +55,7 @@ def parts(content: bytes) -> dict[str, str]:
 
 
 def keys(mailmerge: Mailmerge) -> Path:
-    """Give the folder of the user's keys."""
+    """Return the folder of the user's keys."""
     return mailmerge.config.parent / "unsubscribe"
 
 

@@ -69,7 +69,7 @@ def message(number: int, *, recipients: int = 1, size: int = 0) -> Message:
 
 
 class Run:
-    """A minimal sender: offers, releases at once, collects outcomes."""
+    """A minimal sender: offers, releases immediately, collects outcomes."""
 
     def __init__(self, connection: Connection) -> None:
         self.connection = connection
@@ -293,7 +293,7 @@ def test_slow_upload_is_no_timeout() -> None:
     ],
 )
 def test_b3_b4_no_smtp(fault: Fault, code: str) -> None:
-    """What is no SMTP, or never ends, is a protocol error at once."""
+    """What is not SMTP, or never ends, is a protocol error immediately."""
     with FaultServer({"connect": fault}) as server:
         error = refused_open(dial(server))
     assert isinstance(error, ProtocolError)
@@ -607,7 +607,7 @@ def certificate(ca: trustme.CA) -> ssl.SSLContext:
 @pytest.mark.parametrize("implicit", [False, True])
 @pytest.mark.parametrize("pipeline", ["off", "window"])
 def test_tls_and_sign_in(implicit: bool, pipeline: str, certificate: ssl.SSLContext, authority: Path) -> None:
-    """Over TLS, at once or by STARTTLS, the user signs in and messages of any size arrive."""
+    """Over TLS, implicit or by STARTTLS, the user signs in and messages of any size arrive."""
     with FaultServer(
         tls=certificate, implicit=implicit, users={"ann@example.org": "s3cret-pass"}, extensions=CHUNKING
     ) as server:

@@ -344,7 +344,7 @@ def test_end_of_content(segments: tuple[bytes, ...], wire: bytes) -> None:
 
 @given(st.lists(st.integers(0, 2 * LAST_CHUNK), max_size=5))
 def test_split(sizes: list[int]) -> None:
-    """Splitting keeps every octet in order and holds back a chunk that is not too large."""
+    """Splitting keeps every octet in order and keeps back as much as the last chunk may have."""
     segments = [bytes([65 + i]) * size for i, size in enumerate(sizes)]
     head, tail = split(segments, b".\r\n")
     assert b"".join([*head, tail]) == b"".join(segments) + b".\r\n"
@@ -357,7 +357,7 @@ def test_split(sizes: list[int]) -> None:
 
 @pytest.mark.parametrize("local", ["a\r\nRCPT TO:<x@y>", "a b", "a>", "é", "a\0"])
 def test_c10_envelope(local: str) -> None:
-    """An address that is no address is our bug, and is never said."""
+    """What is not an address is our bug, and is never sent."""
     talk = Talk().ready()
     bad = Message("<1@x>", "1", 1, Envelope(Address("me", "x.example"), (Address(local, "y.example"),)), ())
     with pytest.raises(RuntimeError):

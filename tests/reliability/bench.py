@@ -39,7 +39,7 @@ def people(count: int, *, first: int = 1) -> str:
 
 
 def address(number: int) -> str:
-    """Give a person's address."""
+    """Return a person's address."""
     return f"p{number}@example.net"
 
 
@@ -125,11 +125,11 @@ class Bench:
             yield ledger
 
     def states(self) -> dict[str, Status]:
-        """Give every row's state, by address."""
+        """Return every row's state, by address."""
         return {result.address: result.status for result in self.results()}
 
     def results(self) -> list[Result]:
-        """Give every row, as a report has it."""
+        """Return every row, as a report has it."""
         with open_standing(self.campaign().definition) as standing:
             return list(standing.results()) if standing else []
 
@@ -154,7 +154,7 @@ class Bench:
 
 
 def taken_order(server: MoodyServer) -> list[str]:
-    """Give the addresses the server took messages for, in that order."""
+    """Return the addresses the server took messages for, in that order."""
     return [recipient.decode() for message in server.accepted for recipient in message.recipients]
 
 

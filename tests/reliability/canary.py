@@ -17,7 +17,7 @@ TOKEN = "ya29.cAnary-t0ken_~+/=="
 
 
 def forms(secret: str, user: str) -> dict[str, bytes]:
-    """Give the octets to look for, by what they are."""
+    """Return the octets to look for, by what they are."""
     data = secret.encode()
     found = {
         "raw": data,

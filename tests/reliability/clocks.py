@@ -17,11 +17,11 @@ class SkippingClock:
         self._nap = nap
 
     def now(self) -> datetime:
-        """Say what time it would be."""
+        """Return what time it would be."""
         return datetime.now(UTC) + timedelta(seconds=self.skipped) + self.ahead
 
     def monotonic(self) -> float:
-        """Give steady seconds, those that were skipped included."""
+        """Return steady seconds, those that were skipped included."""
         return time.monotonic() + self.skipped
 
     def sleep(self, seconds: float) -> None:

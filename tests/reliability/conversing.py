@@ -27,7 +27,7 @@ USER, SECRET = "ann@example.org", "s3cret-Pass word"
 
 
 def impatient(*phases: str, seconds: float = 0.15) -> Deadlines:
-    """Give short deadlines for *phases* only, so that a busy machine fails no other."""
+    """Return short deadlines for *phases* only, so that a busy machine fails no other."""
     return replace(PATIENCE, **dict.fromkeys(phases, seconds))
 
 
@@ -51,7 +51,7 @@ def server_with(
 
 
 def told(report: Report) -> str:
-    """Give all that the command line would show of a report."""
+    """Return all that the command line would show of a report."""
     shown = StringIO()
     with redirect_stdout(shown), redirect_stderr(shown):
         show_report(report)
@@ -77,7 +77,7 @@ class Caps:
 
 
 class Chopped(MoodyServer):
-    """Says everything one octet a segment."""
+    """Sends everything one octet per segment."""
 
     def _answer(self, peer: Peer, verb: str, usual: bytes) -> bytes:
         say, peer.send = peer.send, lambda data: [say(data[i : i + 1]) for i in range(len(data))]  # type: ignore[assignment, method-assign]
@@ -88,14 +88,14 @@ class Chopped(MoodyServer):
 
 
 class Glued(MoodyServer):
-    """Says nothing before it has read all there is, then everything at once."""
+    """Sends nothing before it has read everything available, then sends everything together."""
 
     def _serve(self, client: object) -> None:
         super()._serve(_Hoarding(client))  # type: ignore[arg-type]
 
 
 class _Hoarding:
-    """A socket that holds back what is sent until somebody waits for more."""
+    """A socket that keeps back what is sent until somebody waits for more."""
 
     def __init__(self, socket: object) -> None:
         self._socket = socket
@@ -171,7 +171,7 @@ def close_after(count: int) -> Callable[[MoodyServer], Fault]:
 
 
 def bodies(taken: list[Accepted]) -> list[str]:
-    """Give the texts of the messages, as a mail program shows them."""
+    """Return the texts of the messages, as a mail program shows them."""
     from servers.mail import Received
 
     messages = (Received("", (), one.content).parse() for one in taken)

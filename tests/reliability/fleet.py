@@ -74,7 +74,7 @@ class Machine:
             self.process.send_signal(number)
 
     def waker(self) -> Callable[[], None]:
-        """Give what lets the present process go on, if it is there by then."""
+        """Return what lets the present process continue, if it is there by then."""
         process = self.process
         return lambda: (
             None if process is None or process.poll() is not None else process.send_signal(signal.SIGCONT)
@@ -178,7 +178,7 @@ class Fleet:
             machine.start()
 
     def taken(self) -> int:
-        """Say how many messages were taken so far."""
+        """Return how many messages were accepted so far."""
         return self.receiver.count()
 
     def finish(self, seconds: float = 60) -> None:
@@ -202,7 +202,7 @@ class Fleet:
         return self.planner("status", NAME)
 
     def results(self) -> list[Result]:
-        """Give every row of the list, and where it stands."""
+        """Return every row of the list with its status."""
         campaign = Campaign.load(self.planner.folder / NAME, environ=self.planner.environ)
         with open_standing(campaign.definition) as standing:
             assert standing is not None

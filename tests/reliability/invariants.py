@@ -1,4 +1,4 @@
-"""The promises that hold after every run, whatever happened to it: one function says whether they do."""
+"""The promises that are kept after every run, whatever happened to it: one function checks them."""
 
 from __future__ import annotations
 

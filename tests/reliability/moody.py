@@ -52,7 +52,7 @@ class Dice:
 
 
 def moods(random: Random) -> dict[str, Dice]:
-    """Give the moods of the kill loop: about one message in seven meets some misfortune."""
+    """Return the moods of the kill loop: about one message in seven meets some misfortune."""
     busy = say("450 4.2.1 mailbox busy")
     unknown = say("550 5.1.1 no such user")
     closing = say_and_drop("421 4.3.2 closing")
@@ -88,7 +88,7 @@ class MoodyServer(FaultServer):
         return self.wait_for(lambda: not any(thread.is_alive() for thread in self._threads[1:]), seconds)
 
     def change_mood(self, faults: Mapping[str, Fault | Mapping[int, Fault] | Dice]) -> None:
-        """Behave differently from now on; times are counted anew."""
+        """Behave differently from now on; counting starts again."""
         self.faults = dict(faults)  # type: ignore[arg-type]
         self.seen.clear()
 

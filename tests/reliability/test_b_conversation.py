@@ -107,7 +107,7 @@ def test_b01_no_answer_to_sign_in(tmp_path: Path) -> None:
 
 
 def test_b01_a_body_that_nobody_reads(tmp_path: Path) -> None:
-    """Content may take as long as it likes, but not stand still: such a row was not taken, and goes again."""
+    """Content may take as long as it likes, but not stop: such a row was not accepted, and goes again."""
     held = threading.Event()
 
     def go_ahead_and_sleep(peer: Peer) -> None:
@@ -125,7 +125,7 @@ def test_b01_a_body_that_nobody_reads(tmp_path: Path) -> None:
 
 
 def test_b01_silence_after_the_dot(bench: Bench, server: MoodyServer) -> None:
-    """Only this silence leaves a doubt; the others go on over a new connection."""
+    """Only this silence leaves a doubt; the others continue over a new connection."""
     server.change_mood({"refuse": only_first(hang)})
     report = run(bench, "content")
     assert report.exit_code == 4

@@ -22,7 +22,7 @@ SLACK = 1.0
 
 
 def promises(bench: Bench) -> list[tuple[float, str]]:
-    """Give the times at which rows were promised, with their domains."""
+    """Return the times at which rows were promised, with their domains."""
     with bench.ledger() as ledger:
         found = list(ledger.recent(datetime.fromtimestamp(0, UTC), datetime.now(UTC) + timedelta(days=1000)))
     return [(at.timestamp(), address.partition("@")[2]) for address, at in found]
@@ -35,7 +35,7 @@ def fullest(times: list[float], seconds: float) -> int:
 
 @pytest.mark.parametrize("sessions", [1, 3])
 def test_b_rates_hold_over_runs_domains_and_sessions(sessions: int, bench: Bench) -> None:
-    """Twenty rows in two runs, three rates and jitter: no window holds too many, of no domain."""
+    """Twenty rows in two runs, three rates and jitter: no window has too many, of any domain."""
     bench.rows = 20
     rows = [f"p{n}@{'one' if n % 3 else 'two'}.example,P\n" for n in range(20)]
     rates = f'rate = ["20/m", "12/5m"]\nper_domain = "4/2m"\njitter = "20%"\nsessions = {sessions}'

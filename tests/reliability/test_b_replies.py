@@ -1,4 +1,4 @@
-"""What a run does about each kind of refusal: goes on, reconnects, waits or stops; where rows stand then."""
+"""What a run does about each kind of refusal: continue, reconnect, wait or stop; the rows' status then."""
 
 from __future__ import annotations
 
@@ -212,7 +212,7 @@ def test_b_refusals_that_are_no_longer_about_rows(
     ],
 )
 def test_b_a_domain_that_refuses_us(reply: str, status: Status, bench: Bench, server: MoodyServer) -> None:
-    """Rows of that domain are left as they are; the others go; what to mend is told."""
+    """Rows of that domain are left as they are; the others go; what has to be fixed is reported."""
     bench.rows = 6
     rows = [f"{'abcdef'[n]}@{('one', 'two')[n % 2]}.example,P\n" for n in range(6)]
     bench.write(people_csv="email,name\n" + "".join(rows), send='pipeline = "off"')

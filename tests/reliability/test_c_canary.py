@@ -55,7 +55,7 @@ def echo(secret: str, *, code: bytes = b"535") -> Fault:
 
 
 def shown(*runs: Done) -> dict[str, bytes]:
-    """Give the outputs of these runs."""
+    """Return the outputs of these runs."""
     return {
         f"{name} of run {n}": getattr(run, name).encode()
         for n, run in enumerate(runs)
@@ -76,7 +76,7 @@ def bench(tmp_path: Path, certificates: Certificates) -> Iterator[Bench]:
 
 
 def test_c09_the_search_finds() -> None:
-    """The search itself is no blank: each form is found where it is."""
+    """The search itself works: each form is found where it is."""
     for secret in (PASSWORD, TOKEN):
         for name, form in forms(secret, USER).items():
             assert len(form) > 15, name
@@ -178,7 +178,7 @@ def test_c09_a_bug_of_ours(error: str, bench: Bench) -> None:
 
 
 def test_c09_no_core(bench: Bench) -> None:
-    """A process that holds a secret leaves no core behind, whatever the shell allows."""
+    """A process that has a secret leaves no core behind, whatever the shell allows."""
     import resource
 
     assert bench.server is not None

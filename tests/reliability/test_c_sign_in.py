@@ -217,7 +217,7 @@ def test_c05_c06_no_way_around_tls(
 
 
 def context_of(ca: trustme.CA, *names: str, **options: object) -> ssl.SSLContext:
-    """Give a server's context with a certificate for *names*."""
+    """Return a server's context with a certificate for *names*."""
     made = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     ca.issue_cert(*names, key_type=trustme.KeyType.ECDSA, **options).configure_cert(made)  # type: ignore[arg-type]
     return made
@@ -322,7 +322,7 @@ def test_c07_certificates(
 
 
 def test_a22_a_reset_in_a_later_handshake(secure: Callable[..., Bench]) -> None:
-    """Once TLS has worked, a handshake that breaks off is the network's fault: the run goes on."""
+    """Once TLS has worked, a handshake that breaks off is the network's fault: the run continues."""
 
     def agree_and_reset(peer: Peer) -> None:
         peer.send(b"220 go ahead\r\n")
@@ -336,7 +336,7 @@ def test_a22_a_reset_in_a_later_handshake(secure: Callable[..., Bench]) -> None:
 
 
 def test_c07_an_authority_of_ones_own(secure: Callable[..., Bench], certificates: Certificates) -> None:
-    """Without --ca-file the certificate is refused, with it taken; unverified goes on loopback only."""
+    """Without --ca-file the certificate is refused, with it accepted; unverified works on loopback only."""
     bench = secure()
     bench.account(host="localhost", user=USER, auth="password", tls="starttls", ca_file=None)
     assert bench.mailmerge("send", bench.folder, "--yes").code == 6
@@ -420,7 +420,7 @@ BREAKS = st.tuples(
     text=BREAKS,
 )
 def test_c10_line_breaks_in_names(name: str, text: str, bench: Bench, server: MoodyServer) -> None:
-    """Whatever name of ours holds a line break, we end before the first connection, in words."""
+    """Whatever name of ours contains a line break, we end before the first connection, and say why."""
     bench.write(message="")
     bench.account()
     bench.mailmerge.environ["MAILMERGE_SMTP_PASSWORD"] = "x"

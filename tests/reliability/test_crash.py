@@ -90,7 +90,7 @@ def _misfortunes() -> dict[str, Fault]:
 @pytest.mark.parametrize("mode", MODES)
 @pytest.mark.parametrize("name", _misfortunes())
 def test_a04_the_answer_is_lost(name: str, mode: str, tmp_path: Path) -> None:
-    """The row is in doubt, the next one goes on over a new connection; exit code 4."""
+    """The row is in doubt, the next one goes over a new connection; exit code 4."""
     with MoodyServer({"taken": {4: _misfortunes()[name]}}, mode=mode) as server:
         bench = Bench(tmp_path, server, rows=6)
         bench.write(send=f'pipeline = "{mode}"')

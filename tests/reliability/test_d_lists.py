@@ -16,7 +16,7 @@ EXPORT = (
 
 
 def test_d1_d4_who_opted_out_anywhere_gets_nothing(mailmerge: Mailmerge, sandbox: KeepingSandbox) -> None:
-    """On an export with a blank postal address, or in the user's store; both are counted in the plan."""
+    """In an export with an empty postal address, or in the user's store; both are counted in the plan."""
     mailmerge.account(sandbox)
     mailmerge.campaign(unsubscribed_csv=EXPORT)
     added = mailmerge("suppress", "add", "@Example.NET", "somebody@else.example")

@@ -58,7 +58,7 @@ class OnDisk:
         return check_invariants(self.bench.campaign(), self.server.accepted, rows=self.bench.rows)
 
     def states(self) -> dict[str, Status]:
-        """Give every row's state."""
+        """Return every row's state."""
         self.check()
         return self.bench.states()
 
@@ -88,7 +88,7 @@ def from_third(fault: Callable[[Peer], bytes]) -> dict[int, Callable[[Peer], byt
 
 
 def test_a10_full_before_the_hand_over(disk: Disk, server: MoodyServer, tmp_path: Path) -> None:
-    """It goes on in the log's own room; then what cannot be promised is not handed over, exit 8 in words."""
+    """It continues in the log's own room; what cannot be promised is not handed over; exit 8, explained."""
     case = OnDisk(tmp_path / "case", disk, server, mode="off", rows=MANY)
     server.change_mood({"MAIL": from_third(filling(disk))})
     done = case.send()
@@ -175,7 +175,7 @@ def test_a12_a_read_only_disk(disk: Disk, server: MoodyServer, tmp_path: Path) -
 def test_a12_a_network_disk_gets_the_older_journal(
     bench: Bench, server: MoodyServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Where shared memory cannot be trusted there is no WAL, yet every commit is a flush."""
+    """Where shared memory cannot be trusted WAL is not used, yet every commit is a flush."""
     monkeypatch.setattr(schema, "_on_network", lambda _path: True)
     report = bench.send()
 

@@ -29,7 +29,7 @@ def test_every_number_is_there() -> None:
 
 
 def test_every_file_has_a_test_of_that_number() -> None:
-    """Each file that a row names holds a test with the row's number in its name."""
+    """Each file that a row names contains a test with the row's number in its name."""
     missing = []
     for letter, number, files in _rows():
         assert files, f"{letter}{number} names no test"

@@ -50,7 +50,7 @@ def test_g1_tormented_without_mercy(tmp_path: Path, postgres: Postgres) -> None:
 
 
 def test_g2_a_worker_that_is_cut_off_stops_before_its_lease_ends(tmp_path: Path, postgres: Postgres) -> None:
-    """Nothing of it leaves after that; when it is back, its outcomes are known, and it goes on."""
+    """Nothing of it leaves after that; when it is back, its outcomes are known, and it continues."""
     with (
         Receiver(tmp_path / "taken") as receiver,
         Fleet(tmp_path, postgres, receiver, rows=150, modes=("window",), account=PACE) as fleet,

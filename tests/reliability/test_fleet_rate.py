@@ -46,7 +46,7 @@ class WrongClock(SystemClock):
         self._ahead = timedelta(seconds=ahead)
 
     def now(self) -> datetime:
-        """Give the wrong time."""
+        """Return the wrong time."""
         return super().now() + self._ahead
 
 
@@ -119,7 +119,7 @@ def arrivals(place: ServerPlace, name: str) -> list[float]:
 def test_g4_one_rate_for_workers_whose_clocks_are_a_minute_apart(postgres_ledger: ServerPlace) -> None:
     """100 a second over three processes: no second at the receiver has more, and 0.93 of it are used.
 
-    The limit always holds. What else the machine does can cost some of the rate: it is tried three times,
+    The limit is always kept. What else the machine does can cost some of the rate: it is tried three times,
     and not judged where others have most of the processors.
     """
     shares: list[float] = []

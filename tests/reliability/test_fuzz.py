@@ -54,7 +54,7 @@ SPEECH = st.lists(LINES, max_size=4).map(b"".join)
 
 
 def speech(data: bytes, *, then_drop: bool) -> Fault:
-    """Say *data*, and perhaps go."""
+    """Send *data*, and perhaps go."""
 
     def fault(peer: Peer) -> bytes:
         peer.send(data)
@@ -122,7 +122,7 @@ def test_the_target_of_the_fuzzer(data: bytes) -> None:
 
 @pytest.mark.parametrize("seed", list(seeds()))
 def test_the_seeds_of_the_fuzzer(seed: bytes) -> None:
-    """... and whole dialogues, also broken off and cut anew."""
+    """... and whole dialogues, also broken off and cut in other places."""
     for length in range(0, len(seed), 7):
         one_input(seed[:length])
     one_input(bytes([seed[0] | 12]) + b"".join(b"\xf3" + seed[i : i + 3] for i in range(1, len(seed), 3)))

@@ -1,4 +1,4 @@
-"""A3: the sender is killed at random, again and again, and after every kill the promises hold.
+"""A3: the sender is killed at random, again and again, and after every kill the promises are kept.
 
 ``MAILMERGE_SOAK_SECONDS`` makes it run that long in all; by default each way has a number of kills.
 """
@@ -45,7 +45,7 @@ LEDGER = 8
 
 @dataclass
 class Score:
-    """What a loop has seen; it goes on *until* then, or, where nobody said how long, for some kills."""
+    """What a loop has seen; it continues *until* then, or, where nobody said how long, for some kills."""
 
     until: float
     kills: int = 0
@@ -58,7 +58,7 @@ class Score:
 
     @property
     def enough(self) -> bool:
-        """Tell whether the sender may live from now on."""
+        """Return whether the sender may live from now on."""
         return time.monotonic() > self.until if SECONDS else self.kills >= KILLS
 
     def add(self, counts: Counts, taken: int) -> None:

@@ -441,7 +441,7 @@ def test_e1_every_system_call_stays_inside(
 
 
 def inside(path: Path, ours: list[Path], temporary: Path) -> bool:
-    """Say whether we may write there: a folder of ours, also one among the temporary files."""
+    """Return whether we may write there: a folder of ours, also one among the temporary files."""
     if path == Path(os.devnull) or any(path.is_relative_to(folder) for folder in ours):
         return True
     mine = path.relative_to(temporary).parts[:1] if path.is_relative_to(temporary) else ()
@@ -495,5 +495,5 @@ def test_e2_a_killed_command_leaves_nothing(
 
 
 def drafts(folder: Path) -> list[Path]:
-    """Find what is no file of anybody's."""
+    """Return the temporary files of ours that are left over."""
     return [*(folder / "tmp").iterdir(), *folder.rglob(".mailmerge-draft-*"), *folder.rglob("*.part")]

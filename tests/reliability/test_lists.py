@@ -41,7 +41,7 @@ class StopAfter:
         self._left -= progress.status is not None
 
     def is_set(self) -> bool:
-        """Tell whether it is time."""
+        """Return whether it is time."""
         return self._left <= 0
 
 
@@ -206,7 +206,7 @@ def test_a18_what_was_agreed_to_once_is_not_asked_again(bench: Bench, server: Mo
 
 
 def test_a18_the_command_says_so_too(bench: Bench, server: MoodyServer) -> None:
-    """Exit 2, for a dry run as well; ``--accept-changes`` goes on."""
+    """Exit 2, for a dry run as well; ``--accept-changes`` continues."""
     _write_version(bench)
     bench.send(limit=1)
     _write_version(bench, subject="Good bye")
@@ -221,7 +221,7 @@ def test_a18_the_command_says_so_too(bench: Bench, server: MoodyServer) -> None:
 
 
 def test_a18_another_name_is_another_campaign(bench: Bench, server: MoodyServer) -> None:
-    """``--name`` starts anew with the whole list, in the same folder; the same message if that is agreed."""
+    """``--name`` starts again with the whole list, in the same folder; the same message if that is agreed."""
     bench.send()
     done = bench.mailmerge("send", NAME, "--yes", "--name", "summer", "--accept-repeats")
 

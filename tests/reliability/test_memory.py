@@ -81,7 +81,7 @@ def test_a37_a_renamed_copy_with_an_older_ledger_sends_nothing(bench: Bench, ser
 
 
 def test_a37_of_a_folder_and_its_copy_one_goes_on(bench: Bench) -> None:
-    """The copy is refused until a person says that it is the one that goes on, or begins anew."""
+    """The copy is refused until a person says that it is the one that continues, or starts from scratch."""
     done = bench.mailmerge("send", "backup", "--yes")
     assert done.code == 8, done
     one_error(done, "L712", "is a copy of the one in")
@@ -97,7 +97,7 @@ def test_a37_of_a_folder_and_its_copy_one_goes_on(bench: Bench) -> None:
 def test_a38_a_ledger_that_vanishes_stops_the_run(
     how, bench: Bench, server: MoodyServer, tmp_path: Path
 ) -> None:
-    """Nothing leaves after that, and what was known is kept: put back, it goes on as if nothing had been."""
+    """Nothing leaves after that, and what was known is kept: once restored, it continues as before."""
 
     def vanish(_step: Progress) -> None:
         match how:
@@ -126,7 +126,7 @@ def test_a38_a_ledger_that_vanishes_stops_the_run(
 
 
 def test_a38_a_deleted_lock_file_lets_nobody_in(bench: Bench) -> None:
-    """The second process is told that the campaign is in use; the first one goes on as before."""
+    """The second process is told that the campaign is in use; the first one continues as before."""
     told = []
 
     def delete(_step: Progress) -> None:

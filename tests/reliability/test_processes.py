@@ -188,7 +188,7 @@ def test_a21_suspended_while_the_server_hangs_up(server: MoodyServer, tmp_path: 
 def test_a24_the_first_signal_finishes_what_is_in_flight(
     number: int, code: int, mode: str, tmp_path: Path
 ) -> None:
-    """What was handed over gets its answer, the session ends with QUIT, the report is written; then go on."""
+    """What was handed over gets its answer, the session ends with QUIT, a report is written; then resume."""
     with MoodyServer({"taken": {5: Gate(at_most=0.5)}}, mode=mode) as server:
         bench = Bench(tmp_path, server, rows=300)
         bench.write(send=f'pipeline = "{mode}"')
@@ -297,7 +297,7 @@ def test_a35_nobody_listens(streams: str, option: str, bench: Bench, broken_pipe
 
 
 def test_a35_the_reader_leaves_in_the_middle(tmp_path: Path) -> None:
-    """``mailmerge send --json | head -1``: the run goes on to its end."""
+    """``mailmerge send --json | head -1``: the run continues to its end."""
     with MoodyServer() as server:
         bench = Bench(tmp_path, server, rows=200)
         command = [sys.executable, "-P", "-m", "mailmerge", "send", NAME, "--yes", "--json"]

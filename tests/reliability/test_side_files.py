@@ -164,7 +164,7 @@ STREAMS = [
 
 @pytest.mark.parametrize("redirection", STREAMS)
 def test_f2_a_run_whose_output_cannot_be_written(redirection: str, bench: Bench, server: MoodyServer) -> None:
-    """It goes on to the end, with its own exit code; where there is another stream, it is said there once."""
+    """It continues to the end, with its own exit code; another stream, if any, reports the failure once."""
     done = shell(bench.mailmerge, f"mailmerge send {NAME} --yes {redirection}")
     assert done.code == 0, done
     assert "Traceback" not in done.err
@@ -213,7 +213,7 @@ def test_f2_a_command_without_any_stream(command: str, redirection: str, bench: 
 
 
 def test_f3_purge_leaves_nothing_about_anybody(bench: Bench, server: MoodyServer, tmp_path: Path) -> None:
-    """Not in drafts of killed runs, plans, previews and rescued ledgers, nor of what began anew since."""
+    """Not in drafts of killed runs, plans, previews and rescued ledgers, nor of what was restarted since."""
 
     def vanish(_step: Progress) -> None:
         bench.ledger_path.unlink(missing_ok=True)

@@ -125,7 +125,7 @@ def test_continuing_is_cheap(sent: tuple[Bench, Measured, Measured]) -> None:
 
 
 def test_status_is_instant(sent: tuple[Bench, Measured, Measured]) -> None:
-    """Where all rows stand is one look into the ledger."""
+    """The status of all rows is one look into the ledger."""
     bench, _, _ = sent
     campaign = bench.campaign()
     best = 10.0

@@ -34,11 +34,11 @@ class StopSoon:
         self._begun = 0.0
 
     def begin(self) -> None:
-        """Say that the run has begun."""
+        """Record that the run has begun."""
         self._begun = time.monotonic()
 
     def is_set(self) -> bool:
-        """Tell whether the moment has come."""
+        """Return whether the moment has come."""
         return bool(self._begun) and self.waited > 0.3
 
     @property
@@ -159,7 +159,7 @@ def test_a39_a_signal_ends_the_command(command: str, number: int, code: int, tmp
 
 
 def wait_for(condition: Callable[[], bool]) -> bool:
-    """Wait until it holds, for ten seconds at most."""
+    """Wait until it is true, for ten seconds at most."""
     until = time.monotonic() + 10
     while not condition() and time.monotonic() < until:
         time.sleep(0.01)

@@ -35,7 +35,7 @@ class JumpingClock(SkippingClock):
         self._looks = looks
 
     def now(self) -> datetime:
-        """Say the time, and jump when it is time to."""
+        """Return the time, and jump when it is time to."""
         self._looks -= 1
         if self._looks == 0:
             self.ahead += self._jump
@@ -195,7 +195,7 @@ def test_a25_the_quota_refuses_row_501_of_5000(server: MoodyServer, tmp_path: Pa
 
 
 def test_a26_the_own_cap_counts_all_campaigns(server: MoodyServer, tmp_path: Path) -> None:
-    """At the account's limit the server is not even asked, by no campaign; a day later it goes on."""
+    """At the account's limit the server is not even asked, by any campaign; a day later sending resumes."""
     first, second = Bench(tmp_path / "1", server, rows=5), Bench(tmp_path / "2", server, rows=5)
     first.account(quota="7/d")
     shared = ("MAILMERGE_CONFIG", "MAILMERGE_STATE_DIR")
@@ -290,7 +290,7 @@ def _greylisting(clock: SkippingClock) -> Fault:
 
 
 def test_a28_greylisting_with_wait(server: MoodyServer, tmp_path: Path) -> None:
-    """The others go on; with ``--wait`` a second pass brings the two in."""
+    """The others continue; with ``--wait`` a second pass brings the two in."""
     bench = Bench(tmp_path, server, rows=6)
     clock = SkippingClock(nap=0.0005)
     server.change_mood({"RCPT": _greylisting(clock)})

@@ -108,7 +108,7 @@ def planned(campaign: Campaign, folder: Path, jobs: int, documents: Path | None 
 
 
 def contents(reader: PlanReader) -> dict[str, object]:
-    """Give all of a plan."""
+    """Return all of a plan."""
     rows = list(reader.rows())
     return {
         "name": reader.name,

@@ -43,7 +43,7 @@ _fork_servers: list[ForkServer] = []
 
 
 def fork_server() -> ForkServer | None:
-    """Give one of two in turn: what one command writes, the next reads under another seed of hashes."""
+    """Return one of two in turn: what one command writes, the next reads under another seed of hashes."""
     if not _fork_servers and possible():
         _fork_servers.extend(ForkServer(_surroundings()) for _ in range(2))
     _fork_servers.reverse()
@@ -70,7 +70,7 @@ class Server(Protocol):
 
 @cache
 def _shapes() -> dict[str, jsonschema.Draft202012Validator]:
-    """Give what checks each type of line; a field that is not described is a mistake here."""
+    """Return what checks each type of line; a field that is not described is a mistake here."""
     schema = output_schema()
     for part in schema["$defs"].values():
         part["additionalProperties"] = False
@@ -181,7 +181,7 @@ class Mailmerge:
 
     @staticmethod
     def command(*arguments: str | Path) -> list[str]:
-        """Give the command line."""
+        """Return the command line."""
         return [sys.executable, "-P", "-m", "mailmerge", *map(str, arguments)]
 
     @staticmethod
@@ -238,7 +238,7 @@ def results(campaign: Path, name: str = "results.csv") -> list[dict[str, str]]:
 
 
 def statuses(campaign: Path) -> list[str]:
-    """Give the state of every row in results.csv, in the list's order."""
+    """Return the state of every row in results.csv, in the list's order."""
     return [result["status"] for result in results(campaign)]
 
 
@@ -258,7 +258,7 @@ def one_error(done: Done, code: str, *words: str) -> None:
 
 
 def subjects(messages: Iterable[Received | ReceivedMessage]) -> dict[str, str]:
-    """Give the subject that each (first) recipient got, in the order of arrival."""
+    """Return the subject that each (first) recipient got, in the order of arrival."""
     received = (Received(message.mail_from, message.rcpt_to, message.content) for message in messages)
     return {message.rcpt_to[0]: message.parse()["Subject"] for message in received}
 

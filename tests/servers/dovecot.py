@@ -180,7 +180,7 @@ class DovecotImap:
         return sorted(f"{path.parent.name}/{path.name}" for path in (self.folder / "mail").glob("[cn]*/*"))
 
     def messages(self, folder: str) -> list[tuple[str, bytes]]:
-        """Give flags and content of the messages in a folder, as a mail program gets them."""
+        """Return flags and content of the messages in a folder, as a mail program gets them."""
         with imapclient.IMAPClient(self.host, self.port, ssl=False) as client:
             client.starttls(ssl.create_default_context(cafile=self.ca_file))
             client.login(self.user, self.password)
@@ -200,7 +200,7 @@ class DovecotImap:
 
 
 class ImapFront:
-    """Stands before a Dovecot, without TLS; keeps back its answers to APPEND after the first *answers*.
+    """Sits in front of a Dovecot, without TLS; keeps back its answers to APPEND after the first *answers*.
 
     With *cut* the connection ends there, else nothing more comes. *reached* is set then. With *ends* only one
     session ends: ``"unanswered"`` where the next answer is due, or ``"expired"`` after it, with BYE to the
@@ -342,7 +342,7 @@ class Dovecot:
         self._program.wait_for_port(self.port)
 
     def kept(self, name: str) -> list[bytes]:
-        """Give the messages in a folder of the mailbox; ``""`` is the inbox."""
+        """Return the messages in a folder of the mailbox; ``""`` is the inbox."""
         box = self.folder / "mail" / (f".{name}" if name else "")
         return [path.read_bytes() for path in sorted(box.glob("[cn]*/*"))]
 

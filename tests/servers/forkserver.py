@@ -1,6 +1,6 @@
 """A process that has the program imported and forks a child for each command: a start without its imports.
 
-It runs no command itself, so that no child begins with another's state, and a child goes on as
+It runs no command itself, so that no child begins with another's state, and a child continues as
 ``python -P -m mailmerge`` does: its own arguments, environment, folder and standard streams, fresh random
 numbers, an exit by the interpreter (which saves what coverage measured), an exit code from the kernel.
 
@@ -44,7 +44,7 @@ class Ended(NamedTuple):
 
 
 def possible() -> bool:
-    """Tell whether a descriptor can say that a process has ended: on Linux, unless that is forbidden."""
+    """Return whether a descriptor can say that a process has ended: on Linux, unless that is forbidden."""
     try:
         os.close(os.pidfd_open(os.getpid()))
     except (AttributeError, OSError):
@@ -68,7 +68,7 @@ class ForkServer:
             )
 
     def serves(self, environ: Mapping[str, str]) -> bool:
-        """Tell whether the interpreter would start in the same way with this environment."""
+        """Return whether the interpreter would start in the same way with this environment."""
         return self._at_start == _at_start(environ)
 
     def run(
@@ -139,7 +139,7 @@ class _Server:
         self._waiting.register(control, selectors.EVENT_READ)
 
     def serve(self) -> bool:
-        """Go on until nobody gives orders any more (False), or return in a new child (True)."""
+        """Continue until nobody gives orders any more (False), or return in a new child (True)."""
         while True:
             for key, _ in self._waiting.select():
                 if key.fd in self._children:

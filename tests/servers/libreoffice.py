@@ -17,7 +17,7 @@ AS_SHOWN = "44,34,76,1,,0,false,true,true,false"
 
 
 class LibreOffice:
-    """Converts files; starting it takes a second, so give it all files at once."""
+    """Converts files; starting it takes a second, so pass it all files together."""
 
     def __init__(self, folder: Path) -> None:
         self._program = require("soffice")
@@ -43,7 +43,7 @@ class LibreOffice:
         return made
 
     def as_shown(self, paths: Sequence[Path], folder: Path) -> list[list[list[str]]]:
-        """Give the rows of the first sheet of each file, every cell as it is shown."""
+        """Return the rows of the first sheet of each file, every cell as it is shown."""
         found = []
         for path in self.convert(paths, f"csv:Text - txt - csv (StarCalc):{AS_SHOWN}", folder):
             with path.open(encoding="utf-8", newline="") as file:

@@ -43,5 +43,5 @@ def _first_field(text: bytes) -> tuple[bytes, bytes]:
 
 
 def crlf(text: bytes) -> bytes:
-    """Give the line ends back that a Unix mail store took away."""
+    """Return the content with the CRLF line ends that a Unix mail store took away."""
     return text.replace(b"\r\n", b"\n").replace(b"\n", b"\r\n")

@@ -61,7 +61,7 @@ class Postgres:
         self._run(*self._control, "-l", str(self._folder / "log"), "-o", self._options, "start")
 
     def url(self, database: str = "postgres") -> str:
-        """Give the address of a database, with the password."""
+        """Return the address of a database, with the password."""
         return f"postgresql://{USER}:{PASSWORD}@127.0.0.1:{self.port}/{database}"
 
     def new_database(self) -> str:
@@ -128,7 +128,7 @@ class PgBouncer:
         self._program.wait_for_port(self.port)
 
     def url(self, database: str = "postgres") -> str:
-        """Give the address of a database through it, with the password."""
+        """Return the address of a database through it, with the password."""
         return f"postgresql://{USER}:{PASSWORD}@127.0.0.1:{self.port}/{database}"
 
     def close(self) -> None:

@@ -81,7 +81,7 @@ def wait_until(condition: Callable[[], bool], what: str, timeout: float = 15.0) 
 
 
 def listens(port: int) -> bool:
-    """Tell whether somebody takes connections on a loopback *port*."""
+    """Return whether somebody accepts connections on a loopback *port*."""
     with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), timeout=1):
         return True
     return False

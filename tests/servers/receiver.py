@@ -165,16 +165,16 @@ class Receiver:
         return [Taken(float(when), int(at), name, recipient) for when, at, name, recipient in rows]
 
     def taken(self) -> list[Taken]:
-        """Give what was taken, in that order."""
+        """Return what was accepted, in that order."""
         return [line for line in self._lines() if line.message_id != "-"]
 
     def cuts(self) -> Counter[int]:
-        """Say how many connections it has cut at each port."""
+        """Return how many connections it has cut at each port."""
         return Counter(line.at for line in self._lines() if line.message_id == "-")
 
 
 def most_in_a_window(moments: list[float], seconds: float) -> int:
-    """Say how many of these moments lie in the fullest half-open window of so many seconds."""
+    """Return how many of these moments are in the fullest half-open window of that many seconds."""
     ordered, first, most = sorted(moments), 0, 0
     for last, moment in enumerate(ordered):
         while moment - ordered[first] >= seconds:
@@ -184,7 +184,7 @@ def most_in_a_window(moments: list[float], seconds: float) -> int:
 
 
 def repeated(names: list[str]) -> list[str]:
-    """Give those that occur more than once."""
+    """Return those that occur more than once."""
     return [name for name, times in Counter(names).items() if times > 1]
 
 

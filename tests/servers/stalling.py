@@ -1,4 +1,4 @@
-"""A proxy that can stop forwarding without a word: both ends go on believing in their connection."""
+"""A proxy that can stop forwarding silently: both ends continue to believe in their connection."""
 
 from __future__ import annotations
 

@@ -45,7 +45,7 @@ def main() -> None:
 
 
 def _count(kind: str, seed: int, *, as_files: bool) -> tuple[int, int, int, int]:
-    """Give found, swapped, blamed and other files of one list."""
+    """Return found, swapped, blamed and other files of one list."""
     from attachment_corpus import KINDS, corpus, file_of, swapped
     from mailmerge.attachment_guard.extraction import extract
     from mailmerge.attachment_guard.naming import Identities

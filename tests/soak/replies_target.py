@@ -1,4 +1,4 @@
-"""One input for session and parser, and what must hold whatever it is; see ``fuzz_replies.py``."""
+"""One input for session and parser, and what must be true whatever it is; see ``fuzz_replies.py``."""
 
 from __future__ import annotations
 
@@ -70,7 +70,7 @@ def converse(data: bytes) -> None:
 
 
 def pieces(data: bytes) -> Iterator[bytes]:
-    """Cut *data*: at line ends, and wherever an octet over 0xF0 stands for the length of the next piece."""
+    """Cut *data*: at line ends, and wherever an octet over 0xF0 is the length of the next piece."""
     at = 0
     while at < len(data):
         if data[at] > 0xF0:

@@ -180,7 +180,7 @@ def test_an_expression_that_is_wrong_stops(group_by: str, code: str, tmp_path: P
     ["email, name", "Email; Name", "[email, name]", "(email, name)", "email and name", "'email', 'name'"],
 )
 def test_several_columns_are_told_how_they_are_joined(group_by: str, tmp_path: Path) -> None:
-    """A list of columns is no value; what makes one value of them is."""
+    """A list of columns is not a value; what makes one value of them is."""
     with pytest.raises(CampaignFileError) as caught:
         campaign(INVOICES, tmp_path, group_by=group_by).plan()
 

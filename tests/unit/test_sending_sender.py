@@ -762,7 +762,7 @@ class Distant(Choosy):
     """The same a round trip away: intents are begun when their messages are submitted."""
 
     def begin_intent(self, attempts, outcomes=()):  # type: ignore[override]
-        """Promise at once; it is heard of later."""
+        """Promise immediately; it is heard of later."""
         refused = self.record_intent(attempts, outcomes)
         return lambda: refused
 
