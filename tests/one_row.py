@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 _HOME = str(Path(mailmerge.__file__).parent)
 _DEPTH = 3
-"""How deep a row may lie in what is handed on: a settlement has an attempt, which names the row."""
+"""How deep a row may be in what is handed on: a settlement has an attempt, which names the row."""
 _MANY = 100
 
 

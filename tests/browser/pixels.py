@@ -31,7 +31,7 @@ class Pixels:
 
     @property
     def corner(self) -> Colour:
-        """The colour of the first pixel: of what lies behind everything."""
+        """The colour of the first pixel: of what is behind everything."""
         return _colour(self._data[0, 0])
 
     def ink(self, left: float, top: float, width: float, height: float) -> Ink:

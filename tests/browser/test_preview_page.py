@@ -1,4 +1,4 @@
-"""The preview page in a real browser, as it lies on a disk."""
+"""The preview page in a real browser, as a file on a disk."""
 
 from __future__ import annotations
 

@@ -125,7 +125,7 @@ class Run:
 
 
 def dial(server: FaultServer, **options: object) -> Connection:
-    """Return a connection in clear to *server*, which is known to bear pipelining, not yet open."""
+    """Return a connection in clear to *server*, which is known to support pipelining, not yet open."""
     settings = {"deadlines": PATIENCE, "profile": ServerProfile(borne=True), **options}
     return Connection(Endpoint("127.0.0.1", server.port, "none", "client.example"), **settings)  # type: ignore[arg-type]
 

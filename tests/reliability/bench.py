@@ -67,7 +67,7 @@ class Bench:
         self.mailmerge.account(self.server, **values)
 
     def knows_server(self, *, borne: bool = True) -> None:
-        """Remember what an earlier run found out: whether the server bears commands behind a message."""
+        """Remember what an earlier run found out: whether the server accepts commands behind a message."""
         assert self.server is not None
         state = Path(self.mailmerge.environ["MAILMERGE_STATE_DIR"])
         state.mkdir(mode=0o700, exist_ok=True)

@@ -1,4 +1,4 @@
-"""B30: servers that offer PIPELINING and do not bear commands between the end of a message and its reply."""
+"""B30: servers that offer PIPELINING but tolerate no commands between the end of a message and its reply."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ ROWS = 6
 
 @pytest.fixture(params=NoPipelining, ids=str)
 def strict(request: pytest.FixtureRequest) -> Iterator[SandboxServer]:
-    """A server that does not bear it, in one of the ways that were seen."""
+    """A server that does not tolerate it, in one of the ways that were seen."""
     with SandboxServer(tls="none", user=None, faults=FaultPlan(no_pipelining=request.param)) as server:
         yield server
 

@@ -198,7 +198,7 @@ def test_c09_no_core(bench: Bench) -> None:
 
 
 def test_c09_a_password_of_odd_octets(bench: Bench) -> None:
-    """Octets that are no UTF-8 are refused in words, unshown."""
+    """Octets that are not UTF-8 are refused with an explanation, unshown."""
     environ = {os.fsencode(name): os.fsencode(value) for name, value in bench.mailmerge.environ.items()}
     environ[b"MAILMERGE_SMTP_PASSWORD"] = b"\xff" + PASSWORD.encode()
     done = subprocess.run(

@@ -271,7 +271,7 @@ def self_signed(_ca: trustme.CA, folder: Path) -> ssl.SSLContext:
 
 
 def old(ca: trustme.CA, folder: Path) -> ssl.SSLContext:
-    """A server that speaks nothing newer than TLS 1.1."""
+    """A server that supports nothing newer than TLS 1.1."""
     made = context_of(ca, "localhost")
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", DeprecationWarning)

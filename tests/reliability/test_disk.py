@@ -36,7 +36,7 @@ MANY = 60
 
 
 class OnDisk:
-    """A campaign whose folder lies on a small disk; home and reports are elsewhere."""
+    """A campaign whose folder is on a small disk; home and reports are elsewhere."""
 
     def __init__(self, folder: Path, disk: Disk, server: MoodyServer, *, mode: str, rows: int = 8) -> None:
         self.bench = Bench(folder, server, rows=rows)
@@ -233,7 +233,7 @@ def test_a10_no_room_for_the_ledger(disk: Disk, server: MoodyServer, tmp_path: P
 
 
 def test_a12_a_cache_folder_that_cannot_be_written(disk: Disk, server: MoodyServer, tmp_path: Path) -> None:
-    """Exit 2 in words; what the hint says works."""
+    """Exit 2 with an explanation; what the hint says works."""
     bench = Bench(tmp_path / "case", server, rows=3)
     disk.protect()
     environ = {**bench.mailmerge.environ, "MAILMERGE_CACHE_DIR": str(disk.inside / "cache")}
@@ -332,7 +332,7 @@ def test_a13_a_damaged_ledger_sends_nothing(damage: Callable[[bytes], bytes], ha
 @pytest.mark.parametrize("command", ["send", "status", "report", "resolve", "requeue"])
 @pytest.mark.parametrize("size", [0, 100, 4096, 20_000])
 def test_a13_every_command_tells_a_truncated_ledger(command: str, size: int, half: Half) -> None:
-    """Exit 8 in words, the file is left as it was."""
+    """Exit 8 with an explanation; the file is left as it was."""
     half.put(half.content[:size])
     more = ["--yes"] if command == "send" else []
     done = half.bench.mailmerge(command, "spring", *more)

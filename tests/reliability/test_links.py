@@ -67,7 +67,7 @@ SLOW = 60
 
 
 class Outside:
-    """What is precious and lies outside the campaign's folder."""
+    """What is precious and outside the campaign's folder."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder

@@ -128,7 +128,7 @@ class Taken(NamedTuple):
 
 
 class Receiver:
-    """The server's process, and what it has noted; use it as a context manager."""
+    """The server's process, and what it has recorded; use it as a context manager."""
 
     def __init__(self, log: Path, *, seed: int = 0, share: float = 0.0, ports: int = 1) -> None:
         from servers.programs import unmeasured

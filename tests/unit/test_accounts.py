@@ -299,7 +299,7 @@ def test_preset_takes_its_user_from_the_campaign() -> None:
     ],
 )
 def test_user_of_a_preset(variables: dict[str, str], user: str) -> None:
-    """The environment names the preset's user unless it speaks of another server."""
+    """The environment names the preset's user unless it names another server."""
     assert resolve("gmail", variables, campaign_from="d@gmail.com").user == user
 
 
@@ -450,7 +450,7 @@ def test_dotenv_that_is_a_pipe_is_told(tmp_path: Path) -> None:
 
 
 def test_dotenv_without_secret_needs_no_mode(tmp_path: Path) -> None:
-    """Server and user are no secrets."""
+    """Server and user are not secret."""
     (tmp_path / ".env").write_text("SMTP_SERVER=smtp.x.org\nSMTP_AUTH=\n")
     (tmp_path / ".env").chmod(0o644)
     assert Environment.read(tmp_path, {}).warnings == ()

@@ -1,4 +1,4 @@
-"""Addresses: what is one, what is none and why, and lists of them."""
+"""Addresses: what is one, what is not and why, and lists of them."""
 
 from __future__ import annotations
 

@@ -114,7 +114,7 @@ IN_WORDS = (
 
 
 def inlined(returned: str, to: str = BO) -> bytes:
-    """Make a report in words with the header of what came back below them."""
+    """Make a report in prose with the header of what came back below them."""
     return IN_WORDS.format(to=f"<{to}>:", returned=returned).encode()
 
 
@@ -249,7 +249,7 @@ def test_f13_recipient_and_date_bounce_a_row_and_suppress_nobody(sent: Sent) -> 
 
 
 def test_recipient_and_time_bounce_a_row_and_suppress_nobody(sent: Sent) -> None:
-    """A report of the standard form that names no message; in words alone it is a note."""
+    """A report of the standard form that names no message; in prose alone it is a note."""
     words = (
         "Return-Path: <>\nFrom: MAILER-DAEMON@mx.example.net\nTo: me@example.org\nSubject: failure notice\n\n"
         "<ana@example.com>:\n550 user unknown\n"

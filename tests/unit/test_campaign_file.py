@@ -288,7 +288,7 @@ GOLDEN = {
 
 @pytest.mark.parametrize("text", GOLDEN, ids=range(len(GOLDEN)))
 def test_wording(write: Write, text: str) -> None:
-    """Each mistake is told with its place, in words that name the key, and with what to do."""
+    """Each mistake is reported with its place, the name of the key, and what to do."""
     problems = [told(problem) for problem in problems_of(load, write(text))]
     assert GOLDEN[text] in problems
     assert "CANARY" not in repr(problems)
@@ -586,7 +586,7 @@ def test_wording_of_overrides(write: Write, overrides: Overrides, expected: str)
 
 
 def test_other_variables_are_left_alone(write: Write) -> None:
-    """Variables of ours that are no section's key, and empty ones, mean nothing here."""
+    """Variables of ours that are not a section's key, and empty ones, mean nothing here."""
     environ = {"MAILMERGE_SMTP_USER": "me", "MAILMERGE_CONFIG": "x", "MAILMERGE_SEND_RATE": "", "PATH": "/"}
     assert load(write(MINIMAL), Overrides(environ=environ)).send.rate == ()
 

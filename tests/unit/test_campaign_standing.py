@@ -66,7 +66,7 @@ def states(found: Standing) -> dict[int | None, Status]:
 
 
 def test_a30_the_second_row_with_a_key_repeats_the_first(ledger: Ledger) -> None:
-    """Whatever lies between them; what happens to the key is about the first."""
+    """Whatever is between them; what happens to the key is about the first."""
     found = standing(ledger, *people("a", "b", "a", "c", "a"))
     contact(ledger, 2, "a", Status.ACCEPTED)
 

@@ -462,7 +462,7 @@ def test_bulk_rules_begin_at_five_thousand_for_one_provider() -> None:
     ],
 )
 def test_mail_to_subscribers_shows_a_postal_address(plan: Checker, address: str, told: bool) -> None:
-    """What looks like one in any of many countries is enough; a year, a time or a link is none."""
+    """What looks like one in any of many countries is enough; a year, a time or a link is not one."""
     headers = 'headers = { List-Unsubscribe = "<mailto:leave@x.org>" }\n'
     body = "Unsubscribe: leave@x.org\n"
     found = codes(plan(f"<p>{body}{address}</p>", text=f"{body}{address}\n", message=headers))

@@ -248,7 +248,7 @@ def test_many_tags_in_a_row_are_looked_through() -> None:
     ],
 )
 def test_own_tags_and_code_are_no_prose(text: str, left: str) -> None:
-    """A tag ends where its strings are over; what does not end is none."""
+    """A tag ends where its strings are over; what does not end is not a tag."""
     assert prose(text).replace("\0", "") == left
 
 

@@ -322,7 +322,7 @@ def test_no_folder_of_ours_is_followed(
 
 
 def test_the_way_to_our_folder_is_the_users(tmp_path: Path, ways: str) -> None:
-    """The campaign's folder, and what it lies in, may be reached through links."""
+    """The campaign's folder, and the folder around it, may be reached through links."""
     (tmp_path / "disk" / "spring").mkdir(parents=True)
     (tmp_path / "current").symlink_to(tmp_path / "disk" / "spring")
     files.write_file(tmp_path / "current" / "out" / "page", b"x")
@@ -334,7 +334,7 @@ def test_the_way_to_our_folder_is_the_users(tmp_path: Path, ways: str) -> None:
 def test_no_folder_in_a_folders_place(
     plant: Callable[[Path, Path], None], ways: str, out: Path, tmp_path: Path
 ) -> None:
-    """A file or a pipe there is an error in words, and does not keep us waiting."""
+    """A file or a pipe there is an explained error, and does not keep us waiting."""
     plant(out, tmp_path)
     with pytest.raises(FileError, match="this is not a folder") as caught:
         files.write_file(out / "results.csv", b"x")
@@ -670,7 +670,7 @@ def test_a_scratch_folder_goes_with_its_context(
 def test_what_only_looks_like_ours_is_left_alone(
     tmp_path: Path, precious: Precious, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A link or pipe with the name of a draft is none of ours, nor are names a little different."""
+    """A link or pipe with the name of a draft is not ours, nor are names a little different."""
     place = tmp_path / "tmp"
     place.mkdir()
     monkeypatch.setenv("TMPDIR", str(place))
@@ -855,7 +855,7 @@ def test_a_stream_without_a_reader_goes_nowhere() -> None:
 
 
 def test_the_error_is_one_of_ours_and_of_the_systems(out: Path) -> None:
-    """Whoever catches either gets it, with the reason in words."""
+    """Whoever catches either gets it, with the reason."""
     out.write_bytes(b"")
     with pytest.raises(MailmergeError) as caught:
         files.write_file(out / "page", b"x")

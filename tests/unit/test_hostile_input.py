@@ -1,4 +1,4 @@
-"""D. Hostile templates, expressions, files and cells: each is told in words, and nothing else suffers."""
+"""D. Hostile templates, expressions, files and cells: each is explained, and nothing else suffers."""
 
 from __future__ import annotations
 
@@ -278,7 +278,7 @@ def test_d5_any_cell_is_sent_or_is_an_invalid_row(
 
 
 def _book(rows: str, strings: str = "", formats: str = "") -> bytes:
-    """Make a workbook by hand: *rows* is XML."""
+    """Make a workbook without a library: *rows* is XML."""
     main = 'xmlns="http://schemas.openxmlformats.org/spreadsheetml/2006/main"'
     office = "http://schemas.openxmlformats.org/officeDocument/2006/relationships"
     package = 'xmlns="http://schemas.openxmlformats.org/package/2006'

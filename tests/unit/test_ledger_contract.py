@@ -185,7 +185,7 @@ def test_two_kilobytes_of_a_reply_are_kept(ledger: Ledger) -> None:
 
 
 def test_an_unknown_version_is_our_mistake(ledger: Ledger) -> None:
-    """Versions are noted before anything is sent with them."""
+    """Versions are recorded before anything is sent with them."""
     with pytest.raises(RuntimeError, match="version"):
         ledger.attempts.record_intent([attempt(2, version="v9")])
 

@@ -159,7 +159,7 @@ path = "files/{{{{ name }}}}.txt"
 
 
 def test_a_campaign_s_folder_name_and_secret_have_no_part_in_it(tmp_path: Path) -> None:
-    """The same campaign elsewhere, under another name: every frozen message but for where its files lie."""
+    """The same campaign elsewhere, under another name: every frozen message but for where its files are."""
 
     def frozen_of(folder: Path, name: str) -> list[FrozenMessage]:
         (folder / "files").mkdir(parents=True)
@@ -234,7 +234,7 @@ def test_the_digest_changes_with_all_that_anybody_sees(
 
 
 def test_the_digest_changes_with_nothing_else(base: Path, tmp_path: Path, frozen: FrozenMessage) -> None:
-    """Not with the row's number or key, or where its files lie and since when."""
+    """Not with the row's number or key, or where its files are and since when."""
     elsewhere = base.rename(tmp_path / "summer")
     (elsewhere / "a.pdf").rename(elsewhere / "c.pdf")
     (elsewhere / "c.pdf").write_bytes(PDF)

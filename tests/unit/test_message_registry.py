@@ -77,12 +77,12 @@ def known(registry: CampaignRegistry, asking: Ledger, *keys: str) -> set[str]:
 
 
 def noted(registry: CampaignRegistry) -> int:
-    """Count what is noted."""
+    """Count what is recorded."""
     return int(registry._db.row("SELECT count(*) FROM message")[0])
 
 
 def test_a36_an_open_attempt_is_waited_for(registry: CampaignRegistry, tmp_path: Path) -> None:
-    """Outcomes come in any order: what is not settled yet, and what lies behind it, is noted later."""
+    """Outcomes come in any order: what is not settled yet, and what comes after it, is recorded later."""
     with ledger(tmp_path / "a") as spring:
         registry.messages.begin(spring)
         first, second, third = (hand_over(spring, key) for key in "abc")
@@ -111,7 +111,7 @@ def test_a36_a_refusal_that_is_revised_is_noted_after_all(registry: CampaignRegi
 
 
 def test_a36_a_campaign_at_work_is_asked_itself(registry: CampaignRegistry, tmp_path: Path) -> None:
-    """What it has not noted is in its ledger; what is being handed over may arrive, so it counts."""
+    """What it has not recorded is in its ledger; what is being handed over may arrive, so it counts."""
     with ledger(tmp_path / "a") as spring, ledger(tmp_path / "b", "summer") as summer:
         registry.messages.begin(spring)
         settle(spring, hand_over(spring, "a"))
@@ -124,7 +124,7 @@ def test_a36_a_campaign_at_work_is_asked_itself(registry: CampaignRegistry, tmp_
 
 
 def test_a36_a_killed_run_whose_folder_was_renamed(registry: CampaignRegistry, tmp_path: Path) -> None:
-    """Its ledger is the one that the new name works with; where it is nowhere, what was noted is known."""
+    """Its ledger is the one that the new name works with; where it is nowhere, what was recorded is known."""
     with ledger(tmp_path / "a") as spring:
         registry.messages.begin(spring)
         settle(spring, hand_over(spring, "a"))
@@ -139,7 +139,7 @@ def test_a36_a_killed_run_whose_folder_was_renamed(registry: CampaignRegistry, t
 
 
 def test_a36_a_renamed_folder_goes_on_where_it_was(registry: CampaignRegistry, tmp_path: Path) -> None:
-    """The campaign's own messages are no others' messages, and are noted once."""
+    """The campaign's own messages are not others' messages, and are recorded once."""
     with ledger(tmp_path / "a") as spring:
         registry.messages.begin(spring)
         settle(spring, hand_over(spring, "a"))

@@ -1,4 +1,4 @@
-"""What a token endpoint may answer instead of a token: each is told in words, and nothing of a secret is."""
+"""What a token endpoint may answer instead of a token: each is explained, without anything of a secret."""
 
 from __future__ import annotations
 

@@ -406,7 +406,7 @@ def test_the_rows_that_hold_keys(new_plan: Callable[[], PlanWriter]) -> None:
 
 
 def test_the_first_and_the_last_that_may_be_sent(new_plan: Callable[[], PlanWriter]) -> None:
-    """Whatever lies before, between and behind them; of nobody there is neither."""
+    """Whatever is before, between and after them; of nobody there is neither."""
     out = Status.SKIPPED
     with filled(new_plan, row(0, out), row(1), row(2, out), row(3), row(4, out)) as reader:
         ends = reader.ready_ends()

@@ -1,4 +1,4 @@
-"""The facts of a plan: every change that would make another plan is told in words, and nothing else is."""
+"""The facts of a plan: every change that would make another plan is explained, and nothing else is."""
 
 from __future__ import annotations
 
@@ -210,7 +210,7 @@ SAME: dict[str, Callable[[Path], object]] = {
 
 @pytest.mark.parametrize(("change", "told"), CHANGES.values(), ids=CHANGES)
 def test_a_change_is_told(folder: Path, change: Callable[[Path], object], told: list[str]) -> None:
-    """What planning looked at, and is not as it was, is told in words; that is all that is told."""
+    """What planning looked at and has changed since is explained, and nothing else is."""
     facts = plan(folder)
     assert changes(folder, facts) == []
     change(folder)

@@ -287,7 +287,7 @@ def test_hostile_bytes_are_an_error_or_rows(folder, good, end, changes):
     ],
 )
 def test_an_answer_of_a_web_service_is_told_from_a_list(write, content):
-    """People in a member of the only object are no columns of one person: the member is named."""
+    """People in a member of the only object are not columns of one person: the member is named."""
     error = refused(write(content))
     assert error.code == "D218"
     assert 'its member "people"' in error.message
@@ -301,5 +301,5 @@ def test_an_answer_of_a_web_service_is_told_from_a_list(write, content):
     ],
 )
 def test_a_person_with_an_array_is_a_list(write, content):
-    """An address, or a second object, says that the objects are people: only their arrays are no cells."""
+    """An address, or a second object, says that the objects are people: only their arrays are not cells."""
     assert len(rows(open_list(write(content)))) == content.count("orders")

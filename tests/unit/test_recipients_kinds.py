@@ -1,4 +1,4 @@
-"""What kind of file a list is: told by its content, with the way to a list for all that is none."""
+"""What kind of file a list is: recognised by its content; what is not a list gets a hint how to make one."""
 
 from __future__ import annotations
 

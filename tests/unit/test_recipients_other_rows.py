@@ -1,4 +1,4 @@
-"""Rows around a list that are no recipients are named and left out, and nobody else is."""
+"""Rows around a list that are not recipients are named and left out, and nobody else is."""
 
 from __future__ import annotations
 

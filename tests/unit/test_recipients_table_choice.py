@@ -165,7 +165,7 @@ def test_somebody_below_the_table(save: Save) -> None:
 
 
 def test_two_tables_of_a_sheet(save: Save) -> None:
-    """Which one is the list is asked; a table without addresses is none."""
+    """Which one is the list is asked; a table without addresses is not a list."""
 
     def change(book: Any) -> None:
         add_table(book, "Members", "Choir", "A1:B3")

@@ -68,7 +68,7 @@ def test_a_list_that_ends_within_a_character_may_have_been_cut_off(write):
 
 
 def test_rows_are_numbered_as_the_spreadsheet_shows_them(write):
-    """The header is row 1, blank rows take a number but are no recipients, and are counted."""
+    """The header is row 1, blank rows take a number but are not recipients, and are counted."""
     people = open_list(write("email,name\na@x.org,Ann\n\n,\n  ,\t\nb@x.org,Bo\n"))
     assert [recipient.row for recipient in people] == [2, 6]
     assert people.blank_rows == 3
@@ -298,7 +298,7 @@ def test_d5_a_cell_that_cannot_be_used_costs_its_row(write, cell, code):
 
 @pytest.mark.parametrize("header", ["," * 1_000_000, "email," + "x" * 100_000])
 def test_d5_a_row_that_cannot_be_headings_is_told(write, header):
-    """A million cells, or one of a hundred thousand characters, are no headings."""
+    """A million cells, or one of a hundred thousand characters, are not headings."""
     error = refused(write(f"email{header}\na@x.org,1\n"))
     assert error.code == "D164"
 

@@ -23,7 +23,7 @@ def understood(recipients: RecipientList) -> Understanding:
 
 
 def test_what_a_person_is_told(tmp_path: Path) -> None:
-    """Kind, headings, rows and three examples of each column are said in words, lined up."""
+    """Kind, headings, rows and three examples of each column are listed in aligned columns."""
     path = tmp_path / "members.csv"
     path.write_text(
         "Email;姓名;Joined\na@x.org;张伟;\n;;\nb@x.org;王芳;\nc@x.org;李\u202e娜;\nd@x.org;Dö;\n", "utf-8"

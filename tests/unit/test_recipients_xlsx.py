@@ -1,4 +1,4 @@
-"""Our reader of workbooks: as openpyxl on what programs write, and every odd form by hand."""
+"""Our reader of workbooks: as openpyxl on what programs write, and on handmade files of every odd form."""
 
 # ruff: noqa: DTZ001, E501, ISC004  the dates of a sheet have no time zone; XML by hand is wide
 
@@ -57,7 +57,7 @@ STYLES = (
 def book(
     *, data: str = "", before: str = "", after: str = "", texts: str = "", **parts: str | bytes
 ) -> bytes:
-    """Make a workbook by hand: *data* is the XML of the rows; *parts* replace others by name."""
+    """Make a workbook without a library: *data* is the XML of the rows; *parts* replace others by name."""
     workbook = (
         f'<workbook xmlns="{MAIN}" xmlns:r="{OFFICE}"><sheets><sheet name="S" sheetId="1" r:id="r1"/></sheets>'
         "</workbook>"
@@ -85,7 +85,7 @@ def book(
 
 @pytest.fixture
 def rows(tmp_path: Path) -> Callable[..., list[Any]]:
-    """Read a workbook made by hand: number, cells in short, whether it is hidden."""
+    """Read such a workbook: number, cells in short, whether it is hidden."""
 
     def read(content: bytes) -> list[Any]:
         path = tmp_path / "list.xlsx"
@@ -480,7 +480,7 @@ def people(*lines: str, after: str = "", **parts: str) -> bytes:
 def test_merged_cells_have_the_value_of_the_first(
     tmp_path: Path, merged: str, team: list[str], warnings: list[str]
 ) -> None:
-    """The value fills down, not to the right; what lies under a merged cell is not shown, and not used."""
+    """The value fills down, not to the right; what is under a merged cell is not shown, and not used."""
     path = tmp_path / "list.xlsx"
     lines = ("email|name|team", "a@x.org|Ann|Red", "b@x.org|Bob", "c@x.org|Cy|Blue")
     path.write_bytes(people(*lines, after=f'<mergeCells count="1"><mergeCell ref="{merged}"/></mergeCells>'))
@@ -629,7 +629,7 @@ def test_openpyxl_never_sees_a_document_type(tmp_path: Path, part: str, codec: s
 
 
 def test_openpyxl_reads_a_workbook_with_parts_that_are_not_xml(tmp_path: Path) -> None:
-    """Pictures and the settings of printers are no reason to refuse it."""
+    """Pictures and the settings of printers do not cause a refusal."""
     made = openpyxl.Workbook()
     made["Sheet"].append(["email"])
     path = tmp_path / "list.xlsx"

@@ -85,7 +85,7 @@ def test_our_columns_of_text_files_are_quoted(tmp_path, start):
 
 
 def test_a_workbook_takes_what_xml_cannot_hold(tmp_path):
-    """Control characters, lone surrogates and endless replies are no reason to fail."""
+    """Control characters, lone surrogates and endless replies do not make it fail."""
     path = tmp_path / "results.xlsx"
     write_workbook(path, [result(2, reply="\x00\x1b[31m\ud800\ufffe" + "x" * 40_000)])
     shown = str(openpyxl.load_workbook(path)["results"]["H2"].value)

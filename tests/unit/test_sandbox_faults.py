@@ -14,7 +14,7 @@ from mailmerge.smtp.replies import ReplyParser, classify
 
 
 class Hand:
-    """A clock that is moved by hand."""
+    """A clock that the test moves."""
 
     now = 0.0
 

@@ -76,7 +76,7 @@ def test_when_to_begin(text, moment):
 
 @pytest.mark.parametrize("text", ["", "tomorrow", "25:00", "9", "2026-13-01", "09:00:00 am"])
 def test_what_is_no_moment(text):
-    """Whatever else is said is refused in words."""
+    """Anything else is refused with an explanation."""
     with pytest.raises(ValueError, match=r"write a time|is not a time"):
         moment_of(text, NOON, BERLIN)
 
@@ -85,7 +85,7 @@ def test_what_is_no_moment(text):
     "text", ["", "8-18", "Xyz 08:00-18:00", "08:00", "Mon-Tue-Wed 08:00-09:00", "08:60-09:00"]
 )
 def test_what_are_no_hours(text):
-    """Whatever else is said is refused in words."""
+    """Anything else is refused with an explanation."""
     with pytest.raises(ValueError, match=r"write hours|is not a|write Mon"):
         Hours.parse(text)
 

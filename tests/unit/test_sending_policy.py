@@ -617,7 +617,7 @@ def test_a4_three_lost_connections_in_a_row_are_enough() -> None:
 
 
 def test_a_server_that_is_out_of_step_again_and_again_ends_it() -> None:
-    """Each time a row had looked accepted first; a long list bears one such connection now and then."""
+    """Each time a row had looked accepted first; a long list tolerates one such connection now and then."""
     few, many = history(), history(accepted=100)
     for number in range(3):
         for known in (few, many):
@@ -638,7 +638,7 @@ def test_refused_contents_and_protocol_errors_end_it_early() -> None:
 
 
 def test_pauses_without_progress_end_it() -> None:
-    """The fourth long pause with nothing accepted in between is the last; refusals are no progress."""
+    """The fourth long pause with nothing accepted in between is the last; refusals are not progress."""
     assert ends_at([REST, REST, REST, ACCEPTED, REST, REST, REST], WAITING) is None
     assert ends_at([REST, REST, REJECTED, REST, REST], WAITING) == (5, Reason.ACCOUNT_PAUSE)
 
@@ -656,7 +656,7 @@ def test_a27_short_pauses_are_obeyed_and_long_ones_only_on_demand() -> None:
 
 
 def test_a_blocked_domain_is_told_with_the_rows_that_were_left() -> None:
-    """Only domains that cost a row, in words that add up."""
+    """Only domains that cost a row, in counts that add up."""
     known = History()
     assert not known.leaves(job())
     known.learn(DOMAIN, POLICY.decide(DOMAIN, known, context()), context())

@@ -179,7 +179,7 @@ def test_what_a_program_said_without_a_flag_is_not_left_out(campaign_factory):
 
 
 def test_a_name_that_is_not_utf8_survives_the_ledger():
-    """Bytes of a file name that are no text are kept, and written in octal for the shell."""
+    """Bytes of a file name that are not text are kept, and written in octal for the shell."""
     made = Invocation("send", "a\udcff")
 
     assert Invocation.recorded(made.record()) == made

@@ -48,7 +48,7 @@ def test_a_token_with_another_letter_is_refused(place, letter):
 
 @given(st.text(max_size=100) | st.text(alphabet=LETTERS, min_size=72, max_size=72))
 def test_any_text_is_no_token(text):
-    """What strangers send is refused in words, never with another error."""
+    """What strangers send is refused with an explanation, never with another error."""
     with pytest.raises(UnsubscribeError) as caught:
         verify_unsubscribe(text, KEY)
     assert caught.value.code in {"M510", "M511", "M512"}

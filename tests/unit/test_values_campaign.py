@@ -309,7 +309,7 @@ def test_a_cell_has_one_text_everywhere(tmp_path_factory, cell):
 
 
 def test_the_same_cells_make_the_same_digest():
-    """A cell's kind and format are no part of its identity: 1 is 1.00, TRUE is the text TRUE."""
+    """A cell's kind and format are not part of its identity: 1 is 1.00, TRUE is the text TRUE."""
     columns = Columns(("a", "b"), ("a", "b"))
     rows: list[Any] = [
         (Number(Decimal("1.00"), "1,00 €"), Truth(True, "Ja")),

@@ -94,7 +94,7 @@ def test_a_number_is_read_as_its_locale_writes_it(locale, text, number):
     ],
 )
 def test_what_is_not_a_number_of_the_locale(locale, text):
-    """Groups in the wrong places, two signs, units and other locales' decimals are no number."""
+    """Groups in the wrong places, two signs, units and other locales' decimals are not numbers."""
     assert NOTATIONS[locale].read(text) is None
 
 
