@@ -316,12 +316,17 @@ class _Sent:
         return self._by_address.get(failure.address) or self._by_address.get(failure.final) or []
 
     def _is_in_time(self, report: MailReport, sent: SentMessage) -> bool:
-        """Return whether only a machine-readable report, which names no other message, is in time."""
-        fits = report.kind == "report" and report.from_machine and not report.returned_id
+        """Return whether it is a machine-readable report that names no other message, and is in time."""
+        fits = report.kind == "report" and report.from_machine and not _names_another(report)
         return fits and 0 <= self._now - sent.at <= _LATEST
 
     def _is_text(self, report: MailReport, sent: SentMessage) -> bool:
-        return report.kind == "prose" and not report.returned_id and 0 <= self._now - sent.at <= _LATEST
+        return report.kind == "prose" and not _names_another(report) and 0 <= self._now - sent.at <= _LATEST
+
+
+def _names_another(report: MailReport) -> bool:
+    """Return whether a report about none of our messages says which one it is about."""
+    return bool(report.returned_id or report.own_ids)
 
 
 def _recipients(report: MailReport, sent: SentMessage) -> list[tuple[Failure, SentMessage]]:

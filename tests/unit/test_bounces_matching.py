@@ -260,6 +260,15 @@ def test_recipient_and_time_bounce_a_row_and_suppress_nobody(sent: Sent) -> None
     assert sent.states() == {"ana@example.com": "accepted", BO: "bounced", "cy@example.org": "accepted"}
 
 
+def test_a_report_that_names_another_message_by_our_own_field_alone_is_foreign(sent: Sent) -> None:
+    """A message of another campaign, or a test, to the same person: recipient and time prove nothing then."""
+    other = f"To: {BO}\nX-Mailmerge-ID: {'ab' * 20}\n"
+    summary = sent.comes_back(delivery_report(returned=other))
+
+    assert (summary.foreign, summary.sorts) == (1, {})
+    assert sent.states()[BO] == "accepted"
+
+
 def test_forwarded_mail_bounces_the_row_and_suppresses_nobody(sent: Sent) -> None:
     """The address that failed is not the one that we wrote to."""
     summary = sent.comes_back(delivery_report(sent.id(), address="forwarded@else.example"))
