@@ -86,6 +86,12 @@ LEDGER_COMMANDS: Final = (
 _SUPPRESS: Final = ("suppress add", "suppress remove", "suppress import", "suppress list")
 _CAMPAIGN: Final = MESSAGE_COMMANDS + LEDGER_COMMANDS
 _MAKE: Final = (*MESSAGE_COMMANDS, "init", "convert")
+EVERY_COMMAND: Final = (
+    *_MAKE,
+    *LEDGER_COMMANDS,
+    *_SUPPRESS,
+    *("providers", "login", "logout", "worker", "sandbox", "explain", "schema", "completion"),
+)
 _RUN: Final = ("rehearse", "send")
 _FAULTY: Final = ("rehearse", "sandbox")
 
@@ -99,6 +105,8 @@ OutputFormat = Literal["full", "concise", "json", "github", "sarif"]
 SchemaName = Literal["campaign", "accounts"]
 StockTemplate = Literal["letter", "newsletter", "announcement", "event", "invoice", "plain"]
 """What ``init`` can start from: the folders of templates/."""
+Color = Literal["auto", "always", "never"]
+"""When words have colours: as the terminal and ``NO_COLOR`` or ``FORCE_COLOR`` say, always, or never."""
 LIST: Final = "list"
 """In place of a stock template: list them."""
 
@@ -556,6 +564,9 @@ COMMAND_LINE: Final = (
         "drafts", "status", "bounces"),
     _only("verbose", FLAG, "-v/--verbose", "Show more: what the plan was made from, the traceback of a bug",
         "check", "rehearse", "send", "drafts", "report", "bounces", "worker"),
+    _only("color", one_of(*get_args(Color)), "--color auto|always|never",
+        "When states and problems have colours (auto: in a terminal that supports them)", *EVERY_COMMAND,
+        default="auto", environment=("NO_COLOR", "FORCE_COLOR")),
 )
 
 SECRET: Final = _only("secret", TEXT, None, "The account's password, authorization code or token",

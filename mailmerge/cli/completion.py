@@ -19,6 +19,8 @@ from click.shell_completion import (
     get_completion_class,
 )
 
+from mailmerge.cli.options import options_of
+
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
@@ -81,6 +83,7 @@ add_completion_class(Fish)
 
 @click.command("completion")
 @click.argument("shell", type=click.Choice(["bash", "zsh", "fish", "powershell"]))
+@options_of("completion")
 @click.pass_context
 def completion(context: click.Context, *, shell: str) -> int:
     """Print the completion script for SHELL.

@@ -64,6 +64,8 @@ def translated(arguments: Sequence[str]) -> list[str]:
         note(f"--output-format raw: {files} writes the messages byte for byte.")
     if command != "send":
         others = [word for word in others if word != "--yes"]
+    if given["no_color"]:
+        others = ["--color", "never", *others]
     asks = command == "send" and "--yes" not in others
     return _said([command, campaign], [*more, *_rows(given), *others], f"; {_CRON}" if asks else "")
 

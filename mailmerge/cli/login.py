@@ -155,6 +155,7 @@ def _set_up(who: str, options: dict[str, Any], environment: Environment) -> str:
 
 @click.command("logout")
 @click.argument("who", metavar="ACCOUNT", shell_complete=completed("accounts"))
+@options_of("logout")
 def logout(*, who: str) -> int:
     """Remove the secrets that `login` stored for ACCOUNT; the account itself stays in config.toml.
 

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
     from mailmerge.campaign import Campaign
     from mailmerge.option_types import Option
+    from mailmerge.options import Color
 
 Function = TypeVar("Function", bound="Callable[..., Any]")
 
@@ -62,10 +63,18 @@ def _click_option(option: Option) -> Callable[[Function], Function]:
         settings["shell_complete"] = completed(_VALUES[option.parameter])
     if metavar.startswith("["):  # the value is optional
         settings |= {"is_flag": False, "flag_value": LIST}
+    if option.parameter == "color":
+        settings |= {"callback": _choose_colours, "expose_value": False, "is_eager": True}
     # An option that a file may set keeps its default for when no file sets it.
     if option.section is None and not settings.get("multiple"):
         settings["default"] = option.default
     return click.option(*spellings, option.parameter, **settings)
+
+
+def _choose_colours(_context: click.Context, _parameter: click.Parameter, value: Color) -> None:
+    from mailmerge.cli.terminal import choose_colours
+
+    choose_colours(value)
 
 
 def _value_settings(schema: Mapping[str, Any]) -> dict[str, Any]:  # noqa: PLR0911  one for each kind

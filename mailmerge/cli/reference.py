@@ -162,6 +162,7 @@ def numbered(steps: tuple[str, ...]) -> Iterator[str]:
 
 @click.command("explain")
 @click.argument("codes", nargs=-1, metavar="[CODE]...", shell_complete=completed("codes"))
+@options_of("explain")
 def explain(codes: tuple[str, ...]) -> int:
     """Explain what a code such as D110 means, why it matters, and what to do about it.
 
@@ -193,6 +194,7 @@ def explain(codes: tuple[str, ...]) -> int:
 @click.argument(
     "name", type=click.Choice([*get_args(SchemaName), "output"]), default="campaign", required=False
 )
+@options_of("schema")
 def schema(*, name: SchemaName | Literal["output"]) -> int:
     """Print the JSON Schema of campaign.toml, of your config.toml (accounts), or of --json (output).
 

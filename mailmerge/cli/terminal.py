@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
 
     from mailmerge.model import Status
+    from mailmerge.options import Color
 
 _USUAL: Final = 80
 _LEAST: Final = 20
@@ -40,9 +41,25 @@ def columns(stream: TextIO) -> int | None:
     return max(_LEAST, found or _USUAL)
 
 
+_chosen: Color = "auto"
+"""What ``--color`` said: errors are shown when its command has ended."""
+
+
+def choose_colours(chosen: Color) -> None:
+    """Set when `coloured` is true from now on."""
+    global _chosen  # noqa: PLW0603  one command line, one choice
+    _chosen = chosen
+
+
 def coloured(stream: TextIO) -> bool:
-    """Return whether colours are wanted: ``NO_COLOR``, ``FORCE_COLOR``, else in a terminal that has them."""
-    if "NO_COLOR" in os.environ:
+    """Return whether colours are wanted.
+
+    ``--color`` decides, then ``NO_COLOR`` and ``FORCE_COLOR``; else a terminal that has colours gets them.
+    An empty ``NO_COLOR`` is the same as none (https://no-color.org).
+    """
+    if _chosen != "auto":
+        return _chosen == "always"
+    if os.environ.get("NO_COLOR"):
         return False
     if os.environ.get("FORCE_COLOR", "") not in {"", "0"}:
         return True

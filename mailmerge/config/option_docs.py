@@ -10,6 +10,7 @@ from mailmerge.options import (
     CAMPAIGN,
     COMMAND_LINE,
     ENVIRONMENT_ONLY,
+    EVERY_COMMAND,
     AccountOptions,
     AttachOptions,
     CheckOptions,
@@ -175,7 +176,7 @@ def _flag_table(options: Iterable[Option]) -> Iterator[str]:
         (
             (
                 _code(option.flag),
-                ", ".join(option.commands),
+                "all" if option.commands == EVERY_COMMAND else ", ".join(option.commands),
                 _variables(option),
                 _default(option),
                 option.help,

@@ -8,15 +8,18 @@ import io
 import re
 from typing import TYPE_CHECKING
 
+import click
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 from wcwidth import wcswidth
 
 from mailmerge.check.diagnostics import diagnostic_lines
+from mailmerge.cli import cli
 from mailmerge.cli.output import note, out, show_diagnostics
 from mailmerge.cli.terminal import COLOURS, Column, fitted, painted, table, wrapped
 from mailmerge.model import Diagnostic, Place, Status
+from mailmerge.options import EVERY_COMMAND
 from mailmerge.recipients import from_rows
 from mailmerge.recipients.understanding import ColumnsSeen
 from mailmerge.report.summary import WORDS
@@ -265,7 +268,8 @@ def test_every_state_has_its_word_in_its_colour(shown):
         ({}, True, True),
         ({}, False, False),
         ({"TERM": "dumb"}, True, False),
-        ({"NO_COLOR": ""}, True, False),
+        ({"NO_COLOR": "1"}, True, False),
+        ({"NO_COLOR": ""}, True, True),
         ({"NO_COLOR": "1", "FORCE_COLOR": "1"}, True, False),
         ({"FORCE_COLOR": "1"}, False, True),
         ({"FORCE_COLOR": "0"}, False, False),
@@ -279,6 +283,27 @@ def test_colours_are_there_where_they_are_wanted(shown, monkeypatch, environment
     text = shown(lambda: show_diagnostics([Diagnostic("D110", "not an address")]), stream)
 
     assert text == ("\x1b[31m\x1b[1merror[D110]\x1b[0m" if wanted else "error[D110]") + ": not an address\n"
+
+
+@pytest.mark.parametrize("command", EVERY_COMMAND)
+def test_color_decides_before_everything_else(shown, monkeypatch, command):
+    """`--color` is an option of every command, wins over the variables, and without it they decide again."""
+    words = command.split()
+    called = cli.get_command(click.Context(cli), words[0])
+    if isinstance(called, click.Group):
+        called = called.get_command(click.Context(called), words[1])
+    assert called is not None
+    only = [option for option in called.params if "--color" in option.opts]
+    write = functools.partial(out, f"1 {WORDS[Status.REJECTED]}", Status.REJECTED)
+    for value, variable in (("always", "NO_COLOR"), ("never", "FORCE_COLOR"), ("auto", "NO_COLOR")):
+        monkeypatch.setenv(variable, "1")
+        click.Command("", params=only).main(["--color", value], standalone_mode=False)
+        assert ("\x1b" in shown(write, io.StringIO())) == (value == "always")
+        assert ("\x1b" in shown(write, Terminal())) == (value == "always")
+        monkeypatch.delenv(variable)
+    click.Command("", params=only).main([], standalone_mode=False)
+    assert "\x1b" in shown(write, Terminal())
+    assert "\x1b" not in shown(write, io.StringIO())
 
 
 def test_a_value_that_looks_like_an_error_is_not_painted():
