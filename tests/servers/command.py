@@ -18,6 +18,7 @@ import jsonschema
 import pytest
 
 from campaigns import TO_PEOPLE, campaign_toml, write_campaign
+from mailmerge.cli import ENDS_WITH, EXIT_CODES, SUMMARIES
 from mailmerge.cli.json_lines import output_schema
 from servers.forkserver import ForkServer, possible
 from servers.mail import Received
@@ -32,6 +33,8 @@ SAMPLES = Path(__file__).parents[2] / "samples"
 CAMPAIGN = campaign_toml(top='account = "test"', message=TO_PEOPLE)
 EVERYBODY = {"ana@example.com": "Hello Ana", "bo@example.net": "Hello Bo", "cy@example.org": "Hello Cy"}
 """Who gets which subject, if all goes well."""
+
+EXIT_CODES_OF_SIGNALS = next(codes for codes in EXIT_CODES if codes.startswith("129")).split("/")
 
 INTERRUPT = "\x03"
 """Ctrl-C, to be typed."""
@@ -160,7 +163,7 @@ class Mailmerge:
             )
         except subprocess.TimeoutExpired as error:
             _did_not_end(words, error.output or b"", error.stderr or b"")
-        return _done(code, out, err)
+        return _done(code, out, err, words)
 
     def start(
         self,
@@ -192,7 +195,8 @@ class Mailmerge:
         except subprocess.TimeoutExpired:
             process.kill()
             _did_not_end(process.args, *process.communicate())
-        return _done(process.returncode, out, err)
+        assert isinstance(process.args, list)
+        return _done(process.returncode, out, err, process.args[4:])
 
     def account(self, server: Server, name: str = "test", /, **values: object) -> None:
         """Make *server* the account *name*, with TLS and sign-in as far as the server has them."""
@@ -216,10 +220,25 @@ def _did_not_end(command: object, out: bytes, err: bytes) -> NoReturn:
     pytest.fail(f"{command!r} did not end:\n{out.decode()}\n{err.decode()}", pytrace=False)
 
 
-def _done(code: int, out: bytes, err: bytes) -> Done:
+def _done(code: int, out: bytes, err: bytes, words: Sequence[str]) -> Done:
     done = Done(code, out.decode(), err.decode())
     assert "Traceback" not in done.err, done
+    documented_end(words, done)
     return done
+
+
+def documented_end(words: Sequence[str], done: Done) -> None:
+    """Fail for an exit code that is not among those which help and docs/commands.md have for the command.
+
+    *words* are the command line; one that names no command may end with each code. A negative code is a
+    signal, which no program can answer.
+    """
+    command = next((word for word in words if word in SUMMARIES), None)
+    codes = (
+        "/".join(EXIT_CODES).split("/") if command is None else ["0", "1", "2", *ENDS_WITH.get(command, "")]
+    )
+    codes += EXIT_CODES_OF_SIGNALS
+    assert done.code < 0 or str(done.code) in codes, f"{command}: not documented, {done}"
 
 
 def _toml(value: object) -> str:
@@ -320,9 +339,7 @@ def typed(
         finally:
             process.kill()
             os.close(keyboard)
-    done = Done(process.returncode, (out or b"").decode(), shown)
-    assert "Traceback" not in done.err, done
-    return done
+    return _done(process.returncode, out or b"", shown.encode(), arguments)
 
 
 def _converse(keyboard: int, answers: Sequence[tuple[str, str]]) -> str:
