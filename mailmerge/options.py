@@ -69,18 +69,8 @@ if TYPE_CHECKING:
 MESSAGE_COMMANDS: Final = ("check", "preview", "rehearse", "test", "send", "drafts")
 """Commands that make messages."""
 LEDGER_COMMANDS: Final = (
-    "status",
-    "report",
-    "bounces",
-    "resolve",
-    "requeue",
-    "purge",
-    "ledger move",
-    "ledger forget",
-    "fleet",
-    "pause",
-    "resume",
-    "cancel",
+    *("status", "report", "bounces", "resolve", "requeue", "purge", "ledger move", "ledger forget"),
+    *("fleet", "pause", "resume", "cancel"),
 )
 """Commands that only read or change what has happened."""
 _SUPPRESS: Final = ("suppress add", "suppress remove", "suppress import", "suppress list")
