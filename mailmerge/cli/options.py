@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -24,8 +25,7 @@ def completed(values: str) -> Callable[[click.Context, click.Parameter, str], An
     """Return a completer that imports *values* of `mailmerge.cli.completion` only when a shell asks."""
 
     def complete(context: click.Context, parameter: click.Parameter, begun: str) -> Any:
-        from mailmerge.cli import completion
-
+        completion = import_module("mailmerge.cli.completion")
         return getattr(completion, values)(context, parameter, begun)
 
     return complete
