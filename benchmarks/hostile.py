@@ -183,8 +183,10 @@ def campaign(folder: Path, use: dict[str, str], *cells: str) -> Campaign:
 def work(folder: Path, use: dict[str, str], *cells: str) -> str:
     """Check it and build its messages; say what came of it."""
     try:
-        plan = campaign(folder, use, *cells).check()
-        return f"{sum(message.size for message in plan.messages())} octets"
+        # In a folder of its own each time: a plan that was made before would be used again.
+        with tempfile.TemporaryDirectory(dir=folder) as own:
+            plan = campaign(Path(own), use, *cells).check()
+            return f"{sum(message.size for message in plan.messages())} octets"
     except MailmergeError as error:
         return str(error.code)
 
