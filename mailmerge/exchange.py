@@ -14,7 +14,7 @@ from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     Statements = Sequence[tuple[str, Sequence[object]]]
 
@@ -191,3 +191,37 @@ def texts(cells: Sequence[str]) -> str:
     if '"' in text or "\\" in text:
         cells = [cell.translate(_QUOTED) for cell in cells]
     return '{"' + '","'.join(cells) + '"}'
+
+
+# --- arrays, as PostgreSQL writes them: much quicker than one value after the other ------------------------
+
+
+def arrays(columns: Sequence[tuple[str, str]], rows: Sequence[Sequence[Any]]) -> list[str]:
+    """Write each column of *rows* as an array.
+
+    Args:
+        columns: the name and the type of each: ``bigint``, ``float8``, ``text``, ``bytea``.
+        rows: their values.
+
+    """
+    if not rows:
+        return ["{}" for _ in columns]
+    return [
+        _WRITTEN[type_](cells) for (_, type_), cells in zip(columns, zip(*rows, strict=True), strict=True)
+    ]
+
+
+def _numbers(cells: Sequence[float | None]) -> str:
+    return "{" + ",".join(["NULL" if cell is None else repr(cell) for cell in cells]) + "}"
+
+
+def _octets(cells: Sequence[bytes | None]) -> str:
+    return "{" + ",".join(["NULL" if cell is None else f'"\\\\x{cell.hex()}"' for cell in cells]) + "}"
+
+
+_WRITTEN: Final[Mapping[str, Callable[[Any], str]]] = {
+    "bigint": _numbers,
+    "float8": _numbers,
+    "text": texts,
+    "bytea": _octets,
+}

@@ -245,7 +245,10 @@ class FleetRun(Run):
                         self._observe(Progress(counts, 0, waiting="workers"))
                 if self._stop.is_set():
                     return self._left()
-                self._clock.sleep(max(_LOOK_EVERY, 10 * (time.monotonic() - began)))
+                rest = max(_LOOK_EVERY, 10 * (time.monotonic() - began))  # many rows take long to look at
+                while rest > 0 and not self._stop.is_set():
+                    self._clock.sleep(min(_LOOK_EVERY, rest))
+                    rest -= _LOOK_EVERY
 
     def _looked(
         self, place: ServerPlace, db: PostgresDatabase, before: Counts

@@ -48,6 +48,8 @@ _LOOK = 0.2
 _POLL = 5.0
 """Seconds after which a worker looks for jobs by itself: behind a pooler LISTEN does not work."""
 _BACKOFF = (1.0, 2.0, 4.0, 8.0, 16.0, 30.0)
+_NOT_REGISTERED = "23503"
+"""PostgreSQL's code where a job is fetched by a worker that others have removed from the list of workers."""
 _TEND_AT_LEAST = 0.5
 _SPARE_THREADS = 4
 _REFUSED_FOR = 60.0
@@ -175,6 +177,10 @@ class FleetWorker:
                 async with app.open_async():
                     await self._take_jobs(app, account)
             except _gone() as error:
+                if getattr(error.__cause__, "sqlstate", None) == _NOT_REGISTERED:
+                    text = "this worker was silent for longer than its lease, and others took its jobs"
+                    self._say("registering", f"{text}; it registers again", account)
+                    continue
                 problem = " ".join(str(error.__cause__ or error).split())
             if rest := self._rest_left(account):
                 await asyncio.sleep(rest)

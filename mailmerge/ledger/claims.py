@@ -101,7 +101,7 @@ UPDATE mailmerge.work w SET epoch = NULL WHERE w.epoch = ?1 AND NOT EXISTS (
 _LEAVE = "DELETE FROM mailmerge.work WHERE campaign = ? AND key = ? AND epoch = ?"
 # A claim or a promise that an older connection still had under way may commit while this waits for its row. A
 # statement sees what was committed before it began: only those after this one see everything the slot has.
-_LOCK_SLOT = "SELECT epoch FROM mailmerge.slot WHERE epoch = ?1 FOR UPDATE"
+LOCK_SLOT = "SELECT epoch FROM mailmerge.slot WHERE epoch = ?1 FOR UPDATE"
 _END_SLOT = f"""
 UPDATE mailmerge.slot SET ended = {NOW} WHERE epoch = ?1 AND lost IS NULL
     AND NOT EXISTS (SELECT 1 FROM mailmerge.work WHERE epoch = ?1)
@@ -264,7 +264,7 @@ class Slot:
             LedgerError: the database cannot be asked; what was claimed comes back when the lease runs out.
 
         """
-        self.ask([(_GIVE_BACK_CLAIMS, (self.epoch,))], leased=False)
+        self.ask([(one, (self.epoch,)) for one in (LOCK_SLOT, _GIVE_BACK_CLAIMS)], leased=False)
         self.claimed.clear()
 
     def leave(self, campaign: int, row: Claimed) -> None:
@@ -281,7 +281,7 @@ class Slot:
         """Close the slot, if nothing promised is open: no outcome can come any more. Never raises."""
         with contextlib.suppress(LedgerError):
             if not self.gone:
-                statements = (_LOCK_SLOT, _GIVE_BACK_CLAIMS, _END_SLOT)
+                statements = (LOCK_SLOT, _GIVE_BACK_CLAIMS, _END_SLOT)
                 self.ask([(one, (self.epoch,)) for one in statements], leased=False)
         self.db.close()
 

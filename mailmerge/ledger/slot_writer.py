@@ -15,15 +15,15 @@ from typing import TYPE_CHECKING, Any, Final
 from msgspec import Struct
 
 from mailmerge.errors import LedgerError
-from mailmerge.exchange import texts
+from mailmerge.exchange import arrays
 from mailmerge.ledger.attempts import IntentRefusedError, Revision, Settlement, reached
-from mailmerge.ledger.claims import ALIVE, OPTED_OUT, RUNNING, STATE
+from mailmerge.ledger.claims import ALIVE, LOCK_SLOT, OPTED_OUT, RUNNING, STATE
 from mailmerge.ledger.work import NOW
 from mailmerge.model import Outcome, Phase, Scope, Status
 from mailmerge.sqlite import stamp
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence
 
     from mailmerge.ledger.claims import Asked, Claimed, Slot
     from mailmerge.model import Attempt
@@ -105,6 +105,21 @@ ended AS (
 )
 SELECT count(*) FROM moved
 """
+# A promise of which nobody heard may still be under way, or reach the server later by the connection that was
+# given up. Locking the slot's row waits for the first; the second fails, as its attempt's number is taken.
+_FENCE = f"""
+INSERT INTO mailmerge.attempt ({_ATTEMPT_COLUMNS}, campaign, run, at, status, epoch)
+SELECT {", ".join(f"v.{name}" for name, _ in _ATTEMPT)}, ?3, ?5::bigint, ?4, 'pending', ?1
+FROM {_unnested(_ATTEMPT, 6)} v
+ON CONFLICT (id) DO NOTHING
+"""
+# Another statement, so that it sees what the one before has waited for.
+_TAKE_BACK = _SETTLE.replace(
+    "JOIN ended ON ended.id = v.id",
+    """JOIN ended ON ended.id = v.id
+    WHERE EXISTS (SELECT 1 FROM mailmerge.delivery p
+        WHERE p.campaign = ?3 AND p.key = v.key AND p.attempt = v.id LIMIT 1)""",
+)
 # These were never handed over, so only the slot that still has the row may record its outcome.
 _SETTLE_WITHOUT_INTENT = f"""
 WITH v AS {_unnested(_ATTEMPT, 6)},
@@ -179,6 +194,8 @@ class _Ended(Struct):
     number: int
     """The number of its attempt; 0: it has none yet, because nothing was promised."""
     promised: bool
+    unsure: bool = False
+    """Whether it is unknown if its promise was, or will be, committed; nothing of it left."""
 
 
 class _Begun(Struct):
@@ -193,6 +210,8 @@ class _Begun(Struct):
     error: LedgerError | None = None
     gone: bool = False
     """Whether the database was gone: what it would have promised was taken back."""
+    lost: bool = False
+    """Whether the slot's lease had run out: it promised nothing."""
 
 
 class SlotWriter:
@@ -327,7 +346,7 @@ class SlotWriter:
         self._conclude()
         if begun.error is not None and not begun.gone:
             raise begun.error
-        if begun.numbered and self._slot.lost:
+        if begun.lost:
             raise IntentRefusedError(
                 "this worker was silent for too long: its rows were given to others",
                 code="L730",
@@ -436,6 +455,7 @@ class SlotWriter:
             return
         self._forget(begun.backlog)
         if begun.numbered:
+            begun.lost = not found[-1][0][0]
             begun.refused = self._promised(begun.numbered, found[-1][0])
 
     def _promised(self, numbered: Sequence[tuple[int, Attempt]], said: Sequence[Any]) -> frozenset[str]:
@@ -461,7 +481,7 @@ class SlotWriter:
         now = self._slot.clock.now()
         for number, attempt in numbered:
             settlement = Settlement(attempt, outcome, Status.PENDING, now, counts=False)
-            self._backlog.append(_Ended(settlement, number, promised=True))
+            self._backlog.append(_Ended(settlement, number, promised=True, unsure=True))
 
     def _forget(self, done: Sequence[_Ended]) -> None:
         """Forget what is recorded now."""
@@ -493,21 +513,29 @@ class SlotWriter:
         keys: set[str] = set()
         for ended in self._backlog:
             key = ended.settlement.attempt.key
-            if group and (key in keys or group[0].promised is not ended.promised):
-                yield self._settle(group)
+            if group and (
+                key in keys or (group[0].promised, group[0].unsure) != (ended.promised, ended.unsure)
+            ):
+                yield from self._settle(group)
                 group, keys = [], set()
             group.append(ended)
             keys.add(key)
         if group:
-            yield self._settle(group)
+            yield from self._settle(group)
 
-    def _settle(self, group: Sequence[_Ended]) -> tuple[str, Sequence[object]]:
+    def _settle(self, group: Sequence[_Ended]) -> Iterator[tuple[str, Sequence[object]]]:
         outcomes = _outcome_arrays(group)
-        if group[0].promised:
-            return _SETTLE, (*self._head(), *outcomes)
+        if group[0].promised and not group[0].unsure:
+            yield _SETTLE, (*self._head(), *outcomes)
+            return
         attempts = self._attempt_arrays([(ended.number, ended.settlement.attempt) for ended in group])
-        at = group[0].settlement.at.timestamp()
-        return _SETTLE_WITHOUT_INTENT, (*self._head(), at, self._run, *attempts, *outcomes)
+        started = (*self._head(), group[0].settlement.at.timestamp(), self._run, *attempts)
+        if group[0].unsure:
+            yield LOCK_SLOT, (self._slot.epoch,)
+            yield _FENCE, started
+            yield _TAKE_BACK, (*self._head(), *outcomes)
+        else:
+            yield _SETTLE_WITHOUT_INTENT, (*started, *outcomes)
 
     def _queue(
         self, statement: str, rows: Sequence[tuple[int, Claimed, float]]
@@ -517,7 +545,7 @@ class SlotWriter:
             (row.key, number, after, row.plan, row.n, row.row, row.domain, " ".join(row.recipients))
             for number, row, after in {row.key: (number, row, after) for number, row, after in rows}.values()
         ]
-        return statement, (*self._head(), *_arrays(_ROW, columns))
+        return statement, (*self._head(), *arrays(_ROW, columns))
 
     def _attempt_arrays(self, numbered: Iterable[tuple[int, Attempt]]) -> list[str]:
         rows = []
@@ -529,7 +557,7 @@ class SlotWriter:
                 attempt.size, attempt.digest, attempt.frozen, attempt.row_digest,
                 self._version(attempt.version), attempt.connection, attempt.rows, self._previous(attempt.key),
             ))  # fmt: skip
-        return _arrays(_ATTEMPT, rows)
+        return arrays(_ATTEMPT, rows)
 
     def _previous(self, key: str) -> int | None:
         if key in self._latest:
@@ -569,32 +597,4 @@ def _outcome_arrays(group: Sequence[_Ended]) -> list[str]:
             stamp(settlement.next_at), settlement.at.timestamp(), settlement.outcome.status.value,
             *reached(settlement.outcome),
         ))  # fmt: skip
-    return _arrays(_OUTCOME, rows)
-
-
-# --- arrays, as PostgreSQL writes them: much quicker than one value after the other ------------------------
-
-
-def _arrays(columns: Sequence[tuple[str, str]], rows: Sequence[Sequence[Any]]) -> list[str]:
-    """Write each column of *rows* as an array."""
-    if not rows:
-        return ["{}" for _ in columns]
-    return [
-        _WRITTEN[type_](cells) for (_, type_), cells in zip(columns, zip(*rows, strict=True), strict=True)
-    ]
-
-
-def _numbers(cells: Sequence[float | None]) -> str:
-    return "{" + ",".join(["NULL" if cell is None else repr(cell) for cell in cells]) + "}"
-
-
-def _octets(cells: Sequence[bytes | None]) -> str:
-    return "{" + ",".join(["NULL" if cell is None else f'"\\\\x{cell.hex()}"' for cell in cells]) + "}"
-
-
-_WRITTEN: Final[Mapping[str, Callable[[Any], str]]] = {
-    "bigint": _numbers,
-    "float8": _numbers,
-    "text": texts,
-    "bytea": _octets,
-}
+    return arrays(_OUTCOME, rows)

@@ -225,13 +225,15 @@ def test_a_fleet_needs_a_ledger_and_names(mailmerge, relay):
 
 def test_whoever_follows_may_leave(shared, relay, workers):
     """Ctrl-C leaves the workers to themselves and says how to watch and pause them; again, it follows."""
-    folder = shared.campaign(people_csv=people(60), campaign_toml=paced("10/s"))
+    folder = shared.campaign(people_csv=people(20))
+    relay.hold_after = 3
     worker = workers.start()
     sending = shared.start("send", "spring", "--yes", "--ledger", "office", "--fleet")
     until(lambda: len(relay.messages) > 2)
     sending.send_signal(signal.SIGINT)
     left = shared.finish(sending)
     seen = shared("status", "spring", "--ledger", "office")
+    relay.go_on.set()
     done = send(shared)
     worker.send_signal(signal.SIGTERM)
 
@@ -242,8 +244,26 @@ def test_whoever_follows_may_leave(shared, relay, workers):
     assert "(it was killed)" not in seen.out
     assert done.code == 0, done
     assert ended(worker)[0] == 143
-    assert statuses(folder) == ["accepted"] * 60
+    assert statuses(folder) == ["accepted"] * 20
     assert max(arrived(relay).values()) == 1
+
+
+def test_a_worker_that_was_taken_for_dead_registers_again(shared, database, relay, workers):
+    """Others removed it from the list of workers while it was stopped: it says so, and continues."""
+    shared.campaign(people_csv=people(3))
+    assert send(shared, "--detach", "--at", "23:59").code == 0
+    worker = workers.start()
+    with server(database).database_to_fill() as db:
+        until(lambda: db.row("SELECT count(*) FROM procrastinate_workers") == (1,))
+        db.execute("DELETE FROM procrastinate_workers")
+        db.execute("UPDATE procrastinate_jobs SET scheduled_at = NULL")
+    until(lambda: len(relay.messages) == 3)
+    worker.send_signal(signal.SIGTERM)
+    code, said = ended(worker)
+
+    assert code == 143
+    assert "others took its jobs; it registers again" in said
+    assert "cannot be reached" not in said
 
 
 def test_a_worker_of_another_version_sends_nothing(shared, database, relay, workers):

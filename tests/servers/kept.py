@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from typing import TYPE_CHECKING
 
 from mailmerge.sandbox import FaultPlan, SandboxServer
@@ -23,6 +24,12 @@ class KeepingSandbox(SandboxServer):
         max_size: int = 32 * 1024 * 1024,
     ) -> None:
         self.messages: list[ReceivedMessage] = []
-        super().__init__(
-            tls=tls, user=user, faults=faults or FaultPlan(), keep=self.messages.append, max_size=max_size
-        )
+        self.hold_after: int | None = None
+        """After how many messages no more are answered until `go_on` is set."""
+        self.go_on = threading.Event()
+        super().__init__(tls=tls, user=user, faults=faults or FaultPlan(), keep=self._keep, max_size=max_size)
+
+    def _keep(self, message: ReceivedMessage) -> None:
+        self.messages.append(message)
+        if self.hold_after is not None and len(self.messages) >= self.hold_after:
+            self.go_on.wait(60)

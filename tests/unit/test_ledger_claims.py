@@ -27,15 +27,18 @@ from mailmerge.ledger.work import (
     recover,
     set_state,
 )
-from mailmerge.model import Status
+from mailmerge.model import Outcome, Phase, Scope, Status
 from servers.postgres import CuttingProxy
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from mailmerge.ledger.ledger import Ledger
+    from mailmerge.model import Attempt
     from mailmerge.postgres import PostgresDatabase
     from servers.postgres import Postgres
+
+WITHDRAWN = Outcome(Status.PENDING, Scope.CONNECTION, Phase.DATA, reason="withdrawn")
 
 
 class Fleet:
@@ -504,6 +507,83 @@ def test_a_promise_under_way_that_nobody_hears_of_is_never_acted_on(
     assert (sorted(end()), writer.backlog) == (["k3"], 0)
     assert fleet.states() == {"k2": "accepted", "k3": "pending"}
     assert writer.record_intent([attempt(3)]) == frozenset()
+
+
+class Older:
+    """The same slot as it was on an older connection, whose statements may still be under way."""
+
+    def __init__(self, fleet: Fleet, slot: Slot) -> None:
+        self.db = fleet.place.session()
+        before = Slot(fleet.place, self.db, slot.epoch, seconds=30.0, asked=slot._asked, clock=fleet.clock)
+        self.writer = SlotWriter(before, fleet.campaign)
+        fleet.slots.append(before)
+
+    def while_under_way(self, fleet: Fleet, step: Callable[[], object], *promised: Attempt) -> None:
+        """Promise, and commit that when *step* waits for it."""
+        self.db.execute("BEGIN")
+        assert self.writer.record_intent(promised) == frozenset()
+        waiting = threading.Thread(target=step)
+        waiting.start()
+        _until(lambda: fleet.db.row("SELECT count(*) FROM pg_locks WHERE NOT granted") == (1,))
+        self.db.execute("COMMIT")
+        waiting.join(timeout=20)
+        assert not waiting.is_alive()
+
+
+@pytest.mark.parametrize("contacted", [False, True])
+@pytest.mark.parametrize("late", [False, True])
+def test_a_promise_that_is_committed_after_all_is_taken_back(
+    fleet: Fleet, late: bool, contacted: bool
+) -> None:
+    """Whether it is under way while its message is taken back, or reaches the server only afterwards."""
+    fleet.fill(2)
+    slot, writer = fleet.slot()
+    fleet.claim(slot, 2)
+    if contacted:
+        writer.record_intent([attempt(2)])
+        writer.record_outcomes([settled(2, WITHDRAWN, counts=False)])
+    older = Older(fleet, slot)
+    number = writer._number()
+    older.writer._next, older.writer._numbers = number, 1
+    writer._take_back([(number, attempt(2))])
+    if late:
+        assert writer.reconnect()
+        with pytest.raises(LedgerError, match="duplicate key"):
+            older.writer.record_intent([attempt(2)])
+    else:
+        older.while_under_way(fleet, writer.reconnect, attempt(2))
+
+    assert fleet.states() == ({} if late and not contacted else {"k2": "pending"})
+    assert fleet.queue() == {"k2": slot.epoch, "k3": slot.epoch}
+    assert fleet.db.row("SELECT status FROM attempt WHERE id = ?", (number,)) == ("pending",)
+    assert writer.record_intent([attempt(2)]) == frozenset()
+    writer.record_outcomes([settled(2, ACCEPTED)])
+    assert fleet.states() == {"k2": "accepted"}
+
+
+def test_what_an_older_connection_promises_is_not_given_back(fleet: Fleet) -> None:
+    """Else no lease would ever declare it in doubt."""
+    fleet.fill(2)
+    slot, _ = fleet.slot()
+    fleet.claim(slot, 2)
+    Older(fleet, slot).while_under_way(fleet, slot.give_back, attempt(2))
+    assert fleet.queue() == {"k2": slot.epoch, "k3": None}
+
+
+def test_a_promise_is_known_although_the_lease_ran_out_afterwards(fleet: Fleet) -> None:
+    """So its message, which does not leave any more, is taken back, and others can send it."""
+    fleet.fill(1)
+    slot, writer = fleet.slot()
+    fleet.claim(slot, 1)
+    end = writer.begin_intent([attempt(2)])
+    slot.keep(fleet.campaign)
+    fleet.silence(slot)
+    slot.keep(fleet.campaign)
+    assert recover(fleet.db).doubts == 1
+    assert (slot.lost, end()) == (True, frozenset())
+    assert not writer.may_release()
+    writer.record_outcomes([settled(2, WITHDRAWN, counts=False)])
+    assert (fleet.states(), fleet.queue()) == ({"k2": "pending"}, {"k2": None})
 
 
 # --- the database is gone -------------------------------------------------------------------------------

@@ -211,9 +211,11 @@ def test_messages_are_pulled_as_there_is_room(bench: Bench) -> None:
     assert 2 <= max(ahead) <= 3
 
 
-def test_the_mark_follows(bench: Bench) -> None:
+@pytest.mark.parametrize("distant", [False, True])
+def test_the_mark_follows(bench: Bench, distant: bool) -> None:
     """The high-water mark is told at the start, once a second while messages go out, and at the end."""
     listed(bench, 50)
+    bench.recorder = Distant(bench.ledger, set(), set()) if distant else None
     marks: list[tuple[float, int]] = []
     bench.run(rates="10/s", mark=lambda mark: marks.append((bench.clock.monotonic(), mark)))
     times, counts = zip(*marks, strict=True)
@@ -745,10 +747,14 @@ class Choosy:
         self._ledger = ledger
         self.refused = others
         self.later = later
-        self.handed_over = 0
         self.give_back = ledger.attempts.give_back
         self.revise = ledger.attempts.revise
         self.record_outcomes = ledger.attempts.record_outcomes
+
+    @property
+    def handed_over(self) -> int:
+        """That of the ledger."""
+        return self._ledger.attempts.handed_over
 
     def record_intent(self, attempts, outcomes=()) -> set[str]:
         """Promise what is not refused."""
