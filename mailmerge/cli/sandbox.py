@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import errno
+import os
+import re
 import threading
 from typing import TYPE_CHECKING, Any
 
 import click
 
+from mailmerge import files
 from mailmerge.cli.options import options_of
-from mailmerge.cli.output import out
-from mailmerge.errors import CampaignFileError
+from mailmerge.cli.output import note, out
+from mailmerge.errors import CampaignFileError, FileError
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -31,13 +35,48 @@ FAULTS = (
 """Options that make the built-in server misbehave, besides ``--fail``."""
 
 
+class ReceivedFiles:
+    """The messages that arrive, numbered in order and kept as files where a folder is given.
+
+    Numbers continue those that the folder has already, and no file in it is ever replaced.
+    """
+
+    def __init__(self, folder: Path | None) -> None:
+        """Make the *folder* if necessary; raises FileError."""
+        self._folder = folder
+        self._count = 0
+        if folder is not None:
+            files.named_folder(folder).close()
+            numbers = (
+                re.match(r"(\d{5,9})-.*\.eml\Z", each.name, re.ASCII | re.DOTALL) for each in folder.iterdir()
+            )
+            self._count = max((int(found[1]) for found in numbers if found), default=0)
+
+    def add(self, message: ReceivedMessage) -> int:
+        """Keep a message, and return its number; raises FileError."""
+        from mailmerge.preview.messages import eml_name
+
+        number = self._count + 1
+        while self._folder is not None:
+            path = self._folder / eml_name(number, message.rcpt_to[0])
+            try:
+                files.create_file(path, message.content, mode=0o600)
+                break
+            except FileError as error:
+                if error.errno != errno.EEXIST:
+                    raise
+                number += 1  # of another server that keeps its messages here
+        self._count = number
+        return number
+
+
 @click.command("sandbox")
 @options_of("sandbox")
 def sandbox(*, sandbox_port: int, keep: Path | None, **options: Any) -> int:
     """Run the built-in server until Ctrl-C, to practise `send` and what comes after it.
 
     It accepts mail from this machine only, without a password, and passes none of it on. The lines that it
-    prints first, in a file .env beside a campaign.toml that names no account, let `send` use it. Rows that
+    prints first, in a file .env next to a campaign.toml that names no account, let `send` use it. Rows that
     it accepted are accepted: practise with a copy of your campaign, or `purge` it before you send for real.
     It misbehaves by the options that `rehearse` has, too.
 
@@ -45,29 +84,26 @@ def sandbox(*, sandbox_port: int, keep: Path | None, **options: Any) -> int:
     Example:
       mailmerge sandbox --refuse nobody@example.net --keep received
     """  # noqa: D301  click's own mark
-    from mailmerge import files
-    from mailmerge.preview.messages import eml_name
     from mailmerge.sandbox import FaultPlan, SandboxServer
 
     faults = FaultPlan.parse(options.pop("refusals"), **{name: options.pop(name) for name in FAULTS})
-    count = 0
-    if keep is not None:
-        files.named_folder(keep).close()
+    kept = ReceivedFiles(keep)
 
     def received(message: ReceivedMessage) -> None:
         """Show a message, in the server's thread, before its reply leaves."""
-        nonlocal count
-        count += 1
-        if keep is not None:
-            files.write_file(keep / eml_name(count, message.rcpt_to[0]), message.content)
-        out(f"{count:>7,}  {', '.join(message.rcpt_to)}")
+        try:
+            number = kept.add(message)
+        except FileError as error:  # the client is answered that the server failed
+            note(f"{error}: the message to {message.rcpt_to[0]} was not accepted")
+            raise
+        out(f"{number:>7,}  {', '.join(message.rcpt_to)}")
 
     server = SandboxServer(faults=faults, keep=received, tls="none", user=None, port=sandbox_port)
     try:
         server.start()
     except OSError as error:
         raise CampaignFileError(
-            f"cannot listen on port {sandbox_port}: {error.strerror}",
+            f"cannot listen on port {sandbox_port}: {os.strerror(error.errno or 0)}",
             code="C490",
             hint="name another one with --port",
         ) from None

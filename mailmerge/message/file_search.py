@@ -90,7 +90,11 @@ class WantedPath(Struct, frozen=True):
                 hint if "\n" in text else None,
             )
         if os.path.isabs(text) or re.match(_NOT_RELATIVE, text):
-            raise FileProblem("A302", f"the attachment's path must be relative: {quoted(shown)}")
+            raise FileProblem(
+                "A302",
+                f"the attachment's path must be relative: {quoted(shown)}",
+                "if it is meant to be sent: name its folder with `base` in [[attach]], and write the path within it",
+            )
         return cls(text, shown, literal=literal or not _MAGIC.search(_ESCAPED.sub("", text)))
 
     def is_cut(self, name: str) -> bool:
@@ -218,7 +222,7 @@ class FileSearch:
             raise FileProblem(
                 "A302",
                 f"{quoted(wanted.shown)} leads out of the folder for attachments",
-                "copy the file into the campaign's folder",
+                "if it is meant to be sent: copy it into that folder, or name its own with `base` in [[attach]]",
             )
         try:
             facts = self.files.stat(file)

@@ -273,8 +273,10 @@ class InlineImages:
                 if len(files) == 1:
                     return files[0]
         except FileProblem as problem:
-            code = "A311" if problem.code == "A302" else problem.code
-            raise FileProblem(code, f"inline image: {problem.message}", problem.hint) from None
+            code, hint = problem.code, problem.hint
+            if code == "A302":
+                code, hint = "A311", "copy the image into the template folder"
+            raise FileProblem(code, f"inline image: {problem.message}", hint) from None
         raise FileProblem(
             "A310",
             f"no image {quoted(source)} in {self._base.name or 'the template folder'}",

@@ -194,7 +194,7 @@ def _headers(message: Message, to_come: Container[str]) -> Iterator[str]:
 
 
 def _header(name: str, value: object) -> str:
-    return f"{padded(name, 12, right=True)}: {value}"
+    return f"{padded(name, len(OWN_HEADER), right=True)}: {value}"
 
 
 def tree(part: EmailMessage, depth: int = 0) -> Iterator[str]:

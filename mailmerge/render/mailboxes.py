@@ -117,7 +117,10 @@ class MailboxTemplate:
         columns = [c for c in zip(*_columns(recipient), strict=True) if c[0] in self._address.names]
         name, heading = columns[0][:2] if len(columns) == 1 else (self.option, None)
         hint = f"did you mean {error.suggestion}? " if error.suggestion else ""
-        if heading and name.isascii() and '"' not in text and "'" not in text and text.isprintable():
+        key = self.option.removeprefix("message.").partition("[")[0]
+        if heading and key not in {"from", "sender"} and _are_addresses(text):
+            hint = f'several addresses in one cell are accepted without a name: {key} = "{{{{ {name} }}}}"'
+        elif heading and name.isascii() and '"' not in text and "'" not in text and text.isprintable():
             hint += f"Fix the cell or exclude the row: --where '{name} != \"{text}\"'"
         return row_error(
             "D110",
@@ -126,6 +129,14 @@ class MailboxTemplate:
             heading,
             hint=hint.strip() or None,
         )
+
+
+def _are_addresses(text: str) -> bool:
+    """Whether this is several addresses as a list, which only an element that is one expression accepts."""
+    try:
+        return len(parse_address_list(text)) > 1
+    except AddressError:
+        return False
 
 
 def one_line(

@@ -278,6 +278,14 @@ def test_only_regular_files_inside_the_base_folder(base, path, code):
     assert caught.value.code == code
 
 
+@pytest.mark.parametrize("path", ["../secret.txt", "/etc/passwd", "out.txt", "up/*.txt"])
+def test_a_path_that_leads_out_is_met_with_base(base, path):
+    """Whoever keeps the files elsewhere reads how to name their folder."""
+    with pytest.raises(FileProblem) as caught:
+        FileSearch().find(base, path)
+    assert "`base` in [[attach]]" in caught.value.hint
+
+
 @pytest.mark.parametrize(
     ("path", "found"),
     [
@@ -497,6 +505,7 @@ def test_what_is_no_image_of_the_campaign_is_an_error(images, base, source, code
     with pytest.raises(FileProblem) as caught:
         finder.rewrite(f'<img src="{source}">')
     assert caught.value.code == code
+    assert "[[attach]]" not in (caught.value.hint or "")
 
 
 def test_tags_made_of_several_chunks_are_joined(images):

@@ -587,7 +587,12 @@ SUGGESTION = (
         (
             "a@x.org, b@y.org",
             '`email` is not an address: "a@x.org, b@y.org" (it contains more than one address)',
-            "Fix the cell or exclude the row: --where 'email != \"a@x.org, b@y.org\"'",
+            'several addresses in one cell are accepted without a name: to = "{{ email }}"',
+        ),
+        (
+            "a@x.org, b@y",
+            '`email` is not an address: "a@x.org, b@y" (it contains more than one address)',
+            "Fix the cell or exclude the row: --where 'email != \"a@x.org, b@y\"'",
         ),
         (
             " \u200b",
