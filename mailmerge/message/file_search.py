@@ -93,7 +93,7 @@ class WantedPath(Struct, frozen=True):
             raise FileProblem(
                 "A302",
                 f"the attachment's path must be relative: {quoted(shown)}",
-                "if it is meant to be sent: name its folder with `base` in [[attach]], and write the path within it",
+                "is it meant to be sent? name its folder: `base` in [[attach]], and write the path within it",
             )
         return cls(text, shown, literal=literal or not _MAGIC.search(_ESCAPED.sub("", text)))
 
@@ -222,7 +222,7 @@ class FileSearch:
             raise FileProblem(
                 "A302",
                 f"{quoted(wanted.shown)} leads out of the folder for attachments",
-                "if it is meant to be sent: copy it into that folder, or name its own with `base` in [[attach]]",
+                "is it meant to be sent? copy it into that folder, or name its own: `base` in [[attach]]",
             )
         try:
             facts = self.files.stat(file)

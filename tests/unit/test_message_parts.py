@@ -283,7 +283,7 @@ def test_a_path_that_leads_out_is_met_with_base(base, path):
     """Whoever keeps the files elsewhere reads how to name their folder."""
     with pytest.raises(FileProblem) as caught:
         FileSearch().find(base, path)
-    assert "`base` in [[attach]]" in caught.value.hint
+    assert "`base` in [[attach]]" in (caught.value.hint or "")
 
 
 @pytest.mark.parametrize(
