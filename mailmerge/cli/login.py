@@ -10,7 +10,7 @@ import click
 
 from mailmerge.cli.options import completed, options_of
 from mailmerge.cli.output import interactive, note, out, show_diagnostics
-from mailmerge.cli.reference import numbered
+from mailmerge.cli.reference import numbered, steps_in_chinese
 from mailmerge.errors import AuthError, CampaignFileError, MailmergeError
 from mailmerge.masking import Secret
 from mailmerge.suggest import Invocation, suggested
@@ -216,7 +216,7 @@ def _show_steps(provider: Provider, *, oauth: bool) -> None:
     steps = provider.oauth_steps if oauth else provider.steps
     what = "register an application once" if oauth else f"how to get the {provider.secret}"
     note(f"{provider.title}: {what}")
-    for line in (*numbered(steps), *numbered(() if oauth else provider.steps_zh)):
+    for line in (*numbered(steps), *(() if oauth else steps_in_chinese(provider))):
         note(line)
     note(f"  Page: {provider.oauth.page if oauth and provider.oauth else provider.page}")
 

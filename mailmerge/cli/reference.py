@@ -121,7 +121,7 @@ def _all_about(provider: Provider) -> Iterator[str]:
         yield f"  Unsubscribing   {verb} both headers of one-click unsubscribing (DKIM)"
     yield f"  How to get the {provider.secret}:"
     yield from numbered(provider.steps)
-    yield from numbered(provider.steps_zh)
+    yield from steps_in_chinese(provider)
     yield f"  Page            {provider.page}"
     yield f"  Checked         {provider.checked}, {provider.source or 'the same page'}"
     for note in provider.notes:
@@ -158,6 +158,13 @@ def numbered(steps: tuple[str, ...]) -> Iterator[str]:
     """Yield *steps* with their numbers."""
     for number, step in enumerate(steps, 1):
         yield f"    {number}. {step}"
+
+
+def steps_in_chinese(provider: Provider) -> Iterator[str]:
+    """Yield the same steps for Chinese readers, behind a heading of their own."""
+    if provider.steps_zh:
+        yield "  中文步骤："
+        yield from numbered(provider.steps_zh)
 
 
 @click.command("explain")

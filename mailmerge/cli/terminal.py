@@ -104,7 +104,7 @@ _WHOLE: Final = re.compile(
     | (?<![\w/.-])mailmerge(?:[ ](?:'[^']*'|"[^"]*"|[^\s'"`])+(?<![,;]))+    # a command to copy
     | --[a-z][\w-]*(?:[ =](?:'[^']*'|"[^"]*"))?                            # an option with its quoted value
     | [a-z][a-z0-9+.-]*://[^{_STOP}]+                                      # an address of the web
-    | [^{_STOP}]*[@/\\][^{_STOP}]*                                         # an address, a path
+    | [^{_STOP}]*[@/\\][^{_STOP}]*(?:（[^{_STOP}]*）[^{_STOP}]*)*              # an address, a path
     | [^{_STOP}]+\.[A-Za-z][A-Za-z0-9]{{1,4}}(?![\w])                        # a file
     """,
     re.VERBOSE,

@@ -67,7 +67,7 @@ def test_a_certificate_for_somebody_else(
     files = {"cert_file": str(tmp_path / "bo.pem"), "key_file": str(tmp_path / "bo.key")}
     bench.mailmerge.account(dovecot, **files)
     report = bench.send()
-    assert "Does the server know the certificate" in told(report)
+    assert "Does the server accept the certificate" in told(report)
     assert report.exit_code == 6
 
 

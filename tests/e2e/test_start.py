@@ -92,6 +92,7 @@ def test_providers(mailmerge):
     assert one.code == 0, one
     assert "smtp.qq.com:465" in one.out
     assert "authorization code" in one.out
+    assert one.out.index("  中文步骤：\n    1. 用电脑浏览器登录") > one.out.index("    6. Use this code")
     wrong = mailmerge("providers", "gmial")
     assert wrong.code == 2, wrong
     one_error(wrong, "C410", "gmail")

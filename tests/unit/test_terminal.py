@@ -285,6 +285,12 @@ def test_colours_are_there_where_they_are_wanted(shown, monkeypatch, environment
     assert text == ("\x1b[31m\x1b[1merror[D110]\x1b[0m" if wanted else "error[D110]") + ": not an address\n"
 
 
+def test_a_path_with_chinese_brackets_is_not_broken():
+    """A terminal continues it; a line end of ours within it would be copied as well."""
+    path = "/home/me/成绩单（三年二班）.csv"
+    assert any(path in line for line in fitted(f"reads from outside: {path} (the list)", 40))
+
+
 @pytest.mark.parametrize("command", EVERY_COMMAND)
 def test_color_decides_before_everything_else(shown, monkeypatch, command):
     """`--color` is an option of every command, wins over the variables, and without it they decide again."""
