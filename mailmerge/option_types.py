@@ -339,7 +339,7 @@ def _check_header_name(name: str) -> ValidationIssue | None:
         return ValidationIssue("is not a valid header name", "C441", hint)
     if low in _HAS_OWN_KEY:
         hint = f"write `message.{low.replace('-', '_')}` instead"
-        return ValidationIssue("has a key of its own", "C440", hint)
+        return ValidationIssue("cannot be set here: it has its own key", "C440", hint)
     if low in _RESERVED or low.startswith(_RESERVED_PREFIXES):
         return ValidationIssue("is made for each message and cannot be set", "C440")
     return None

@@ -155,11 +155,12 @@ class DataOptions(Section):
     sheet: str | None = option(LABEL, "The sheet of a workbook", default=None,
         default_help="the only one with addresses",
         flag="--sheet NAME", commands=_MAKE, fact=True, identifies=True)
-    range: str | None = option(LABEL, "The part of a workbook that is the list: a table, a range, or B3:F40",
-        default=None, default_help="the table that is found", flag="--range CELLS", commands=_MAKE, fact=True,
+    range: str | None = option(LABEL,
+        "The part of a workbook that is the list: a table, a named range, or B3:F40", default=None,
+        default_help="the table that is detected", flag="--range CELLS", commands=_MAKE, fact=True,
         identifies=True)
-    header: int | None = option(whole(1), "The row of the headings, numbered as the spreadsheet shows it",
-        default=None, default_help="the row that is found", flag="--header N", commands=_MAKE, fact=True,
+    header: int | None = option(whole(1), "The row with the headings, numbered as in the spreadsheet",
+        default=None, default_help="the row that is detected", flag="--header N", commands=_MAKE, fact=True,
         identifies=True)
     key: str | None = option(LABEL, "The column that identifies a row", default=None,
         default_help="the address", flag="--key COLUMN", commands=_MAKE, fact=True,
@@ -176,11 +177,11 @@ class DataOptions(Section):
     hidden: Hidden = option(_HIDDEN, "What to do with hidden rows of a workbook", default="refuse",
         flag="--hidden", commands=_MAKE, fact=True, identifies=True)
     encoding: str | None = option(ENCODING, "The encoding of a text list", default=None,
-        default_help="found, or asked where only you can tell", flag="--encoding NAME",
+        default_help="detected; where only you can tell, you are asked", flag="--encoding NAME",
         commands=(*_MAKE, "report"), fact=True, identifies=True)
     delimiter: str | None = option(LABEL,
-        "What separates the cells of a text list: a sign, or comma, semicolon, tab, pipe", default=None,
-        default_help="found", flag="--delimiter SIGN", commands=_MAKE, fact=True, identifies=True)
+        "What separates the cells of a text list: a character, or comma, semicolon, tab, pipe", default=None,
+        default_help="detected", flag="--delimiter CHAR", commands=_MAKE, fact=True, identifies=True)
     types: Mapping[str, str] = option(PAIRS,
         "Types of columns: text, integer, decimal, decimal:de, boolean, date, date:%d/%m/%Y", default={},
         fact=True)
@@ -212,12 +213,12 @@ class MessageOptions(Section):
     subject: str = option(TEXT, "The subject line", default="", flag="--subject TEMPLATE", commands=_MAKE,
         fact=True, identifies=True)
     text: Path | str | None = option(TEMPLATE,
-        "Template of the text part (body.{{ lang }}.md: by row); auto: made from the HTML",
+        "Template of the text part (body.{{ lang }}.md: chosen by row), or auto",
         default=None, default_help="made from the HTML", flag="--text FILE", commands=MESSAGE_COMMANDS,
         fact=True, identifies=True)
     """A path names the template's file; a `str` (it had a line break) is the template itself."""
     html: Path | str | None = option(TEMPLATE,
-        "Template of the HTML part, in HTML, Markdown or MJML (body.{{ lang }}.html: by row)",
+        "Template of the HTML part, in HTML, Markdown or MJML (body.{{ lang }}.html: chosen by row)",
         default=None, default_help="made from a text part that is Markdown", flag="--html FILE",
         commands=MESSAGE_COMMANDS, fact=True, identifies=True)
     layout: Path | str | None = option(LAYOUT,
@@ -272,7 +273,7 @@ class SendOptions(Section):
 
     toml_section: ClassVar[str] = "send"
 
-    rate: tuple[Rate, ...] = option(one_or_more(RATE), "Pace; several apply together, in every window",
+    rate: tuple[Rate, ...] = option(one_or_more(RATE), "The rate; several apply together, in every window",
         default=(), default_help="the account's", flag="--rate 60/m", commands=_RUN)
     per_domain: tuple[Rate, ...] = option(one_or_more(RATE), "Pace for each recipient domain by itself",
         default=())
@@ -293,7 +294,7 @@ class SendOptions(Section):
     copy_to: str | None = option(COPY_TO,
         "Where a copy of each accepted message is put: imap:Sent, maildir:DIR or mbox:FILE", default=None,
         default_help="the account's")
-    at: str | None = option(MOMENT, "Not before then: 2026-12-01 09:00, or 09:00 for the next one",
+    at: str | None = option(MOMENT, "Not before this time: 2026-12-01 09:00, or 09:00 for the next one",
         default=None, default_help="immediately", flag="--at TIME", commands=("send",))
     window: tuple[Hours, ...] = option(one_or_more(HOURS),
         "Only within these hours: 08:00-18:00, or Mon-Fri 08:00-18:00", default=(),
@@ -408,8 +409,8 @@ def _only(key: str, kind: ValueType[Any], flag: str | None, text: str, *commands
 
 
 COMMAND_LINE: Final = (
-    _only("attach", _TEXTS, "--attach PATH", "Attach this file; may be a template", *MESSAGE_COMMANDS,
-        identifies=True),
+    _only("attach", _TEXTS, "--attach PATH", "Attach this file; the path may be a template",
+        *MESSAGE_COMMANDS, identifies=True),
     _only("settings", _TEXTS, "--set KEY=VALUE", "Override a key of campaign.toml", *_CAMPAIGN,
         identifies=True),
     _only("out", PATH, "--out DIR", "Where reports are written", *_CAMPAIGN,
@@ -429,7 +430,7 @@ COMMAND_LINE: Final = (
         "init"),
     # campaigns of other programs
     _only("server_conf", FILE, "--server-conf FILE",
-        "The server configuration of a template that awdeorio's mailmerge made", *MESSAGE_COMMANDS,
+        "The server configuration of a template for awdeorio's mailmerge", *MESSAGE_COMMANDS,
         "convert", default_help="mailmerge_server.conf next to the template", identifies=True),
     _only("into", PATH, "--out DIR", "The folder that is made", "convert",
         default_help="next to what is converted"),
@@ -448,7 +449,7 @@ COMMAND_LINE: Final = (
     _only("output_format", one_of(*get_args(OutputFormat)), "--output-format",
         "full, concise (a line per problem), json, github (annotations) or sarif", "check", default="full"),
     _only("ask_dns", FLAG, "--dns", "Look up SPF, DMARC and MX of sender and recipients", "check"),
-    _only("try_links", FLAG, "--links", "Try the links; slow on purpose", "check"),
+    _only("try_links", FLAG, "--links", "Request every link, slowly on purpose", "check"),
     _only("try_smtp", FLAG, "--smtp",
         "Connect, sign in and ask whether the sender may send; nothing is sent", "check"),
     # preview
@@ -469,16 +470,16 @@ COMMAND_LINE: Final = (
     _only("drop_after_data", LABEL, "--drop-after-data 0.5%",
         "Lose the final reply to this share of the messages", *_FAULTY, default="0%"),
     _only("drop", LABEL, "--drop 0.5%",
-        "Cut the connection in this share of the messages: before, during or after", *_FAULTY,
+        "Cut the connection for this share of the messages: before, during or after them", *_FAULTY,
         default="0%"),
     _only("per_connection", whole(1), "--per-connection N", "Accept N messages per connection", *_FAULTY),
     _only("per_minute", whole(1), "--per-minute N", "Accept N messages per minute", *_FAULTY),
     _only("greylist", LABEL, "--greylist 5m", "Greylist each new recipient for this long", *_FAULTY,
         default="0s"),
-    _only("refuse_sign_in", LABEL, "--refuse-sign-in gmail", "Refuse to sign in, with this provider's reply",
+    _only("refuse_sign_in", LABEL, "--refuse-sign-in gmail", "Refuse the sign-in with this provider's reply",
         *_FAULTY),
     _only("no_pipelining", one_of("503", "500", "554", "421", "crash", "silent"), "--no-pipelining 503",
-        "Refuse like this what arrives before the previous message is answered", *_FAULTY),
+        "Refuse with this reply what arrives before the previous message is answered", *_FAULTY),
     _only("delay", NUMBER, "--delay SECONDS", "Delay each final reply of the server", *_FAULTY, default=0),
     _only("seed", INTEGER, "--seed N", "Seed of the faults, to repeat them", *_FAULTY),
     _only("refused", _TEXTS, "--refuse ADDRESS", "Refuse this recipient: 550 5.1.1 No such user here",
@@ -504,24 +505,24 @@ COMMAND_LINE: Final = (
     _only("wait_lock", NUMBER, "--wait-lock SECONDS", "Wait up to SECONDS for another run to finish", "send",
         "test", "drafts", default=0),
     _only("accept_changes", FLAG, "--accept-changes",
-        "Continue a campaign whose message was changed half-way", "send", "drafts"),
+        "Continue although the message has changed since some rows were accepted", "send", "drafts"),
     _only("keep_plan", FLAG, "--keep-plan",
         "Keep the finished messages in the cache folder when nothing is left to send", "send"),
     _only("accept_repeats", FLAG, "--accept-repeats",
-        "Send also to rows that already have this very message", "send", "drafts"),
+        "Also send to rows that already got this very message", "send", "drafts"),
     # a fleet
-    _only("fleet", FLAG, "--fleet", "Let the workers of the ledger send it, and follow them", "send"),
-    _only("detach", FLAG, "--detach", "With --fleet: leave when the workers can begin", "send"),
+    _only("fleet", FLAG, "--fleet", "Let the workers of the ledger send it, and show their progress", "send"),
+    _only("detach", FLAG, "--detach", "With --fleet: exit as soon as the workers can begin", "send"),
     _only("accounts", LABEL, "--accounts NAME,...",
-        "The accounts, as the workers' config.toml names them, that may send", "send", "worker"),
-    _only("until_done", FLAG, "--until-done", "End when no campaign has anything left to send", "worker"),
-    _only("ready", FLAG, "--check", "Only check that it could work: database, accounts, secrets", "worker"),
+        "The accounts that may send, as the workers' config.toml names them", "send", "worker"),
+    _only("until_done", FLAG, "--until-done", "Exit when no campaign has anything left to send", "worker"),
+    _only("ready", FLAG, "--check", "Only check that it would work: database, accounts, secrets", "worker"),
     _only("again", FLAG, "--watch", "Show it again every two seconds, until Ctrl-C", "fleet"),
     # login
     _only("oauth", FLAG, "--oauth", "Sign in with tokens, even where a password would do", "login"),
     _only("device", FLAG, "--device", "Show a code to enter on another device", "login"),
-    _only("no_browser", FLAG, "--no-browser", "Open the address on another machine, and paste where it ended",
-        "login"),
+    _only("no_browser", FLAG, "--no-browser",
+        "Open the address on another machine, and paste the one it ends at", "login"),
     _only("in_file", FLAG, "--in-file", "Store the secret in a private file, not in the keyring", "login"),
     # report, resolve
     _only("page", FLAG, "--html/--no-html", "Write report.html", "report", default=True, default_help="yes"),
@@ -552,7 +553,7 @@ COMMAND_LINE: Final = (
         "drafts", "status", "report", "bounces", "providers", "suppress list", "worker", "fleet"),
     _only("quiet", FLAG, "-q/--quiet", "Only results and problems", "check", "rehearse", "send",
         "drafts", "status", "bounces"),
-    _only("verbose", FLAG, "-v/--verbose", "Show more: what the plan was made from, the traceback of a bug",
+    _only("verbose", FLAG, "-v/--verbose", "Show more: what the plan was made from; the traceback of a bug",
         "check", "rehearse", "send", "drafts", "report", "bounces", "worker"),
     _only("color", one_of(*get_args(Color)), "--color auto|always|never",
         "When states and problems have colours (auto: in a terminal that supports them)", *EVERY_COMMAND,

@@ -201,9 +201,9 @@ def rows_named(rows: Sequence[int], most: int = 12) -> str:
 
 
 def attachments(counts: Mapping[int, int]) -> str:
-    """Write how many messages have how many attachments: ``1 each (4), none (2)``."""
+    """Write how many messages have how many attachments: ``1 per message (4), none (2)``."""
     return ", ".join(
-        f"{f'{count} each' if count else 'none'} ({messages:,})"
+        f"{f'{count} per message' if count else 'none'} ({messages:,})"
         for count, messages in sorted(counts.items(), reverse=True)
     )
 

@@ -54,7 +54,7 @@ def notices(
     """Yield what is read from outside, what ``.env`` may not set, and who gets copies and answers."""
     for _, path, what in _read(file, environment, given):
         if not _is_inside(path, file.folder):
-            yield f"reads from outside: {shown(path)} ({what})"
+            yield f"reads from outside the folder: {shown(path)} ({what})"
     if "data_source" not in given and file.data.source.is_file():
         yield from about_list(file.data.source, file.folder, file.data.original)
     if environment.not_used:

@@ -105,7 +105,7 @@ class SendRequest(Struct, frozen=True):
     keep_plan: bool = False
     """Keep the finished messages in the cache folder when nothing is left to send."""
     accept_repeats: bool = False
-    """Send also to rows that already have this very message."""
+    """Also send to rows that already got this very message."""
     fleet: FleetRequest | None = None
     """Let the workers of the ledger's database send."""
     ca_file: Path | None = None

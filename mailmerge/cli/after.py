@@ -216,7 +216,7 @@ def _sure(rows: str | None, failed: Path | None, counted: str) -> bool:
 def purge(*, yes: bool, **options: Any) -> int:
     """Remove addresses, replies and the copy of the list from the ledger, and the files in out/.
 
-    Only counts remain. The campaign cannot be continued afterwards, and nothing shows any more who got its
+    Only counts remain. The campaign cannot be continued afterwards, and no record remains of who got its
     messages. Your own list is not touched.
 
     \b
@@ -240,9 +240,9 @@ def purge(*, yes: bool, **options: Any) -> int:
 
 @click.group("ledger")
 def ledger() -> None:
-    """Decide about a copied, moved or lost ledger.
+    """Accept a copied or moved ledger, or start over without a lost one.
 
-    This machine remembers how far each campaign has got, and where its ledger is. Where the ledger does not
+    This machine remembers how far each campaign has got, and where its ledger is. If the ledger does not
     match that, no command trusts it until you have decided.
 
     \b
@@ -257,8 +257,8 @@ def ledger() -> None:
 def move(**options: Any) -> int:
     """Continue with this ledger: the one in the folder, or the database that --ledger names.
 
-    If the campaign's ledger has been another one until now, it is copied from there, compared, and sealed
-    there. A copy of the folder elsewhere can then no longer be continued.
+    If the campaign has used another ledger until now, that one is copied, compared and sealed. A copy
+    of the folder elsewhere can then no longer be continued.
 
     \b
     Example:

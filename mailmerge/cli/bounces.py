@@ -181,7 +181,7 @@ def _show_summary(campaign: Campaign, summary: BounceSummary, *, as_json: bool) 
         )
         return
     known = f", {summary.known:,} of them known before" if summary.known else ""
-    out(f"{clock_time(SystemClock().now())}: looked at {plural(summary.looked_at, 'message')}{known}")
+    out(f"{clock_time(SystemClock().now())}: read {plural(summary.looked_at, 'message')}{known}")
     for sort, count in sorted(summary.sorts.items(), key=lambda item: -item[1]):
         out(f"  {count:>5,}  {padded(sort, 10)} {_MEANINGS.get(sort, '')}".rstrip())
     for count, words in (

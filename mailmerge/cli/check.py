@@ -42,9 +42,9 @@ def check(*, output_format: OutputFormat, as_json: bool, quiet: bool, verbose: b
     """Check every row and list all problems; nothing is sent.
 
     CAMPAIGN is a folder with campaign.toml, or such a file; default: this folder. With --list no campaign
-    file is needed. Files that go to one row are read: one that names another row is a problem (A320). With
-    --quiet it prints nothing if it finds nothing.
-    Nothing is contacted without --dns, --links or --smtp. `mailmerge explain CODE` explains a problem.
+    file is needed. Files for a single row are read: one that names another row is a problem (A320). With
+    --quiet it prints nothing if it finds nothing. Nothing is contacted without --dns, --links or --smtp.
+    `mailmerge explain CODE` explains a problem.
 
     \b
     Examples:

@@ -228,7 +228,7 @@ def _fleet(options: dict[str, Any]) -> Fleet:
 @campaign_argument
 @options_of("pause")
 def pause(**options: Any) -> int:
-    """Stop the workers' sending of a campaign within a second; messages in flight are finished.
+    """Stop the workers from sending a campaign, within a second; messages in flight are finished.
 
     The other rows stay loaded, and no other campaign is touched.
 
@@ -266,7 +266,7 @@ def resume(**options: Any) -> int:
 @campaign_argument
 @options_of("cancel")
 def cancel(**options: Any) -> int:
-    """Take a campaign from the workers: rows that were not sent stay pending until `send` is run again.
+    """Withdraw a campaign from the workers: unsent rows stay pending until `send` is run again.
 
     \b
     Example:

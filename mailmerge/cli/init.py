@@ -39,14 +39,14 @@ _PATH = click.Path(path_type=Path)
 @click.argument("folder", type=_PATH, default=Path("campaign"), required=False)
 @options_of("init")
 def init(*, folder: Path, kind: Any, copy_list: bool, **options: Any) -> int:
-    """Make FOLDER with campaign.toml and templates for your list, ready for `mailmerge check`.
+    """Create FOLDER with campaign.toml and templates for your list, ready for `mailmerge check`.
 
     The list stays where it is: campaign.toml names it by its path, and its columns are put into the
     templates. --copy copies it into the folder. In a terminal, the command asks for what is not given as an
     option. `mailmerge init --template` lists the templates to start from.
 
-    --from takes over a design that was made for another program, or a draft that you have saved as .eml: its
-    placeholders become columns, its pictures and attachments are copied.
+    --from imports a design made for another program, or a draft saved as .eml: its placeholders become
+    columns, its pictures and attachments are copied.
 
     \b
     Example:

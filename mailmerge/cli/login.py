@@ -34,10 +34,10 @@ _TRIES: Final = 3
 )
 @options_of("login")
 def login(*, who: str | None, **options: Any) -> int:
-    """Set up an account: reach its server, sign in, store the secret, add the account to your config.toml.
+    """Set up an account: connect to its server, sign in, store the secret, and add it to your config.toml.
 
-    WHO is one of your accounts, a provider (see `mailmerge providers`) or your address. The password or token
-    is stored in the system keyring, else, after asking, in a private file.
+    Name one of your accounts, a provider (see `mailmerge providers`) or your address. The password or token
+    is stored in the system keyring or, after asking, in a private file.
 
     \b
     Examples:

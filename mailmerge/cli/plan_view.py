@@ -69,15 +69,15 @@ def opt_outs(plan: Plan) -> Iterator[str]:
         same = sum(other.path.name == source.path.name for other in plan.opt_outs) > 1
         named = source.path if same else source.path.name
         entries = plural(source.entries, "address", "addresses")
-        yield f"  {padded(label, 9)} {entries} in {named}, {source.listed:,} of them in this list"
+        yield f"  {padded(label, 9)} {entries} in {named}, {source.listed:,} in this list"
         label = ""
 
 
 _SESSIONS = {
     "off": ("one message after another", 1),
-    "auto": ("the next message starts before the last is answered, where the pace needs it", 1),
-    "overlap": ("the next message starts before the last is answered, where the server allows it", 1),
-    "window": ("up to 64 messages in flight, where the server allows it", 64),
+    "auto": ("the next message starts before the previous one is answered, if the pace requires it", 1),
+    "overlap": ("the next message starts before the previous one is answered, if the server allows it", 1),
+    "window": ("up to 64 messages in flight, if the server allows it", 64),
 }
 
 

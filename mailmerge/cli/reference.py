@@ -39,7 +39,7 @@ _MARKS = {"confirmed": "published", "assumed": "not confirmed", "ours": "our gue
 def providers(*, name: str | None, as_json: bool) -> int:
     """Show mail providers: servers, limits, and how to sign in.
 
-    Without NAME, lists all of them in short; with NAME, shows everything about one. The limits are estimates
+    Without NAME, lists all of them briefly; with NAME, shows everything about one. The limits are estimates
     where the provider publishes none: the server's answer always wins.
 
     \b

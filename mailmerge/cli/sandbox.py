@@ -75,10 +75,10 @@ class ReceivedFiles:
 def sandbox(*, sandbox_port: int, keep: Path | None, **options: Any) -> int:
     """Run the built-in server until Ctrl-C, to practise `send` and what comes after it.
 
-    It accepts mail from this machine only, without a password, and passes none of it on. The lines that it
-    prints first, in a file .env next to a campaign.toml that names no account, let `send` use it. Rows that
-    it accepted are accepted: practise with a copy of your campaign, or `purge` it before you send for real.
-    It misbehaves by the options that `rehearse` has, too.
+    It accepts mail from this machine only, without a password, and passes none of it on. Put the lines
+    that it prints first into a file .env next to a campaign.toml that names no account: `send` then uses it.
+    Rows that it accepts count as accepted: practise with a copy of your campaign, or `purge` it before you
+    send for real. The options of `rehearse` make it misbehave here, too.
 
     \b
     Example:
@@ -108,8 +108,8 @@ def sandbox(*, sandbox_port: int, keep: Path | None, **options: Any) -> int:
             hint="name another one with --port",
         ) from None
     try:
-        out(f"Listening on {server.host}:{server.port}. What arrives here goes no further. Ctrl-C ends it.")
-        out("A campaign that names no account sends to it with this in the .env beside its campaign.toml:")
+        out(f"Listening on {server.host}:{server.port}. Mail sent here goes no further. Ctrl-C stops it.")
+        out("A campaign that names no account uses it with these lines in .env next to campaign.toml:")
         for name, value in (("SERVER", server.host), ("PORT", server.port), ("TLS", "none")):
             out(f"  SMTP_{name}={value}")
         threading.Event().wait()

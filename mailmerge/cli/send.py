@@ -345,7 +345,7 @@ class SendCommand:
     def _unattended(self, plan: Plan) -> bool:
         if plan.statuses[Status.INVALID] and not self.skip_invalid:
             invalid = plural(plan.statuses[Status.INVALID], plan.counted)
-            note(f"error[C481]: --yes was given, and {invalid} cannot be sent")
+            note(f"error[C481]: --yes was given, but {invalid} cannot be sent")
             note("   = hint: fix them, or add --skip-invalid to send the others")
             return False
         return True

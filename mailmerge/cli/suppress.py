@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 @click.group("suppress")
 def suppress() -> None:
-    """Keep a list of people whom none of your campaigns writes to.
+    """Keep the list of people whom no campaign of yours may write to.
 
     It is a file in your configuration folder, next to config.toml, and applies to every campaign, in addition
     to the files of `data.suppress`. A running campaign sees a change within a second.

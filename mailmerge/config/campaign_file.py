@@ -484,7 +484,7 @@ class _Builder:
         for name in message.get("headers", {}) if "unsubscribe" in message else ():
             if name.lower().startswith("list-unsubscribe"):
                 at = f"message.headers.{name}"
-                hint = "remove one of them: `message.unsubscribe` makes both headers"
+                hint = "remove one of them: `message.unsubscribe` adds both headers"
                 where = self.document.places.values.get(at)
                 self.problems.add(
                     "C510", f"`{at}` and `message.unsubscribe` set the same header", hint, where

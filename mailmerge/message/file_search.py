@@ -44,8 +44,8 @@ _MOST_COMPARED = 100
 _MOST_HINTS = 50
 """How often that is done: it takes time, and after so many hints a user knows."""
 _MOST_FOLDERS = 64
-_WITHOUT = 'put the file there, or correct its name; only if rows may go without it: `missing = "skip"`'
-_EMPTY = 'fill in the cell; only if rows may go without a file: `missing = "skip"`'
+_WITHOUT = 'put the file there, or correct its name; only if rows may be sent without it: `missing = "skip"`'
+_EMPTY = 'fill in the cell; only if rows may be sent without a file: `missing = "skip"`'
 
 
 class FileProblem(Exception):

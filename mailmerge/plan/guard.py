@@ -191,8 +191,8 @@ class AttachmentGuard:
         return Diagnostic(
             CODE,
             f"{quoted(file.name)} names {names}: that is {whose}{more}, not this row",
-            "were files swapped, or named wrongly? Look into it; if it is for this row: `guard = false` in "
-            "its [[attach]]",
+            "were files swapped or misnamed? Open it and look; if it is for this row: `guard = false` in its "
+            "[[attach]]",
             severity=Severity.ERROR,
             row=row.row,
             address=row.address,

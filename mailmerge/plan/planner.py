@@ -385,7 +385,7 @@ class Planner:
         if self._unaddressed and self._unaddressed == self._rows:
             found = Diagnostic(
                 "D141",
-                f"none of the {plural(self._rows, 'row')} has an address: nobody to send to",
+                "no row has an address: nobody to send to",
                 'name the column that has them: to = "{{ email }}"',
             )
             writer.add_findings(None, [found])

@@ -43,7 +43,7 @@ def ragged_rows(
         return [
             Diagnostic(
                 code="D101",
-                message=f"the rows have {len(cells)} cells, the header has {width}: "
+                message=f"the rows have {len(cells)} cells, the row of headings has {width}: "
                 "they begin with a number that has no heading",
                 hint='write it without row names (in R: row.names = FALSE), or begin the header with "no"',
                 place=Place(path=shown, line=line),
@@ -70,7 +70,7 @@ def ragged_rows(
                 Diagnostic(
                     code="D101",
                     message=f"this row and the next have {len(cells)} and {len(following[2])} cells, "
-                    f"the header has {width}: one row with a line break in a cell",
+                    f"the row of headings has {width}: one row with a line break in a cell",
                     hint=f"quote the cell, or remove the line break: {dialect.quote}{excerpt(text)}"
                     f"{dialect.quote}",
                     place=place,
@@ -110,7 +110,7 @@ def _ragged(
     shown = " | ".join(excerpt(cell) for cell in cells[:12]) + (" | …" if len(cells) > 12 else "")
     return Diagnostic(
         code="D101",
-        message=f"this row has {plural(len(cells), 'cell')}, the header has {width}",
+        message=f"this row has {plural(len(cells), 'cell')}, the row of headings has {width}",
         hint=f"{hint}. Cells: {shown}",
         place=place,
         row=row,

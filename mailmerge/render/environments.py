@@ -387,7 +387,7 @@ def printed(value: Any) -> Any:
     if kind is str or kind is int:
         return value
     if callable(value) and not isinstance(value, Undefined):
-        raise TemplateRuntimeError("a function would be printed, not its result: write () after it")
+        raise TemplateRuntimeError("a function would be shown instead of its result: write () after it")
     return values.displayed(value)
 
 

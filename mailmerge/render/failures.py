@@ -530,7 +530,7 @@ def _blamed(error: Exception, line: str, recipient: Recipient | None) -> BadValu
         return BadValue("D117", reason, error.owner, hint)
     if isinstance(error, UnknownName) and error.owner is not missing:
         looked_up = column_of(error.name, line, recipient) and str(error.name) not in line
-        reason = f"is {quoted(error.name)}, which was not found where it is looked up"
+        reason = f"is {quoted(error.name)}, which has no entry"
         hint = 'give a default for the others: .get({it}, "…")'
         return BadValue("D117", reason, error.name, hint) if looked_up else None
     if recipient and is_of_values(error) and _reads_names(line):

@@ -121,7 +121,7 @@ class MailboxTemplate:
         if heading and key not in {"from", "sender"} and _are_addresses(text):
             hint = f'several addresses in one cell are accepted without a name: {key} = "{{{{ {name} }}}}"'
         elif heading and name.isascii() and '"' not in text and "'" not in text and text.isprintable():
-            hint += f"Fix the cell or exclude the row: --where '{name} != \"{text}\"'"
+            hint += f"fix the cell or exclude the row: --where '{name} != \"{text}\"'"
         return row_error(
             "D110",
             f"`{name}` is not an address: {quoted(text)} ({error})",
@@ -158,7 +158,7 @@ def one_line(
     warnings.append(
         Diagnostic(
             code="M222",
-            message=f"`{name}` contains {_named_blanks(value)}: one space in {header}",
+            message=f"`{name}` contains {_named_blanks(value)}, which becomes a space in {header}",
             hint=f"a header is one line; correct {quoted(value)} in the cell",
             severity=Severity.WARNING,
             place=Place(cell=f"column {heading}"),

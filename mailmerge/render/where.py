@@ -260,7 +260,7 @@ def _unlike_word(value: Any, word: str, known: Sequence[str]) -> Any:
         if not short or value.strip().casefold() == word.casefold():
             raise BadValue(
                 "D117",
-                f"is {quoted(value)}, and {quoted(word)} means the same, written differently",
+                f"is {quoted(value)}, and {quoted(word)} means the same but is spelled differently",
                 value,
                 f"also compare it with {quoted(value)}; or give the column a type, "
                 'types = { {key} = "boolean" } in [data], and write {it}, or: not {it}',
@@ -282,6 +282,6 @@ def _checked(value: Any) -> bool:
     if isinstance(value, str) and answer and not read_truth(value):
         reason = f"is text ({quoted(value)}), which is neither true nor false"
         raise BadValue(
-            _NO_ANSWER, reason, value, 'compare it: {it} == "yes"; to test whether it is empty: {it} != ""'
+            _NO_ANSWER, reason, value, 'compare it: {it} == "yes"; to test that it is not empty: {it} != ""'
         )
     return answer

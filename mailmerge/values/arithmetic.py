@@ -255,9 +255,12 @@ def _moved(moment: Any, duration: timedelta) -> Value:
 def _join(symbol: str, left: Any, right: Any) -> str:
     if symbol == "+" and isinstance(left, str) and isinstance(right, str):
         if Number.read(left) is not None and Number.read(right) is not None:
-            reason = "is text, and so is what is added to it: as numbers, or one after the other?"
+            reason = "and what is added to it are text: are they to be added as numbers, or joined?"
             raise BadValue(
-                "D117", reason, left, "join text with ~; for a sum give both |float, or a type in data.types"
+                "D117",
+                reason,
+                left,
+                "join text with ~; to add numbers, give both |float, or a type in data.types",
             )
         return left + right
     raise _no_sum(symbol, left, right)

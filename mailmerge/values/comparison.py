@@ -72,14 +72,14 @@ def _matches(value: Any, text: str) -> bool:
     meant = found.read(text)
     if meant is None:
         if not hit and _clash_of_days(found.value, text):
-            raise _written_differently(value, text, "that day, once with a time and once without")
+            raise _written_differently(value, text, "the same day, but only one of them has a time")
         return hit
     same = bool(meant == found.value)
     if hit and not same:
         reason = f'shows "{found.displayed}" but is {found.canonical}: "{text}" could mean either'
         raise BadValue("D117", reason, value, 'compare its value, or its text: {it}|string == "…"')
     if same and not hit:
-        raise _written_differently(value, text, "the same, written differently")
+        raise _written_differently(value, text, "the same value, written differently")
     return hit
 
 
@@ -201,7 +201,8 @@ def truth(value: Any) -> bool:
             "D117",
             f'is "{value.strip()}", but text that is not empty counts as true',
             value,
-            'types = { {key} = "boolean" } in [data], or {it} == "yes"; to ask if it is empty: {it} != ""',
+            'types = { {key} = "boolean" } in [data], or {it} == "yes"; to test that it is not empty: '
+            '{it} != ""',
         )
     return True
 

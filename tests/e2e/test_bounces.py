@@ -56,7 +56,7 @@ def test_f7_the_way_from_a_report_to_everything_that_shows_it(mailmerge, sent):
     done = mailmerge("bounces", "spring", "--maildir", box)
 
     assert done.code == 3, done
-    assert "looked at 5 messages" in done.out
+    assert "read 5 messages" in done.out
     assert re.search(r"row 3  hard +bo@example.net +550 5.1.1 <bo@example.net>: no such user", done.out), done
     assert "1 row bounced." in done.out
     assert "bo@example.net" in mailmerge("suppress", "list").out
@@ -204,7 +204,7 @@ def test_f9_an_imap_mailbox_is_read_and_left_as_it_is(mailmerge, sandbox, doveco
     done = mailmerge("bounces", "spring", "--account", "test")
 
     assert done.code == 3, done
-    assert "looked at 1 message" in done.out
+    assert "read 1 message" in done.out
     assert "1 row bounced." in done.out
     assert dovecot.kept() == ["new/0.test", "new/1.test"]
     starttls = f"imap://{dovecot.user}@localhost:{dovecot.port}"

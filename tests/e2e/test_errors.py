@@ -35,7 +35,7 @@ def lines(*rows: str) -> str:
         (
             {"people_csv": lines("email,name", "a@example.com,Ana", "b@example.com,Bo,gold, yearly")},
             "D101",
-            ["4 cells, the header has 2", "spring/people.csv:3", '"Bo,gold, yearly"', "row 3"],
+            ["4 cells, the row of headings has 2", "spring/people.csv:3", '"Bo,gold, yearly"', "row 3"],
         ),
         ({"people_csv": lines("email,name", "a@example.com")}, "D101", ["1 cell", "people.csv:2", "comma"]),
         ({"people_csv": lines("email,name,Name", "a@example.com,x,y")}, "D107", ['"Name"', "people.csv:1"]),

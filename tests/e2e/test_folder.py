@@ -82,7 +82,7 @@ path = "files/{{ file }}"
         "1 of 5 rows can be sent (4 invalid)",
         "Bcc: eve@example.com",
         "not used: SMTP_TO in spring/.env",
-        "Files: 1 each (1)",
+        "Files: 1 per message (1)",
     ):
         assert expected in checked.out, checked.out
     sent = mailmerge("send", "spring", "--yes", "--skip-invalid")

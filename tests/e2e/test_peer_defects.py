@@ -27,7 +27,7 @@ def test_d42_line_break_in_a_cell_adds_no_recipient(mailmerge, sandbox):
     done = mailmerge("send", "spring", "--yes")
 
     assert check.code == 0, check
-    assert "warning[M222]: `name` contains a line break: one space in Subject" in check.out
+    assert "warning[M222]: `name` contains a line break, which becomes a space in Subject" in check.out
     assert '"Eve\\nBcc: victim@example.com"' in check.out
     assert done.code == 0, done
     assert statuses(campaign) == ["accepted", "accepted"]

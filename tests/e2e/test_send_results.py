@@ -128,7 +128,7 @@ def test_yes_with_invalid_rows(mailmerge, sandbox):
 
     refused = mailmerge("send", "spring", "--yes")
     assert refused.code == 2, refused
-    assert "error[C481]: --yes was given, and 1 row cannot be sent" in refused.err
+    assert "error[C481]: --yes was given, but 1 row cannot be sent" in refused.err
     assert sandbox.messages == []
     done = mailmerge("send", "spring", "--yes", "--skip-invalid")
 

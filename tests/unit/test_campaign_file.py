@@ -230,7 +230,8 @@ GOLDEN = {
         " = layouts: letter, newsletter, or a file such as ours.html"
     ),
     "[message]\nheaders.Subject = 'x'": (
-        "C440 2:19 `message.headers.Subject` has a key of its own = write `message.subject` instead"
+        "C440 2:19 `message.headers.Subject` cannot be set here: it has its own key = "
+        "write `message.subject` instead"
     ),
     "[message]\nheaders.x-mailmerge-id = 'x'": (
         "C440 2:26 `message.headers.x-mailmerge-id` is made for each message and cannot be set = -"

@@ -61,7 +61,7 @@ def test_explain_prints_the_page_of_a_code_however_it_is_written() -> None:
     done = CliRunner().invoke(command, ["d112", "T102"])
     assert done.exit_code == 0
     assert done.output.startswith(
-        "D112  error  (The list and its cells)\n\nA value that goes into a header of your own"
+        "D112  error  (The list and its cells)\n\nA value in one of your own headers"
     )
     assert "\nT102  error  (Templates)\n" in done.output
 

@@ -82,10 +82,10 @@ def test_e7_what_is_named_outside_is_said(folder: Path, monkeypatch: pytest.Monk
     file.write_text(f'{text}[[attach]]\npath = "body.txt"\nbase = "../elsewhere"\n')
 
     assert load(folder).check().notices == (
-        "reads from outside: ~/elsewhere/body.txt (the template)",
-        "reads from outside: ~/elsewhere/people.csv (the list)",
-        "reads from outside: ~/elsewhere/never.txt (the list of opt-outs)",
-        "reads from outside: ~/elsewhere (the folder of attachments)",
+        "reads from outside the folder: ~/elsewhere/body.txt (the template)",
+        "reads from outside the folder: ~/elsewhere/people.csv (the list)",
+        "reads from outside the folder: ~/elsewhere/never.txt (the list of opt-outs)",
+        "reads from outside the folder: ~/elsewhere (the folder of attachments)",
     )
 
 

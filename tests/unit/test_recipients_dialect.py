@@ -62,7 +62,7 @@ def test_a_full_width_comma_in_a_sentence_does_not_hide_those_between_cells(writ
     sentence = ["3", "陈晨", "c@x.org", f"字写得好{sign}要多读"]
     text = "".join(sign.join(row) + "\n" for row in [*rows, sentence])
 
-    assert told(refused(write(text))) == [("D101", 4, "this row has 5 cells, the header has 4")]
+    assert told(refused(write(text))) == [("D101", 4, "this row has 5 cells, the row of headings has 4")]
     headings, values = read(write("".join(sign.join(row) + "\n" for row in rows)))
     assert headings == tuple(rows[0])
     assert values == [tuple(row) for row in rows[1:]]
@@ -93,7 +93,7 @@ def test_a_first_line_that_states_the_delimiter_is_obeyed(write, content, name):
 def test_rows_below_a_stated_delimiter_have_their_own_lines(write):
     """A problem is told with the line that an editor shows."""
     error = refused(write("sep=;\nemail;name\na@x.org;Ann\nb@x.org\n"))
-    assert told(error) == [("D101", 4, "this row has 1 cell, the header has 2")]
+    assert told(error) == [("D101", 4, "this row has 1 cell, the row of headings has 2")]
     assert error.row == 3
 
 
@@ -242,7 +242,7 @@ def test_a_blank_before_a_quote_is_named_with_its_line(write):
     assert told(error) == [
         ("D242", 2, 'a space before the quote of "Lee, Ann": it would not begin a quoted cell'),
         ("D242", 4, 'a space before the quote of "Cy": it would not begin a quoted cell'),
-        ("D101", 5, "this row has 1 cell, the header has 2"),
+        ("D101", 5, "this row has 1 cell, the row of headings has 2"),
     ]
     assert error.diagnostics[0].hint == 'remove the space: ,"Lee, Ann"'
     fixed = write('email,name\na@x.org,"Lee, Ann"\n')
@@ -271,7 +271,10 @@ def test_a_line_break_without_quotes_is_one_problem(write):
         (
             "D101",
             2,
-            "this row and the next have 2 and 2 cells, the header has 3: one row with a line break in a cell",
+            (
+                "this row and the next have 2 and 2 cells, the row of headings has 3: "
+                "one row with a line break in a cell"
+            ),
         )
     ]
 
@@ -359,6 +362,6 @@ def test_short_rows_of_two_people_are_two_problems(write):
     """A row that has an address of its own is not the rest of the row above it."""
     error = refused(write("email,name,city\na@x.org,Ann\nb@x.org,Bo\n"))
     assert told(error) == [
-        ("D101", 2, "this row has 2 cells, the header has 3"),
-        ("D101", 3, "this row has 2 cells, the header has 3"),
+        ("D101", 2, "this row has 2 cells, the row of headings has 3"),
+        ("D101", 3, "this row has 2 cells, the row of headings has 3"),
     ]

@@ -142,16 +142,18 @@ def test_ragged_rows_are_told_all_at_once(write):
     )
     error = refused(path)
     assert told(error) == [
-        ("D101", 3, 4, "this row has 2 cells, the header has 3"),
-        ("D101", 4, 5, "this row has 4 cells, the header has 3"),
-        ("D101", 5, 6, "this row has 4 cells, the header has 3"),
+        ("D101", 3, 4, "this row has 2 cells, the row of headings has 3"),
+        ("D101", 4, 5, "this row has 4 cells, the row of headings has 3"),
+        ("D101", 5, 6, "this row has 4 cells, the row of headings has 3"),
     ]
     assert [d.hint for d in error.diagnostics] == [
         "is a cell missing? An empty cell needs its comma too. Cells: b@x.org | Bo",
         'does a cell contain a comma? Then quote it: "gold, yearly". Cells: c@x.org | Li | gold |  yearly',
         "remove the comma at the end of the row. Cells: d@x.org | Di | x | ",
     ]
-    assert str(error) == "people.csv has 3 problems; the first: this row has 2 cells, the header has 3"
+    assert (
+        str(error) == "people.csv has 3 problems; the first: this row has 2 cells, the row of headings has 3"
+    )
 
 
 def test_at_most_twenty_problems(write):

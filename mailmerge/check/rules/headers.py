@@ -43,7 +43,7 @@ def _subject(text: str) -> tuple[Finding, ...]:
         found.append(Finding("M201", f"the subject has more than {_SUBJECT_LENGTH} characters", hint))
     capitals = text.upper() == text and text.lower() != text
     if capitals and sum(map(str.isalpha, text)) >= _FEW_LETTERS:
-        hint = "capitals read as shouting, and count as spam with filters"
+        hint = "capitals read as shouting, and spam filters penalise them"
         found.append(Finding("M203", "the subject is all capitals", hint))
     loud = "!" in text or "?" in text or not text.isascii()
     if loud and (match := _SHOUTING.search(text)):
@@ -132,7 +132,7 @@ def own_headers(layout: Layout) -> Iterator[Finding]:
         yield Finding(
             "M214",
             "List-Unsubscribe comes without List-Unsubscribe-Post",
-            "Gmail and Yahoo require one-click unsubscribing: `unsubscribe` in [message] makes both headers",
+            "Gmail and Yahoo require one-click unsubscribing: `unsubscribe` in [message] adds both headers",
         )
     elif post is not None and (
         not unsubscribe or "<https:" not in unsubscribe or post.strip() != "List-Unsubscribe=One-Click"
