@@ -184,7 +184,7 @@ class FleetRun(Run):
         self._carry(db)
         if self._opened.usage is not None:
             carry_machine(db, self._opened.usage, map(account_key, accounts), self._clock)
-        work.enqueue(db, campaign, number, self._queued(), by=process_name())
+        work.enqueue(db, campaign, number, self._queued(), by=process_name(), clock=self._clock)
         remove(db, campaign, keep={number, *work.plans_at_work(db, campaign)})
         jobs.defer(db, jobs.orders(campaign, number, slots, own_version()), at=self._schedule.start)
 

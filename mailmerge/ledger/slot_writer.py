@@ -152,8 +152,8 @@ SELECT count(*) FROM moved
 _QUEUE_AGAIN = f"""
 INSERT INTO mailmerge.work AS w (campaign, plan, n, key, row, domain, recipients, next_at)
 SELECT ?3, v.plan, v.n, v.key, v.row, v.domain, string_to_array(v.recipients, ' '), {NOW} + v.after
-FROM {_unnested(_ROW, 4)} v
-WHERE {STATE} <> 'cancelled' AND EXISTS (
+FROM {_unnested(_ROW, 4)} v WHERE {STATE} <> 'cancelled'
+    AND v.plan = (SELECT plan FROM mailmerge.fleet WHERE campaign = ?3) AND EXISTS (
     SELECT 1 FROM mailmerge.delivery d WHERE d.campaign = ?3 AND d.key = v.key AND d.attempt = v.attempt
         AND d.status IN ('pending', 'deferred') LIMIT 1)
 ON CONFLICT (campaign, key) DO UPDATE SET epoch = NULL, next_at = excluded.next_at WHERE w.epoch = ?1
@@ -174,8 +174,8 @@ moved AS (
         AND EXISTS (SELECT 1 FROM moved)
 ), back AS (
     INSERT INTO mailmerge.work AS w (campaign, plan, n, key, row, domain, recipients, epoch, next_at)
-    SELECT ?3, ?18, ?19, ?4, ?20, ?21, ?22, (SELECT epoch FROM alive), 0
-    WHERE ?6 IN ('pending', 'deferred') AND EXISTS (SELECT 1 FROM moved)
+    SELECT ?3, ?18, ?19, ?4, ?20, ?21, ?22, (SELECT epoch FROM alive), 0 FROM mailmerge.fleet f
+    WHERE f.campaign = ?3 AND f.plan = ?18 AND ?6 IN ('pending', 'deferred') AND EXISTS (SELECT 1 FROM moved)
     ON CONFLICT (campaign, key) DO UPDATE SET epoch = excluded.epoch, next_at = 0 WHERE w.epoch IS NULL
 )
 SELECT (SELECT count(*) FROM alive), {STATE}

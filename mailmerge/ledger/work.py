@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Final, Literal
 
 from msgspec import Struct
 
+from mailmerge.clock import SystemClock
 from mailmerge.errors import InUseError, LedgerError
 from mailmerge.postgres import TableGroup
 from mailmerge.sqlite import moment
@@ -26,6 +27,7 @@ from mailmerge.text import local_time, plural
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
+    from mailmerge.clock import Clock
     from mailmerge.postgres import PostgresDatabase
 
 FleetState = Literal["running", "paused", "cancelled", "finished"]
@@ -33,6 +35,8 @@ FleetState = Literal["running", "paused", "cancelled", "finished"]
 
 LONGEST_REPLY: Final = 600.0
 """Seconds for which the reply to a message may be awaited after its end (RFC 5321 section 4.5.3.2.6)."""
+_MAKE_WAY: Final = 45.0
+"""Seconds within which workers return what they have of an earlier plan: longer than a lease."""
 _DEADLOCK: Final = "40P01"
 """PostgreSQL's codes for conflicts of two transactions, of which it aborted one."""
 _KEPT: Final = 30 * 86400.0
@@ -179,6 +183,11 @@ SELECT s.epoch, s.worker, s.account, s.holder, s.since, s.until, s.doing, s.camp
 FROM mailmerge.slot s WHERE s.ended IS NULL AND s.lost IS NULL AND (?1::bigint IS NULL OR s.campaign = ?1)
 ORDER BY s.worker, s.epoch
 """
+_OF_ANOTHER_PLAN = """
+SELECT EXISTS (SELECT 1 FROM mailmerge.fleet
+        WHERE campaign = ?1 AND plan <> ?2 AND state IN ('running', 'paused')),
+    (SELECT count(*) FROM mailmerge.work WHERE campaign = ?1 AND plan <> ?2 AND epoch IS NOT NULL)
+"""
 _DUE = f"""
 SELECT f.campaign, f.plan FROM mailmerge.fleet f WHERE f.state = 'running' AND EXISTS (
     SELECT 1 FROM mailmerge.work w WHERE w.campaign = f.campaign AND w.epoch IS NULL AND w.next_at <= {NOW})
@@ -224,11 +233,18 @@ class QueuedRow(Struct, frozen=True, gc=False):
 
 
 def enqueue(
-    db: PostgresDatabase, campaign: int, plan: int, rows: Iterable[QueuedRow], *, by: str = ""
+    db: PostgresDatabase,
+    campaign: int,
+    plan: int,
+    rows: Iterable[QueuedRow],
+    *,
+    by: str = "",
+    clock: Clock | None = None,
 ) -> int:
     """Make *rows* the work of the campaign's fleet, and let it run; return how many rows wait now.
 
-    What waited before is forgotten. What slots have claimed already is left alone.
+    What waited before is forgotten. What slots have claimed already is left alone if it is of the same plan;
+    an earlier plan is cancelled, and what they have of it is waited for.
 
     Args:
         db: the ledger.
@@ -236,11 +252,14 @@ def enqueue(
         plan: the number of the plan that has the messages.
         rows: those that are due, or will be.
         by: who says so, as `fleet_view` shows it.
+        clock: waits for slots; None: the system's.
 
     Raises:
+        InUseError: slots do not return what they have of an earlier plan; nothing of this one was begun.
         LedgerError: nothing was changed.
 
     """
+    _make_way(db, campaign, plan, by, clock or SystemClock())
     with db.transaction():
         db.execute("DELETE FROM mailmerge.work WHERE campaign = ? AND epoch IS NULL", (campaign,))
         db.execute(_STAGE)
@@ -251,6 +270,34 @@ def enqueue(
         db.execute(_FORGET_COUNTS, (campaign,))
         db.execute("ANALYZE mailmerge.work")
     return count
+
+
+def _make_way(db: PostgresDatabase, campaign: int, plan: int, by: str, clock: Clock) -> None:
+    """Cancel what is left of an earlier plan, and wait until its slots have returned what they claimed.
+
+    A row that is claimed has the messages of its plan: no worker could send it if it were returned to the
+    queue of another one.
+
+    Raises:
+        InUseError: slots still have rows after 45 seconds; nothing of the new plan was begun.
+        LedgerError: the database cannot be asked.
+
+    """
+    until = clock.monotonic() + _MAKE_WAY
+    while True:
+        active, claimed = db.row(_OF_ANOTHER_PLAN, (campaign, plan))
+        if active:
+            set_state(db, campaign, "cancelled", by=by, note="a new plan replaces it")
+        if not claimed:
+            return
+        recover(db)
+        if clock.monotonic() > until:
+            raise InUseError(
+                f"workers still have {plural(claimed, 'row')} of an earlier plan of this campaign",
+                code="L733",
+                hint="they claim no more of it; run the same command again in a minute",
+            )
+        clock.sleep(0.25)
 
 
 def set_state(

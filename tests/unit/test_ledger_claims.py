@@ -52,12 +52,12 @@ class Fleet:
         self.clock = VirtualClock(NOW)
         self.slots: list[Slot] = []
 
-    def fill(self, rows: int, *, first: int = 2) -> int:
+    def fill(self, rows: int, *, first: int = 2, plan: int = 7) -> int:
         wanted = (
             QueuedRow(n, f"k{n}", n, "example.org", (f"u{n}@example.org",))
             for n in range(first, first + rows)
         )
-        return enqueue(self.db, self.campaign, 7, wanted, by="ann")
+        return enqueue(self.db, self.campaign, plan, wanted, by="ann", clock=self.clock)
 
     def slot(self, worker: str = "one", seconds: float = 30.0) -> tuple[Slot, SlotWriter]:
         slot = Slot.open(self.place, worker=worker, account="work", seconds=seconds, clock=self.clock)
@@ -329,6 +329,35 @@ def test_a_new_plan_replaces_what_waits(fleet: Fleet) -> None:
     fleet.claim(slot, 1)
     assert fleet.fill(2) == 1
     assert fleet.queue() == {"k2": slot.epoch, "k3": None}
+
+
+def test_another_plan_waits_for_what_is_claimed_of_the_one_before(fleet: Fleet) -> None:
+    """Slots claim no more of the earlier plan; once its rows are returned, all are of the new one."""
+    fleet.fill(4)
+    slot, _ = fleet.slot()
+    fleet.claim(slot, 2)
+    with pytest.raises(InUseError, match="2 rows of an earlier plan"):
+        fleet.fill(4, plan=8)
+    assert (slot.keep(fleet.campaign), fleet.queue()) == ("cancelled", {"k2": slot.epoch, "k3": slot.epoch})
+    slot.give_back()
+    fleet.fill(4, plan=8)
+    other, _ = fleet.slot("two")
+
+    assert fleet.db.rows("SELECT DISTINCT plan FROM work") == [(8,)]
+    assert fleet.claim(other, 9) == [2, 3, 4, 5]
+
+
+def test_a_late_deferral_does_not_queue_a_row_of_an_earlier_plan(fleet: Fleet) -> None:
+    """The row is deferred, and left to whoever sends next: its message is not that of the new plan."""
+    fleet.fill(2)
+    slot, writer = fleet.slot()
+    fleet.claim(slot, 1)
+    writer.record_intent([attempt(2)])
+    fleet.silence(slot)
+    fleet.fill(1, first=3, plan=8)
+    writer.record_outcomes([settled(2, DEFERRED, next_at=NOW)])
+
+    assert (fleet.states(), fleet.queue()) == ({"k2": "deferred"}, {"k3": None})
 
 
 def test_a_repair_leaves_the_rows_of_living_slots_alone(fleet: Fleet) -> None:
