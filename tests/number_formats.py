@@ -171,7 +171,7 @@ def kind_of_excel_difference(code: str, number: float) -> str:
     dated = compiled.kind in {"date", "datetime", "time"}
     kinds = {
         "up to 11 characters": compiled.kind in {"general", "text"} or "General" in code,
-        "a point with nothing behind it": "#" in code.partition(".")[2][:1],
+        "a point with nothing after it": "#" in code.partition(".")[2][:1],
         "fractions": "/" in code and not dated,
         "before March 1900": dated and number < MARCH_1900,
         "a second is rounded": dated and number * 86400 % 1 > 0.4,

@@ -232,8 +232,8 @@ def test_declined(desk: Desk, how: str) -> None:
 @pytest.mark.parametrize(
     ("pasted", "words"),
     [
-        ("http://localhost:1?code=abc&state=other", "something else than was asked"),
-        ("http://localhost:1?code=abc", "something else than was asked"),
+        ("http://localhost:1?code=abc&state=other", "has answered an earlier request"),
+        ("http://localhost:1?code=abc", "has answered an earlier request"),
         ("https://login.example.org/", "not the address where a sign-in ends"),
         ("", "not the address where a sign-in ends"),
     ],

@@ -577,7 +577,7 @@ def test_other_files_are_not_taken_for_templates(tmp_path: Path, name: str) -> N
             "--template t/a.txt --database d.csv --config c.conf --no-dry-run",
             "send t/a.txt --list d.csv --server-conf c.conf --limit 1",
         ),
-        ("old --output-format text --no-color", "preview old --terminal"),
+        ("old --output-format text --no-color", "preview old --terminal --color never"),
         ("old --account gmail --no-dry-run", "send old --limit 1 --account gmail"),
     ],
 )

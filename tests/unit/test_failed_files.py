@@ -348,7 +348,7 @@ def test_an_unchanged_row_that_left_the_list_is_an_error(written):
     """Whoever was removed from the list, or corrected there, is not written to from an old copy."""
     found = list(written(there=[("b@x.org", "bob@x.org")]))
     [problem] = found[1].problems
-    assert (problem.code, problem.message.partition(" in ")[0]) == ("D157", "b@x.org is no longer")
+    assert (problem.code, problem.message.partition(" from ")[0]) == ("D157", "b@x.org was removed")
 
 
 def test_a_corrected_row_stays_a_correction_when_it_fails_again(written, tmp_path):

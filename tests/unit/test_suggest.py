@@ -72,7 +72,7 @@ def powershell(line: str) -> list[str]:
     words: list[str] = []
     for double, bare in re.findall(r'"([^"“”„]*)"|([^ "]+)', line):
         assert not {*double} & {*"$`\r\n"}, "it is replaced"
-        assert re.fullmatch(r"[A-Za-z0-9_./\\:+-]*", bare), "it means something to PowerShell"
+        assert re.fullmatch(r"[\w./\\:+-]*", bare), "it means something to PowerShell"
         words.append(double or bare)
     return c_runtime(" ".join(f'"{word}"' if " " in word else word for word in words))
 
