@@ -216,8 +216,9 @@ def _files() -> Iterator[Path]:
 
 
 def _is_read(path: Path) -> bool:
-    """Return whether it is a file, and not one that Python or a build has made."""
-    return path.is_file() and not {"__pycache__", "node_modules"} & set(path.parts)
+    """Return whether it is a file, and not one that Python, a build or a run of ours has made."""
+    made = {"__pycache__", "node_modules", "out", ".mailmerge"}
+    return path.is_file() and not made & set(path.relative_to(ROOT).parts)
 
 
 def _listed() -> list[str]:
