@@ -179,9 +179,14 @@ class StateDatabase:
     """What is lost with the file."""
 
     def __init__(self, path: Path, schema: str, *, read_only: bool = False) -> None:
+        explain = partial(_unusable_memory, self.remembers)
+        if read_only and path.with_name(path.name + "-journal").exists():
+            # Whoever made the file was killed before it had a log: only a writer can undo what it had begun.
+            with contextlib.suppress(LedgerError), Database.connect(path, explain) as writer:
+                writer.execute("SELECT count(*) FROM sqlite_master")
         self._db = Database.connect(
             path,
-            partial(_unusable_memory, self.remembers),
+            explain,
             create=not read_only,
             read_only=read_only,
             # Otherwise SQLite leaves its shared memory file next to it, where nothing may be changed.

@@ -47,7 +47,6 @@ class RowList(RecipientList):
 
     The first are kept in memory, all others in a private temporary file that goes with the list.
 
-
     The keys of all rows together are the headings; missing values, None and NaN are empty cells. Rows without
     any value are skipped, like blank rows of a file.
     """

@@ -114,6 +114,36 @@ def test_a_registry_of_an_earlier_version_can_be_looked_at(tmp_path: Path) -> No
     assert path.read_bytes() == before
 
 
+INTERRUPTED = """
+import os, sqlite3, sys
+connection = sqlite3.connect(sys.argv[1], isolation_level=None)
+connection.execute("PRAGMA cache_size = 1")
+connection.execute("BEGIN")
+connection.execute("CREATE TABLE begun (text TEXT)")
+connection.executemany("INSERT INTO begun VALUES (?)", [("x" * 3000,)] * 50)
+os._exit(9)
+"""
+
+
+def test_a_registry_whose_maker_was_killed_can_be_looked_at(tmp_path: Path) -> None:
+    """What a killed process had begun, before there was a log, is undone."""
+    path = tmp_path / "campaigns.db"
+    with CampaignRegistry(path):
+        pass
+    with sqlite3.connect(path) as connection:
+        connection.execute("PRAGMA journal_mode = DELETE")
+    connection.close()
+    before = path.read_bytes()
+    subprocess.run([sys.executable, "-c", INTERRUPTED, str(path)], check=False)
+    journal = path.with_name("campaigns.db-journal")
+    interrupted = journal.exists()
+    with CampaignRegistry(path, read_only=True) as registry:
+        registry.refuse_missing(tmp_path / "ledger.db", "spring")
+
+    assert interrupted
+    assert (journal.exists(), path.read_bytes()) == (False, before)
+
+
 def test_a15_accounts_are_locked_apart(tmp_path: Path) -> None:
     """Another account is free, the same one is not; a released one is free again."""
     with AccountLock(tmp_path, "smtp.example.org me"):
