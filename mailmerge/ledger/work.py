@@ -37,6 +37,8 @@ LONGEST_REPLY: Final = 600.0
 """Seconds for which the reply to a message may be awaited after its end (RFC 5321 section 4.5.3.2.6)."""
 _MAKE_WAY: Final = 45.0
 """Seconds within which workers return what they have of an earlier plan: longer than a lease."""
+_REPLACED: Final = "a new plan replaces it"
+"""Why a campaign is cancelled that is about to run again."""
 _DEADLOCK: Final = "40P01"
 """PostgreSQL's codes for conflicts of two transactions, of which it aborted one."""
 _KEPT: Final = 30 * 86400.0
@@ -106,8 +108,11 @@ _STAGED = {
 }  # fmt: skip
 _TAKE_STAGED = """
 INSERT INTO mailmerge.work (campaign, plan, n, key, row, domain, recipients, next_at)
-SELECT ?1, ?2, n, key, row, domain, recipients, next_at FROM queued ORDER BY n
-ON CONFLICT (campaign, key) DO NOTHING
+SELECT ?1, ?2, n, key, row, domain, recipients, next_at FROM queued q
+WHERE NOT EXISTS (
+    SELECT 1 FROM mailmerge.delivery d
+    WHERE d.campaign = ?1 AND d.key = q.key AND d.status NOT IN ('pending', 'deferred'))
+ORDER BY n ON CONFLICT (campaign, key) DO NOTHING
 """
 _RUN = f"""
 INSERT INTO mailmerge.fleet (campaign, plan, state, since, by, note) VALUES (?1, ?2, 'running', {NOW}, ?3, '')
@@ -200,9 +205,10 @@ _WITH_FLEET = """
 SELECT 1 FROM mailmerge.fleet f JOIN mailmerge.campaign c ON c.id = f.campaign
 WHERE c.name = ? AND f.state IN ('running', 'paused') LIMIT 1
 """
-_LEFT = """
+_LEFT = f"""
 SELECT 1 FROM mailmerge.fleet f WHERE f.state = 'running'
-    AND EXISTS (SELECT 1 FROM mailmerge.work w WHERE w.campaign = f.campaign) LIMIT 1
+    AND EXISTS (SELECT 1 FROM mailmerge.work w WHERE w.campaign = f.campaign)
+    OR f.state = 'cancelled' AND f.note = '{_REPLACED}' AND f.since > {NOW} - {2 * _MAKE_WAY} LIMIT 1
 """
 _DOUBTS = (
     "SELECT count(*) FROM mailmerge.delivery WHERE campaign = ? AND status IN ('in_doubt', 'handing_over')"
@@ -244,7 +250,8 @@ def enqueue(
     """Make *rows* the work of the campaign's fleet, and let it run; return how many rows wait now.
 
     What waited before is forgotten. What slots have claimed already is left alone if it is of the same plan;
-    an earlier plan is cancelled, and what they have of it is waited for.
+    an earlier plan is cancelled, and what they have of it is waited for. A row that they have sent since the
+    caller looked is left out: where no worker is running any more, it would be waited for in vain.
 
     Args:
         db: the ledger.
@@ -287,7 +294,7 @@ def _make_way(db: PostgresDatabase, campaign: int, plan: int, by: str, clock: Cl
     while True:
         active, claimed = db.row(_OF_ANOTHER_PLAN, (campaign, plan))
         if active:
-            set_state(db, campaign, "cancelled", by=by, note="a new plan replaces it")
+            set_state(db, campaign, "cancelled", by=by, note=_REPLACED)
         if not claimed:
             return
         recover(db)
@@ -472,7 +479,7 @@ def is_with_fleet(db: PostgresDatabase, campaign: str) -> bool:
 
 
 def is_left(db: PostgresDatabase) -> bool:
-    """Return whether any running campaign has work, now or later."""
+    """Return whether any campaign has work, now or later, or is about to get it with a new plan."""
     return db.row(_LEFT) is not None
 
 

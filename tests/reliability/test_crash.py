@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import socket
 import time
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -17,7 +19,7 @@ from reliability.killing import KILLED, Warm
 from reliability.moody import MoodyServer, taken_unsaid
 
 if TYPE_CHECKING:
-    from pathlib import Path
+    from collections.abc import Callable
 
     from faultd import Fault, Peer
 
@@ -145,29 +147,43 @@ def _attachment(bench: Bench, octets: int) -> None:
     bench.write(message='[[attach]]\npath = "film.bin"')
 
 
-def _limited(count: int) -> Fault:
-    """Invite the content, take *count* octets of it, then cut."""
+def _after(count: int, act: Callable[[], object]) -> Fault:
+    """Invite the content, take about *count* octets of it, then act, before more is read.
+
+    What nobody reads fills the buffers of both sockets, so that a client of more than these is still writing.
+    """
 
     def fault(peer: Peer) -> bytes:
-        read = peer.receive
+        read, limit = peer.receive, peer.server.octets + count
 
         def receive() -> None:
-            if len(peer.buffer) + peer.server.octets - before > count:
-                raise Dropped
+            if peer.server.octets > limit:
+                peer.receive = read  # type: ignore[method-assign]
+                act()
             read()
 
-        before = peer.server.octets
         peer.receive = receive  # type: ignore[method-assign]
+        peer.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 65536)
         return b"354 go ahead\r\n"
 
     return fault
 
 
+def _more_than_buffers() -> int:
+    """Return how many octets never fit into what an operating system keeps of a connection."""
+    limits = Path("/proc/sys/net/ipv4/tcp_wmem")
+    return 1_000_000 + (int(limits.read_text("ascii").split()[2]) if limits.exists() else 8_000_000)
+
+
+def _dropped() -> None:
+    raise Dropped
+
+
 def test_a06_a_connection_that_dies_inside_the_content(bench: Bench, server: MoodyServer) -> None:
-    """20 MB are cut off half-way, the end never left: no doubt, the row is sent again and taken once."""
+    """A large message is cut off, the end never left: no doubt, the row is sent again and taken once."""
     server.extensions = ("PIPELINING", "8BITMIME")
-    _attachment(bench, 20_000_000)
-    server.change_mood({"DATA": {2: _limited(5_000_000)}})
+    _attachment(bench, _more_than_buffers())
+    server.change_mood({"DATA": {2: _after(1_000_000, _dropped)}})
     report = bench.send(clock=SkippingClock())
 
     assert report.exit_code == 0
@@ -178,21 +194,8 @@ def test_a06_a_connection_that_dies_inside_the_content(bench: Bench, server: Moo
 def test_a06_killed_inside_the_content(bench: Bench, server: MoodyServer, warm: Warm) -> None:
     """A long upload stays retryable to its last chunk: after a kill the row is pending."""
     server.extensions = ("PIPELINING", "8BITMIME")
-    _attachment(bench, 4_000_000)
-    killed: list[bool] = []
-
-    def fault(peer: Peer) -> bytes:
-        read, before = peer.receive, peer.server.octets
-
-        def receive() -> None:
-            if peer.server.octets - before > 1_000_000 and not killed:
-                killed.append(warm.kill())
-            read()
-
-        peer.receive = receive  # type: ignore[method-assign]
-        return b"354 go ahead\r\n"
-
-    server.change_mood({"DATA": {1: fault}})
+    _attachment(bench, _more_than_buffers())
+    server.change_mood({"DATA": {1: _after(100_000, warm.kill)}})
     assert warm.run(bench) == KILLED
     assert bench.states()[address(1)] is Status.PENDING
 

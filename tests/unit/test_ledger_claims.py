@@ -24,6 +24,7 @@ from mailmerge.ledger.work import (
     enqueue,
     finish,
     fleet_view,
+    is_left,
     recover,
     set_state,
 )
@@ -121,6 +122,41 @@ def test_a_row_leaves_the_queue_with_its_outcome(fleet: Fleet) -> None:
 
     assert early == []
     assert [(one.campaign, one.plan) for one in finish(fleet.db)] == [(fleet.campaign, 7)]
+
+
+def test_a_row_that_was_sent_meanwhile_is_not_queued_again(fleet: Fleet) -> None:
+    """Whoever planned while the last worker finished waits for no worker: nothing is left to send."""
+    fleet.fill(3)
+    slot, writer = fleet.slot()
+    fleet.claim(slot, 3)
+    writer.record_intent([attempt(2), attempt(3), attempt(4)])
+    writer.record_outcomes([settled(2, ACCEPTED), settled(3, REJECTED)])
+    writer.record_outcomes([settled(4, WITHDRAWN)])
+    fleet.silence(slot)
+    recover(fleet.db)
+
+    assert fleet.fill(3) == 1
+    assert fleet.queue() == {"k4": None}
+
+
+def test_a_campaign_that_a_new_plan_replaces_is_not_over(fleet: Fleet) -> None:
+    """A worker that waits for the end of all work stays until the new plan's rows are in the queue."""
+    fleet.fill(1)
+    set_state(fleet.db, fleet.campaign, "cancelled", by="ann", note="somebody's wish")
+    over = not is_left(fleet.db)
+    fleet.fill(1)
+    seen: list[bool] = []
+
+    def rows() -> Iterator[QueuedRow]:
+        with fleet.place.session() as other:
+            seen.append(is_left(other))
+        yield QueuedRow(2, "k2", 2, "example.org", ("u2@example.org",))
+
+    enqueue(fleet.db, fleet.campaign, 8, rows(), by="ann", clock=fleet.clock)
+
+    assert over
+    assert seen == [True]
+    assert is_left(fleet.db)
 
 
 def test_a_row_that_is_not_claimed_is_not_promised(fleet: Fleet) -> None:
