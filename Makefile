@@ -27,7 +27,7 @@ SPHINX_OPTIONS = --fail-on-warning --keep-going --nitpicky --quiet
 BENCH_ARGS ?=
 PYTEST_ARGS ?=
 NO_FLOOR = $(if $(PYTEST_ARGS),NO_FLOOR)
-SOAK_TESTS = tests/reliability tests/protocol tests/unit/test_smtp_replies.py tests/unit/test_ledger.py tests/unit/test_ledger_contract.py tests/unit/test_files.py
+SOAK_TESTS = tests/reliability tests/protocol tests/unit/test_smtp_replies.py tests/integration/test_ledger.py tests/integration/test_ledger_contract.py tests/unit/test_files.py
 
 define new_venv
 	@python=$$(scripts/find-python) && rm -rf $(1) && "$$python" -m venv $(1)
@@ -81,7 +81,7 @@ test: $(TEST)/venv/installed
 test-lowest: export PYTHONSAFEPATH = 1
 test-lowest: $(LOWEST)/installed
 	@$(LOWEST)/venv/bin/python $(PIP) install --no-deps --no-build-isolation --force-reinstall .
-	@$(LOWEST)/venv/bin/python -P -m pytest -q tests/unit tests/protocol
+	@$(LOWEST)/venv/bin/python -P -m pytest -q tests/unit tests/integration tests/protocol
 
 $(LOWEST)/installed: export PYTHON := $(or $(PYTHON),python3.11)
 $(LOWEST)/installed: pyproject.toml scripts/lowest-versions

@@ -40,8 +40,8 @@ _CELL = (
     rf'|><is><t(?: xml:space="preserve")?>({_TEXT})</t></is></c>)'
 )
 _ENTITIES = re.compile(_ENTITY)
-_ONE_CELL = re.compile(_CELL)
-_ALL_CELLS = re.compile(f"(?:{_CELL})*+")
+_CELLS = re.compile(f"{_CELL}|(?s:(.+))")
+"""Cells one after another; what follows the last that is plain is one more find."""
 
 
 class Reader(Protocol):
@@ -293,7 +293,7 @@ class SheetParser:
 
     def result(self, cell: Any, kind: str | None, text: str, formula: str, at: tuple[int, int]) -> Any:
         """Return what a cell with a formula shows, by its type and text; *at* is its row and column."""
-        link = _LINK_FORMULA.search(formula) if "(" in formula else None
+        link = _LINK_FORMULA.search(formula)
         if link:
             self._links[at] = link[1]
         empty = not text if kind == "str" else not text.strip()
@@ -384,7 +384,7 @@ class PlainRows:
             attributes = dict(_ATTRIBUTE.findall(start[1]))
             digits = attributes.get("r") or str(parser.row + 1)
             row = int(digits) if digits.isdecimal() and len(digits) < 11 else 0
-            if row > parser.row and not parser.fills(row) and _ALL_CELLS.fullmatch(text, start.end()):
+            if row > parser.row and not parser.fills(row):
                 cells = self._cells(text, start.end(), digits)
                 if cells is not None:
                     parser.row = row
@@ -396,12 +396,14 @@ class PlainRows:
         found += parser.take()
 
     def _cells(self, text: str, at: int, digits: str) -> list[Any] | None:  # noqa: C901, PLR0912  the hot loop
-        """Return the cells of a row; None: they are not in order, of another row, or fill others too."""
+        """Return the cells of a row; None: not all are plain, in order, of this row, or fill no others."""
         cells: list[Any] = []
         columns, texts, make = self._columns, self._texts, self._make
         numbers, recalculated = make.numbers, self._parser.recalculated
-        at, found, escaped = 0, _ONE_CELL.findall(text, at), "&" in text
-        for letters, row, style, kind, formula, value, letter in found:
+        at, found, escaped = 0, _CELLS.findall(text, at), "&" in text
+        if found and found[-1][-1]:
+            return None
+        for letters, row, style, kind, formula, value, letter, _ in found:
             if escaped and ("&" in value or "&" in letter):
                 value, letter = _plain(value), _plain(letter)  # noqa: PLW2901
             if value:
@@ -426,7 +428,7 @@ class PlainRows:
             if formula and (
                 not value
                 or formula[2] == " "
-                or "(" in formula
+                or "YPERLINK" in formula.upper()
                 or (recalculated and kind in _NUMBERS and not "1" <= value[0] <= "9")
             ):
                 if formula[2] == " " and any(one in formula for one in _FILLING):

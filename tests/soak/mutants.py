@@ -25,13 +25,13 @@ from typing import Any
 ROOT = Path(__file__).parents[2]
 CHOSEN = {
     "addresses.py": ["unit/test_addresses.py"],
-    "check/rules/accessibility.py": ["unit/test_check_rules.py"],
+    "check/rules/accessibility.py": ["integration/test_check_rules.py"],
     "sending/policy.py": [
         "unit/test_sending_backoff.py",
         "unit/test_sending_policy.py",
-        "unit/test_sending_sender.py",
+        "integration/test_sending_sender.py",
     ],
-    "sending/throttle.py": ["unit/test_sending_throttle.py"],
+    "sending/throttle.py": ["integration/test_sending_throttle.py"],
     "sending/work_queue.py": ["unit/test_sending_work_queue.py"],
     "smtp/replies.py": ["unit/test_smtp_replies.py", "protocol/test_transcripts.py"],
     "values/comparison.py": ["unit/test_values.py", "unit/test_values_table.py"],
