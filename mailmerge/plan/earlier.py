@@ -114,7 +114,7 @@ class EarlierPlan:
 
         """
         then = self.take(n, recipient).row
-        made, layout = maker.examine(recipient)
+        [(made, layout)] = maker.examine([recipient])
         self._compare(then, made, layout)
         return maker.admitted(recipient, made, layout)
 

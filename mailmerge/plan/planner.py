@@ -30,7 +30,6 @@ from mailmerge.plan.rows import (
     OwnFiles,
     PlanSummary,
     RowMaker,
-    SharedWork,
     Spool,
     TellsTime,
     fault,
@@ -52,7 +51,7 @@ if TYPE_CHECKING:
     from mailmerge.plan.composer import Composer
     from mailmerge.plan.earlier import EarlierPlan, TakenRow
     from mailmerge.plan.path_log import LookedAtPaths
-    from mailmerge.plan.rows import PackedRecord
+    from mailmerge.plan.rows import MadeRow, PackedRecord
     from mailmerge.plan.store import PlanRow, PlanWriter
     from mailmerge.plan.text_cache import TextCache
     from mailmerge.recipients import RecipientList
@@ -206,32 +205,43 @@ class Planner:
     def _make(self, writer: PlanWriter, earlier: EarlierPlan | None) -> None:
         maker = RowMaker(self._composer, self._lint)
         rows = self._messages(writer)
-        if earlier is not None:
-            earlier.prepare(self._lint)
-        for n, recipient in rows:
-            if earlier is not None and recipient.row not in earlier.anew:
-                self._take_over(writer, earlier.take(n, recipient), recipient.supersedes, earlier.sender)
-                continue
-            made = maker.make(recipient) if earlier is None else earlier.renewed(n, recipient, maker)
-            frozen, rendered = made.frozen, made.rendered
-            if made.findings:
-                self._keep(writer, n, made.findings)
-            if frozen is not None:
-                writer.add_message(n, frozen)
-            row = plan_row(n, recipient, made)
-            writer.add_row(row)
-            if row.others:
-                writer.add_others(other_rows(row, recipient))
-                self._sharing += len(row.others)
-            if made.status is Status.PENDING and frozen is not None and rendered is not None:
-                self._note(row.row, frozen.size, frozen.sender, rendered.from_)
-                others = row.others or recipient.supersedes or len(row.recipients) > 1
-                if others or self._composer.attaches:
-                    self._note_more(row, frozen, superseded_by(recipient))
-            self._count(writer, made.status, row.detail)
+        steps = maker.made(rows) if earlier is None else self._made_again(writer, earlier, maker, rows)
+        for step in steps:
+            for n, recipient, made in step:
+                frozen, rendered = made.frozen, made.rendered
+                if made.findings:
+                    self._keep(writer, n, made.findings)
+                if frozen is not None:
+                    writer.add_message(n, frozen)
+                row = plan_row(n, recipient, made)
+                writer.add_row(row)
+                if row.others:
+                    writer.add_others(other_rows(row, recipient))
+                    self._sharing += len(row.others)
+                if made.status is Status.PENDING and frozen is not None and rendered is not None:
+                    self._note(row.row, frozen.size, frozen.sender, rendered.from_)
+                    others = row.others or recipient.supersedes or len(row.recipients) > 1
+                    if others or self._composer.attaches:
+                        self._note_more(row, frozen, superseded_by(recipient))
+                self._count(writer, made.status, row.detail)
             self._tell_time()
             if self._jobs > 1 and writer.dictionary is not None and self._is_worth_workers():
                 self._make_together(writer, rows)
+
+    def _made_again(
+        self,
+        writer: PlanWriter,
+        earlier: EarlierPlan,
+        maker: RowMaker,
+        rows: Iterator[tuple[int, Recipient]],
+    ) -> Iterator[list[tuple[int, Recipient, MadeRow]]]:
+        """Yield the rows that have changed since an earlier plan, and take over the others."""
+        earlier.prepare(self._lint)
+        for n, recipient in rows:
+            if recipient.row in earlier.anew:
+                yield [(n, recipient, earlier.renewed(n, recipient, maker))]
+            else:
+                self._take_over(writer, earlier.take(n, recipient), recipient.supersedes, earlier.sender)
 
     def _messages(self, writer: PlanWriter) -> Iterator[tuple[int, Recipient]]:
         """Return each row that represents a message, with its place in the list."""
@@ -290,7 +300,7 @@ class Planner:
     def _make_together(self, writer: PlanWriter, rows: Iterator[tuple[int, Recipient]]) -> None:
         """Make the rest of the *rows* with workers; if none can be started, nothing happens."""
         from mailmerge.plan.worker import setup
-        from mailmerge.plan.workers import WorkerPool, possible
+        from mailmerge.plan.workers import SharedWork, WorkerPool, possible
 
         self._tell_time(now=True)
         dictionary, jobs, self._jobs = writer.dictionary, self._jobs, 1

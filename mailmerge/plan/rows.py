@@ -8,9 +8,7 @@ many processes made it.
 
 from __future__ import annotations
 
-import contextlib
 import os
-from collections import deque
 from itertools import islice
 from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
@@ -41,6 +39,8 @@ else:
     _Cell = str | Number | Date | DateTime | Time | Duration | Truth  # what a cell is decoded into
 
 
+TOGETHER = 20
+"""Rows that are made together, step by step: few enough for the second cache of a processor."""
 NO_ADDRESS = "no address"
 """Why a row without a recipient is skipped."""
 
@@ -91,8 +91,17 @@ class RowMaker:
 
     def make(self, recipient: Recipient) -> MadeRow:
         """Return what the row is, with its message if it has one; rows come in the list's order."""
-        made, layout = self.examine(recipient)
+        [(made, layout)] = self.examine([recipient])
         return self.admitted(recipient, made, layout)
+
+    def made(self, rows: Iterator[tuple[int, Recipient]]) -> Iterator[list[tuple[int, Recipient, MadeRow]]]:
+        """Yield what the rows are, each with its place in the list, as many at a time as fit together."""
+        for step in self.steps(rows):
+            examined = self.examine([recipient for _, recipient in step])
+            yield [
+                (n, recipient, self.admitted(recipient, made, layout))
+                for (n, recipient), (made, layout) in zip(step, examined, strict=True)
+            ]
 
     def admitted(self, recipient: Recipient, made: MadeRow, layout: SeenLayout | None) -> MadeRow:
         """Return what an examined row is, with the findings in its layout if that is new in the list."""
@@ -103,19 +112,53 @@ class RowMaker:
         made = replace(made, findings=[*made.findings, *found])
         return made if detail is None else replace(made, status=Status.INVALID, detail=detail)
 
-    def examine(self, recipient: Recipient) -> tuple[MadeRow, SeenLayout | None]:
-        """Return what the row is by itself, and the findings in its layout if that is new here."""
-        rendered = None
+    def steps(self, rows: Iterator[tuple[int, Recipient]]) -> Iterator[list[tuple[int, Recipient]]]:
+        """Yield so many rows as are best made together: where each needs a file made, one."""
+        size = TOGETHER if self._composer.documents is None else 1
+        while found := list(islice(rows, size)):
+            yield found
+
+    def examine(self, recipients: Sequence[Recipient]) -> list[tuple[MadeRow, SeenLayout | None]]:
+        """Return what each row is by itself, and the findings in its layout if that is new here.
+
+        All are rendered, then all are frozen, then all are read: row by row, each step would drive the
+        others out of the processor's caches, and everything would take a third longer.
+
+        Raises:
+            MailmergeError: the one that the first of the rows raises for which there is no message at all.
+
+        """
+        try:
+            return self._examine(recipients)
+        except MailmergeError:
+            if len(recipients) == 1:
+                raise
+        # The first row that raises an error must be the one that is told, and a later one may have been met.
+        return [examined for recipient in recipients for examined in self._examine([recipient])]
+
+    def _examine(self, recipients: Sequence[Recipient]) -> list[tuple[MadeRow, SeenLayout | None]]:
+        rendered = [self._rendered(recipient) for recipient in recipients]
+        frozen = [one if isinstance(one, MadeRow) else self._frozen(one) for one in rendered]
+        return [(one, None) if isinstance(one, MadeRow) else self._linted(*one) for one in frozen]
+
+    def _rendered(self, recipient: Recipient) -> MadeRow | Rendered:
         try:
             # Rows that share a message were selected one by one before they were collected.
             if not recipient.others and not self._composer.selects(recipient):
-                return MadeRow(Status.SKIPPED, recipient.key or "", detail="where"), None
-            rendered = self._composer.render(recipient)
-            frozen = self._composer.freeze(rendered)
+                return MadeRow(Status.SKIPPED, recipient.key or "", detail="where")
+            return self._composer.render(recipient)
         except NoAddressError as error:
-            return self._unaddressed(recipient, error), None
+            return self._unaddressed(recipient, error)
         except (RowError, TemplateError) as error:
-            return self._invalid(recipient, error, rendered), None
+            return self._invalid(recipient, error, None)
+
+    def _frozen(self, rendered: Rendered) -> MadeRow | tuple[Rendered, FrozenMessage]:
+        try:
+            return rendered, self._composer.freeze(rendered)
+        except (RowError, TemplateError) as error:
+            return self._invalid(rendered.recipient, error, rendered)
+
+    def _linted(self, rendered: Rendered, frozen: FrozenMessage) -> tuple[MadeRow, SeenLayout | None]:
         findings, layout = self._lint.examine(rendered, frozen)
         key, address = identity(rendered), str(rendered.to[0].address)
         detail = fault(findings) if findings else None
@@ -244,8 +287,6 @@ DIED = "C473"
 MOST_JOBS = 8
 CHUNK = 100
 """Rows that are given to a worker together: some hundredths of a second."""
-MOST_WAITING = 64
-"""Most chunks that are given away or made and whose turn has not come: they are in memory."""
 _Row = tuple[int, int, tuple[_Cell, ...], str | None, tuple[Diagnostic, ...], str]
 """A place, and a `Recipient` there without the columns, which are the same for all."""
 _Given = tuple[int, int, tuple[_Cell, ...], str | None, tuple[Diagnostic, ...], str, tuple[_Row, ...]]
@@ -455,14 +496,15 @@ class ChunkMaker:
     def make(
         self, placed: Sequence[tuple[int, Recipient]], between: Callable[[], None] = _nothing
     ) -> PackedChunk:
-        """Make the rows of a chunk, each with its place; after each, call *between*."""
+        """Make the rows of a chunk, each with its place; after each few, call *between*."""
         self._lint.take_counts()  # those of a chunk that was given up
         records = []
         named = False
-        for place, recipient in placed:
-            made, layout = self._maker.examine(recipient)
-            records.append(self._record(place, recipient, made, layout, named=named))
-            named = named or (made.status is Status.PENDING and layout is None)
+        for step in self._maker.steps(iter(placed)):
+            examined = self._maker.examine([recipient for _, recipient in step])
+            for (place, recipient), (made, layout) in zip(step, examined, strict=True):
+                records.append(self._record(place, recipient, made, layout, named=named))
+                named = named or (made.status is Status.PENDING and layout is None)
             between()
         return PackedChunk(tuple(records), self._lint.take_counts())
 
@@ -491,95 +533,3 @@ def cpus() -> int:
     """Return how many processes ``auto`` means: one for each processor that we may use, up to `MOST_JOBS`."""
     allowed = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     return min(allowed, MOST_JOBS)
-
-
-class Helpers(Protocol):
-    """Who else makes chunks: `mailmerge.plan.workers.WorkerPool`."""
-
-    def pump(self, *, wait: bool = False) -> None:
-        """Receive what is finished, and send what was given; *wait* until there is something."""
-
-    def give(self, chunk: Chunk) -> None:
-        """Return a chunk away; `wants` says when."""
-
-    @property
-    def wants(self) -> bool:
-        """Whether one of them has too little to do."""
-
-    def is_done(self, n: int) -> bool:
-        """Return whether the chunk at place *n* is finished."""
-
-    def take(self, n: int) -> PackedChunk | None:
-        """Return what the chunk at place *n* became; None: it raised an error."""
-
-
-class SharedWork:
-    """The rows of a list, made together with others; iterating yields their chunks in the list's order.
-
-    What raises an error is made once more when it is its turn, so that the first error in the list is the one
-    that is raised, whichever process met one first.
-
-    Args:
-        helpers: the others.
-        maker: makes what is made here.
-        rows: each with its place in the list.
-
-    """
-
-    def __init__(self, helpers: Helpers, maker: ChunkMaker, rows: Iterator[tuple[int, Recipient]]) -> None:
-        self._helpers = helpers
-        self._maker = maker
-        self._rows = rows
-        self._waiting: deque[list[tuple[int, Recipient]]] = deque()
-        """Chunks whose turn has not come, in order: the rows with their places."""
-        self._own: dict[int, PackedChunk | None] = {}
-        self._ended: MailmergeError | None = None
-
-    def __iter__(self) -> Iterator[PackedChunk]:
-        waiting = self._waiting
-        while True:
-            self._share()
-            while waiting and self._is_done(waiting[0][0][0]):
-                yield self._take(waiting.popleft())
-            if self._next():
-                self._make(waiting[-1])
-            elif not waiting:
-                return
-            elif not self._is_done(waiting[0][0][0]):
-                self._helpers.pump(wait=True)
-
-    def _next(self) -> bool:
-        """Take the next chunk off the list, unless too many are waiting; it is the last one that waits."""
-        found = list(islice(self._rows, CHUNK)) if len(self._waiting) < MOST_WAITING else []
-        if found:
-            self._waiting.append(found)
-        return bool(found)
-
-    def _share(self) -> None:
-        self._helpers.pump()
-        while self._helpers.wants and self._next():
-            self._helpers.give(Chunk.of(self._waiting[-1]))
-
-    def _make(self, placed: Sequence[tuple[int, Recipient]]) -> None:
-        """Make a chunk here, and serve the workers after each row."""
-        n = placed[0][0]
-        self._own[n] = None
-        with contextlib.suppress(MailmergeError):
-            self._own[n] = self._maker.make(placed, self._between)
-        if self._ended is not None:
-            raise self._ended
-
-    def _between(self) -> None:
-        try:
-            self._share()
-        except MailmergeError as error:  # not of the row that was just made
-            self._ended = error
-            raise
-
-    def _is_done(self, n: int) -> bool:
-        return n in self._own or self._helpers.is_done(n)
-
-    def _take(self, placed: Sequence[tuple[int, Recipient]]) -> PackedChunk:
-        n = placed[0][0]
-        made = self._own.pop(n) if n in self._own else self._helpers.take(n)
-        return self._maker.make(placed) if made is None else made

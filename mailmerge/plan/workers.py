@@ -13,24 +13,29 @@ import signal
 import subprocess
 import sys
 from collections import deque
+from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, Protocol, Self
 
 from mailmerge.errors import InputError, MailmergeError
-from mailmerge.plan.rows import DIED
+from mailmerge.plan.rows import CHUNK as ROWS_OF_A_CHUNK
+from mailmerge.plan.rows import DIED, Chunk
 from mailmerge.plan.worker import CHUNK, FAILED, HEAD, LOOKED_AT, OUT_OF_MEMORY, PACKED, frame
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
+    from mailmerge.model import Recipient
     from mailmerge.plan.path_log import LookedAtPaths
-    from mailmerge.plan.rows import Chunk, PackedChunk
+    from mailmerge.plan.rows import ChunkMaker, PackedChunk
 
 COMMAND = ("-P", "-m", "mailmerge.plan.worker")
 _AHEAD = 2
 """Chunks that a worker has: one that it is making, and one that waits in the pipe."""
 _READ = 1 << 18
 _LAST_WORDS = 4000
+MOST_WAITING = 64
+"""Most chunks that are given away or made and whose turn has not come: they are in memory."""
 _KEPT = ("PATH", "HOME", "USERPROFILE", "LANG", "LANGUAGE", "TZ", "TMPDIR", "LD_LIBRARY_PATH", "SYSTEMROOT")
 _KEPT_PREFIXES = ("LC_", "PYTHON", "COVERAGE_", "DYLD_")
 
@@ -272,3 +277,95 @@ class WorkerPool:
         while len(self._looked_at) < len(asked):
             self.pump(wait=True)
         return self._looked_at
+
+
+class Helpers(Protocol):
+    """Who else makes chunks; `WorkerPool` does."""
+
+    def pump(self, *, wait: bool = False) -> None:
+        """Receive what is finished, and send what was given; *wait* until there is something."""
+
+    def give(self, chunk: Chunk) -> None:
+        """Return a chunk away; `wants` says when."""
+
+    @property
+    def wants(self) -> bool:
+        """Whether one of them has too little to do."""
+
+    def is_done(self, n: int) -> bool:
+        """Return whether the chunk at place *n* is finished."""
+
+    def take(self, n: int) -> PackedChunk | None:
+        """Return what the chunk at place *n* became; None: it raised an error."""
+
+
+class SharedWork:
+    """The rows of a list, made together with others; iterating yields their chunks in the list's order.
+
+    What raises an error is made once more when it is its turn, so that the first error in the list is the one
+    that is raised, whichever process met one first.
+
+    Args:
+        helpers: the others.
+        maker: makes what is made here.
+        rows: each with its place in the list.
+
+    """
+
+    def __init__(self, helpers: Helpers, maker: ChunkMaker, rows: Iterator[tuple[int, Recipient]]) -> None:
+        self._helpers = helpers
+        self._maker = maker
+        self._rows = rows
+        self._waiting: deque[list[tuple[int, Recipient]]] = deque()
+        """Chunks whose turn has not come, in order: the rows with their places."""
+        self._own: dict[int, PackedChunk | None] = {}
+        self._ended: MailmergeError | None = None
+
+    def __iter__(self) -> Iterator[PackedChunk]:
+        waiting = self._waiting
+        while True:
+            self._share()
+            while waiting and self._is_done(waiting[0][0][0]):
+                yield self._take(waiting.popleft())
+            if self._next():
+                self._make(waiting[-1])
+            elif not waiting:
+                return
+            elif not self._is_done(waiting[0][0][0]):
+                self._helpers.pump(wait=True)
+
+    def _next(self) -> bool:
+        """Take the next chunk off the list, unless too many are waiting; it is the last one that waits."""
+        found = list(islice(self._rows, ROWS_OF_A_CHUNK)) if len(self._waiting) < MOST_WAITING else []
+        if found:
+            self._waiting.append(found)
+        return bool(found)
+
+    def _share(self) -> None:
+        self._helpers.pump()
+        while self._helpers.wants and self._next():
+            self._helpers.give(Chunk.of(self._waiting[-1]))
+
+    def _make(self, placed: Sequence[tuple[int, Recipient]]) -> None:
+        """Make a chunk here, and serve the workers now and then."""
+        n = placed[0][0]
+        self._own[n] = None
+        with contextlib.suppress(MailmergeError):
+            self._own[n] = self._maker.make(placed, self._between)
+        if self._ended is not None:
+            raise self._ended
+
+    def _between(self) -> None:
+        try:
+            self._share()
+        except MailmergeError as error:  # not of the row that was just made
+            self._ended = error
+            raise
+
+    def _is_done(self, n: int) -> bool:
+        return n in self._own or self._helpers.is_done(n)
+
+    def _take(self, placed: Sequence[tuple[int, Recipient]]) -> PackedChunk:
+        n = placed[0][0]
+        made = self._own.pop(n) if n in self._own else self._helpers.take(n)
+        return self._maker.make(placed) if made is None else made

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import contextlib
 import re
-from functools import cache
+from functools import cache, lru_cache
 from typing import TYPE_CHECKING
 
 from msgspec import Struct
@@ -253,7 +253,7 @@ def _object(text: str) -> Kind | None:
 
 # --- text in the wrong encoding --------------------------------------------------------------------------
 
-_LOST = ("锟斤拷", "ï¿½", "烫烫烫")
+_LOST = re.compile("锟斤拷|ï¿½|烫烫烫").search
 """Replacement characters that were decoded once more, and uninitialised memory."""
 _SURE = re.compile("Ã[¡-¬®-¿Ÿœ„‰]|â€[™œ˜“”¦–—¢\x9d\x9c]|ï»¿|ðŸ|Â[¡-¬®-¿]").search
 """UTF-8 that was read as a Western code page, even if another part of the cell is right."""
@@ -262,6 +262,10 @@ _WESTERN |= {chr(octet): octet for octet in range(0x80, 0xA0)}  # as in Latin-1
 _FOLLOWING = "".join(char for char, octet in _WESTERN.items() if 0x80 <= octet < 0xC0 and char != "\ufffd")
 """What the second octet of a character becomes."""
 _CODE_PAGES = ("cp1250", "cp1251", "cp1254", "mac_roman", "cp850", "cp437", "koi8_r", "cp866")
+_IMPOSSIBLE = re.compile(
+    "(?<![^\x00-\x7f])[^\x00-\x7f](?![^\x00-\x7f])|[\u2600-\uf8fe\uf900-\ufb00\ufb03-\ufffc\U00010000-\U0010ffff]"
+).search
+"""A single octet over 0x7F, which UTF-8 does not have, or a character that is in none of these code pages."""
 _BEGINNINGS = "√¬├┬ĂĹĽГВРСОУЦ╨╤п"
 """What the first octet of a character becomes in these, in names."""
 _NO_LETTERS = "√├Ă"
@@ -287,15 +291,17 @@ def garbled(text: str) -> str | None:
     The text is encoded in the code page that it may have been read in; the result must be UTF-8, with letters
     that form words.
     """
-    if any(lost in text for lost in _LOST):
+    if _LOST(text):
         return ""
-    with contextlib.suppress(KeyError, UnicodeDecodeError):
-        found = bytes([_WESTERN[char] for char in text]).decode("utf-8")
-        if len(found) < len(text) and _makes_sense(found, alone=False):
-            return garbled(found) or found
+    possible = not _IMPOSSIBLE(text)
+    if possible:
+        with contextlib.suppress(KeyError, UnicodeDecodeError):
+            found = bytes([_WESTERN[char] for char in text]).decode("utf-8")
+            if len(found) < len(text) and _makes_sense(found, alone=False):
+                return garbled(found) or found
     if _SURE(text):
         return ""
-    for page in _CODE_PAGES:
+    for page in _CODE_PAGES if possible else ():
         with contextlib.suppress(UnicodeError):
             found = text.encode(page).decode("utf-8")
             inside = re.search("[A-Za-z][^\x00-\x7f]|[^\x00-\x7f][a-z]", text) is not None
@@ -340,12 +346,20 @@ def _may_be_garbled(block: str) -> bool:
     try:
         block.encode("latin-1")
     except UnicodeEncodeError:
-        return bool(_EAST_ASIAN(block)) or any(lost in block for lost in _LOST)
+        return bool(_EAST_ASIAN(block)) or bool(_LOST(block))
     return False
 
 
 def _garbled(text: str) -> Kind | None:
-    return None if text.isascii() or garbled(text) is None else GARBLED
+    if text.isascii():
+        return None
+    found = _garbled_name(text) if len(text) <= _LONGEST_NAME else garbled(text)
+    return None if found is None else GARBLED
+
+
+_LONGEST_NAME = 100
+_garbled_name = lru_cache(maxsize=4096)(garbled)
+"""The same for short texts: names and cities repeat."""
 
 
 # --- a block of cells ------------------------------------------------------------------------------------

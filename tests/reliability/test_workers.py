@@ -28,9 +28,9 @@ from mailmerge.plan.cache import PlanCache, PlanOwner
 from mailmerge.plan.composer import Composer, recipe
 from mailmerge.plan.path_log import PathLog
 from mailmerge.plan.planner import Planner
-from mailmerge.plan.rows import CHUNK, Chunk, ChunkMaker, SharedWork
+from mailmerge.plan.rows import CHUNK, Chunk, ChunkMaker
 from mailmerge.plan.worker import read_recipe, serve, setup
-from mailmerge.plan.workers import WorkerPool, environment
+from mailmerge.plan.workers import SharedWork, WorkerPool, environment
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
