@@ -125,7 +125,7 @@ class RowMaker:
         others out of the processor's caches, and everything would take a third longer.
 
         Raises:
-            MailmergeError: the one that the first of the rows raises for which there is no message at all.
+            MailmergeError: planning cannot continue; it is the error that row by row would raise, too.
 
         """
         try:
@@ -133,7 +133,7 @@ class RowMaker:
         except MailmergeError:
             if len(recipients) == 1:
                 raise
-        # The first row that raises an error must be the one that is told, and a later one may have been met.
+        # Row by row, so that the error is the list's first: a step may have met one of a later row.
         return [examined for recipient in recipients for examined in self._examine([recipient])]
 
     def _examine(self, recipients: Sequence[Recipient]) -> list[tuple[MadeRow, SeenLayout | None]]:
