@@ -45,6 +45,52 @@ def pytest_configure() -> None:
             signal.signal(number, lambda _number, _frame: None)
 
 
+LONG = {
+    "tests/reliability/test_fleet.py": 110,
+    "tests/reliability/test_size.py": 45,
+    "tests/reliability/test_links.py::test_e1_every_system_call": 45,
+    "tests/browser/test_preview_page.py::test_accessible_and_pictured": 25,
+    "tests/browser/test_site.py": 20,
+    "tests/e2e/test_guides.py": 60,
+    "tests/test_words.py": 15,
+    "tests/reliability/test_disk.py": 30,
+}
+"""Files and tests that take long, and about how many seconds."""
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Let each process begin with its share of what takes long, so that all of them end together.
+
+    pytest-xdist gives each of its processes a slice of the whole, and to one that has nothing left the last
+    tests of another. What takes long stays together, because of what such tests share.
+    """
+    processes = getattr(config, "workerinput", {}).get("workercount", 1)
+    starts: list[list[pytest.Item]] = [[] for _ in range(processes)]
+    seconds = [0] * processes
+    rest = items
+    for name in sorted(LONG, key=lambda name: -LONG[name]):
+        at = seconds.index(min(seconds))
+        found = [item for item in rest if item.nodeid.startswith(name)]
+        starts[at] += found
+        seconds[at] += LONG[name] if found else 0
+        rest = [item for item in rest if not item.nodeid.startswith(name)]
+    items[:] = sliced(starts, rest)
+
+
+def sliced(starts: list[list[pytest.Item]], rest: list[pytest.Item]) -> Iterator[pytest.Item]:
+    """Yield all tests, so that each slice of as many as pytest-xdist gives to a process has its start."""
+    left = sum(map(len, starts)) + len(rest)
+    done = 0
+    for at, start in enumerate(starts):
+        size = left // (len(starts) - at)
+        fill = max(0, size - len(start))
+        yield from start
+        yield from rest[done : done + fill]
+        done += fill
+        left -= len(start) + fill
+    yield from rest[done:]
+
+
 def pytest_collection_finish() -> None:
     """Leave what is imported by now out of garbage collection: it stays, and is much to look through."""
     gc.freeze()

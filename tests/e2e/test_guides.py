@@ -25,6 +25,7 @@ import pytest
 
 from mailmerge.sandbox import FaultPlan, SandboxServer
 from servers.command import Done, Mailmerge, typed
+from servers.programs import unmeasured
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -158,8 +159,8 @@ class Reader:
 
     def _shell(self, line: str) -> Done:
         ended = subprocess.run(
-            ["bash", "-c", line], cwd=self.mailmerge.folder, env=self.mailmerge.environ, check=False,
-            stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+            ["bash", "-c", line], cwd=self.mailmerge.folder, env=unmeasured(self.mailmerge.environ),
+            check=False, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
         )  # fmt: skip
         assert "Traceback" not in ended.stdout, ended.stdout
         return Done(ended.returncode, ended.stdout, "")

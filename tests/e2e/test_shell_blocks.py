@@ -14,6 +14,7 @@ import pytest
 
 from servers.command import Done, Mailmerge, statuses, typed, unhurried
 from servers.kept import KeepingSandbox
+from servers.programs import unmeasured
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -167,8 +168,8 @@ def _typed(mailmerge: Mailmerge, sandbox: KeepingSandbox, line: str, writer: Wri
     words = shlex.split(line, comments=True)
     if words[0] != "mailmerge":
         done = subprocess.run(
-            line, shell=True, cwd=mailmerge.folder, env=mailmerge.environ, capture_output=True, text=True,
-            check=False,
+            line, shell=True, cwd=mailmerge.folder, env=unmeasured(mailmerge.environ), check=False,
+            capture_output=True, text=True,
         )  # fmt: skip
         assert not re.search("error|not find|no such", done.stderr, re.IGNORECASE), (line, done.stderr)
         return Done(done.returncode, done.stdout, done.stderr)

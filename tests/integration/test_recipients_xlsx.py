@@ -427,7 +427,7 @@ SHEETS = st.lists(
 )
 
 
-@settings(max_examples=300, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=150, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @example(sheet=[[("s", "", "<v>1</v>"), ("s", "", "<v>-1</v>")]], recalculated=False)
 @given(sheet=SHEETS, recalculated=st.booleans())
 def test_both_ways_to_read_a_row_agree(tmp_path: Path, sheet: list[Any], recalculated: bool) -> None:

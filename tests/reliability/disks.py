@@ -60,7 +60,7 @@ class Disk:
     def _run(self, *command: str, environ: Mapping[str, str] = os.environ) -> Done:
         done = subprocess.run(
             ["nsenter", "-t", str(self._holder.pid), "-m", *command],
-            env=dict(environ),
+            env=programs.unmeasured(environ),
             stdin=subprocess.DEVNULL,
             capture_output=True,
             timeout=60,

@@ -18,6 +18,7 @@ from mailmerge.campaign.opening import open_standing
 from mailmerge.model import Counts, Status
 from reliability.bench import people
 from servers.command import Mailmerge
+from servers.programs import unmeasured
 from servers.receiver import Receiver, repeated
 from servers.stalling import StallingProxy
 
@@ -62,7 +63,7 @@ class Machine:
             self.process = subprocess.Popen(
                 self.mailmerge.command("worker", "--accounts", self.account, "--until-done"),
                 cwd=self.mailmerge.folder,
-                env={**self.mailmerge.environ, "MAILMERGE_LEDGER": self.ledger},
+                env=unmeasured({**self.mailmerge.environ, "MAILMERGE_LEDGER": self.ledger}),
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=subprocess.STDOUT,

@@ -204,13 +204,13 @@ def many(rows: int) -> str:
 def test_a10_no_room_for_the_plan(disk: Disk, server: MoodyServer, tmp_path: Path) -> None:
     """Known from the first rows: exit 2 with both numbers; what the hint says works."""
     bench = Bench(tmp_path / "case", server, rows=1)
-    (bench.folder / "people.csv").write_text(many(30_000), "utf-8")
+    (bench.folder / "people.csv").write_text(many(15_000), "utf-8")
     environ = {**bench.mailmerge.environ, "MAILMERGE_CACHE_DIR": str(disk.inside / "cache")}
     done = disk.mailmerge("check", str(bench.folder), environ=environ)
 
     assert done.code == 2, done
     assert re.search(
-        r"the plan of 30,00\d rows needs about \d\S* MB, and 3\.\d MB are free on its disk", done.err
+        r"the plan of 15,00\d rows needs about \d\S* MB, and 3\.\d MB are free on its disk", done.err
     )
     assert "MAILMERGE_CACHE_DIR" in done.err
     assert not list((disk.path / "cache").glob("*.plan"))

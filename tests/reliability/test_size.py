@@ -144,5 +144,5 @@ def test_another_row_at_the_end(sent: tuple[Bench, Measured, Measured]) -> None:
     assert bench.server is not None
     bench.rows = LARGE + 1
     bench.write(send='pipeline = "window"', people_csv=people(LARGE + 1))
-    assert bench.send().exit_code == 0
+    assert measured(bench).code == 0
     assert bench.check()[Status.ACCEPTED] == LARGE + 1
