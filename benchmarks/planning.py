@@ -20,41 +20,54 @@ if TYPE_CHECKING:
     from table import Results
 
 HERE = Path(__file__).parent
+SECTION = "plan"
 _TOGETHER = {10_000: 1.15, 100_000: 1.0}
 """Length of a list, and how long two processes may take to plan it, in the time of rendering it."""
 
 
 def measure_planning(setting: Setting, results: Results) -> None:
     """Fill in what planning a newsletter costs, and how long the second command takes over a long list."""
-    section = "plan"
-    floor = run_json([setting.python, HERE / "build_one.py", "plain", setting.build_seconds, "floor"])
     console = str(setting.python.with_name("mailmerge"))
     count = setting.run_rows
     people = fixtures.write_list(setting.folder / f"people-{count}.csv", count)
     with tempfile.TemporaryDirectory(dir=setting.folder) as name:
         campaign = write_campaign(Path(name), people)
-        processor, _ = _seconds([console, "check", "--quiet"], campaign)
-        each = processor / count * 1e6
-        results.put(section, f"check of {count:,} newsletters, processor time, us each", "ours", each)
-        results.at_most("read, render, freeze, lint and store / rendering", each / floor["floor"][0], 1.8)
+        alone = run_json([setting.python, HERE / "plan_one.py", campaign, count])
+        processor, _ = _seconds([console, "check", "--quiet", "--jobs", "1"], campaign)
+    results.put(SECTION, "bare rendering of the newsletter (R), us each", "ours", alone["floor"])
+    results.put(SECTION, "row rules of the lint, us each", "ours", alone["lint"])
+    results.put(SECTION, f"plan of {count:,} newsletters, processor time, us each", "ours", alone["plan"])
+    each = processor / count * 1e6
+    results.put(SECTION, f"check of {count:,} newsletters, the whole command, us each", "ours", each)
+    results.at_most("row rules of the lint on a newsletter", alone["lint"], 25, " us")
+    ratio = alone["plan"] / alone["floor"]
+    results.at_most(f"plan of {count:,} rows (read to store), one process / rendering", ratio, 1.8)
     for length, most in _TOGETHER.items():
         _measure_two_processes(setting, results, length if not setting.quick else length // 10, most)
+    _measure_second_commands(setting, results)
+
+
+def _measure_second_commands(setting: Setting, results: Results) -> None:
+    """Fill in how long commands take until they show a plan that is there, and two rows without a plan."""
+    console = str(setting.python.with_name("mailmerge"))
     long = setting.memory_rows[0] * (1 if setting.quick else 10)
-    people = fixtures.write_list(setting.folder / f"people-{long}.csv", long)
-    with tempfile.TemporaryDirectory(dir=setting.folder) as name:
-        campaign = write_campaign(Path(name), people, variant="short")
-        alone = _seconds([console, "preview", "--terminal", "--rows", "2"], campaign)[1]
-        _seconds([console, "check", "--quiet"], campaign)
-        again = _seconds([console, "check", "--quiet"], campaign)[1]
-        planned = _seconds([console, "send", "--dry-run", "--quiet"], campaign)[1]
     commands = {
-        "preview of one row, nothing planned": alone,
-        "check again, nothing changed": again,
-        "send --dry-run after check": planned,
+        "check again, nothing changed": ([console, "check", "--quiet"], long),
+        "send --dry-run after check": ([console, "send", "--dry-run", "--quiet"], long),
+        "preview of one row, nothing planned": (
+            [console, "preview", "--terminal", "--rows", "2"],
+            setting.memory_rows[1],
+        ),
     }
-    for command, seconds in commands.items():
-        results.put(section, f"{command}, {long:,} short texts, s", "ours", seconds)
-        results.at_most(f"{command}, {long:,} rows", seconds, 0.5, " s")
+    for what, (command, rows) in commands.items():
+        people = fixtures.write_list(setting.folder / f"people-{rows}.csv", rows)
+        with tempfile.TemporaryDirectory(dir=setting.folder) as name:
+            campaign = write_campaign(Path(name), people, variant="short")
+            if "preview" not in command:
+                _seconds([console, "check", "--quiet"], campaign)
+            seconds = min(_seconds(command, campaign)[1] for _ in range(3))
+        results.put(SECTION, f"{what}, {rows:,} short texts, s", "ours", seconds)
+        results.at_most(f"{what}, {rows:,} rows", seconds, 0.5, " s")
 
 
 def _measure_two_processes(setting: Setting, results: Results, count: int, most: float) -> None:
@@ -73,7 +86,7 @@ def _measure_two_processes(setting: Setting, results: Results, count: int, most:
             floors.append(run_json(command)["floor"][0])
     for jobs, times in took.items():
         label = f"check of {count:,} newsletters, {jobs} process{'es' * (jobs > 1)}, us each"
-        results.put("plan", label, "ours", min(times) / count * 1e6)
+        results.put(SECTION, label, "ours", min(times) / count * 1e6)
     rendering = min(floors) * count / 1e6
     results.at_most(f"two processes, {count:,} rows / rendering", min(took[2]) / rendering, most)
 

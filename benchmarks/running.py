@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
 import subprocess
 import sys
@@ -26,11 +25,39 @@ HERE = Path(__file__).parent
 RIVAL_ROWS = 200
 ROUNDS = 3
 _PEAK = """\
-import json, resource, subprocess, sys
-done = subprocess.run(sys.argv[1:], capture_output=True, text=True)
-peak = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss
-print(json.dumps([done.returncode, done.stderr[-400:], peak]))
+import json, os, subprocess, sys, tempfile, time
+
+def processes(root):
+    parents = {}
+    for pid in filter(str.isdigit, os.listdir("/proc")):
+        try:
+            with open(f"/proc/{pid}/stat") as stat:
+                parents[int(pid)] = int(stat.read().rpartition(")")[2].split()[1])
+        except OSError:
+            pass
+    found = [root]
+    for one in found:
+        found += [pid for pid, parent in parents.items() if parent == one]
+    return found
+
+def peak(pid):
+    try:
+        with open(f"/proc/{pid}/status") as status:
+            return next((int(line.split()[1]) for line in status if line.startswith("VmHWM:")), 0)
+    except OSError:
+        return 0
+
+peaks = {}
+with tempfile.TemporaryFile("w+") as said:
+    command = subprocess.Popen(sys.argv[1:], stdout=subprocess.DEVNULL, stderr=said)
+    while command.poll() is None:
+        for pid in processes(command.pid):
+            peaks[pid] = max(peaks.get(pid, 0), peak(pid))
+        time.sleep(0.02)
+    said.seek(0)
+    print(json.dumps([command.returncode, said.read()[-400:], sum(peaks.values())]))
 """
+"""Adds up the peaks of a command's processes, in KiB; each counts whenever it had its peak."""
 
 
 def measure_runs(setting: Setting, network: Network, port: int, results: Results) -> None:
@@ -83,9 +110,14 @@ def measure_memory(setting: Setting, network: Network, port: int, results: Resul
                 console = str(setting.python.with_name("mailmerge"))
                 peak = _peak([*network.on_client(), console, command, "--quiet", *options], campaign)
                 peaks[command].append(peak)
-                results.put("peak memory, MiB (short text)", f"{command}, {rows:,} rows", "ours", peak)
+                results.put(
+                    "peak memory of all processes, MiB (short text)",
+                    f"{command}, {rows:,} rows",
+                    "ours",
+                    peak,
+                )
     for command, (least, most) in peaks.items():
-        results.at_most(f"memory of {command}, {short:,} to {long:,} rows: growth", most - least, 20, " MiB")
+        results.at_most(f"memory of {command}, {short:,} to {long:,} rows: growth", most - least, 25, " MiB")
 
 
 def _timed(command: list[str], folder: Path) -> float:
@@ -109,4 +141,4 @@ def _peak(command: list[str], folder: Path) -> float:
     code, said, peak = json.loads(done.stdout)
     if code:
         raise RuntimeError(f"{command}: {said}")
-    return float(peak) / (1024 if os.uname().sysname == "Linux" else 1024 * 1024)
+    return float(peak) / 1024

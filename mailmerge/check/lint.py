@@ -98,7 +98,7 @@ class Lint:
         self, rendered: Rendered, message: FrozenMessage
     ) -> tuple[list[Diagnostic], SeenLayout | None]:
         """Return what is found in a row's message, and in its layout if this lint has not seen it before."""
-        view = MessageView(rendered, message, self._sources)
+        view = MessageView.of(rendered, message, self._sources)
         row = [finding for rule in self._message_rules for finding in rule(view)]
         found = [_placed(finding, view) for finding in self._chosen(dict.fromkeys(row))] if row else []
         if rendered.warnings:

@@ -192,11 +192,29 @@ class SourceLocator(Struct):
 
 
 class MessageView(Struct, frozen=True, dict=True):
-    """One row's message as the rules see it; its parts are computed when a rule first asks for them."""
+    """One row's message as the rules see it; what few rules need is computed when one asks for it."""
 
     rendered: Rendered
     message: FrozenMessage
     sources: SourceLocator
+    text_shape: Shape | None
+    """The shape of the text part; None: it is unknown, or the message has no text part."""
+    html_shape: Shape | None
+    """The shape of the HTML part; None: it is unknown, or the message has no HTML part."""
+    body_shape: Shape | None
+    """The shape of the body; None: it is unknown."""
+    body_values: str
+    """The values in the body, in one piece; empty if its shape is unknown."""
+
+    @classmethod
+    def of(cls, rendered: Rendered, message: FrozenMessage, sources: SourceLocator) -> MessageView:
+        """Look at a message; every rule needs the shapes, so they are found once and kept as plain fields."""
+        text, html = rendered.text, rendered.html
+        text_shape = None if text is None else sources.shape(text)
+        html_shape = None if html is None else sources.shape(html)
+        shape, chunks = (html_shape, html or ()) if text is None else (text_shape, text)
+        values = "" if shape is None else shape.joined(chunks)
+        return cls(rendered, message, sources, text_shape, html_shape, shape, values)
 
     @cached_property
     def text(self) -> str | None:
@@ -213,31 +231,10 @@ class MessageView(Struct, frozen=True, dict=True):
         """The text part; the HTML if the message does not have one."""
         return self.text if self.text is not None else self.html or ""
 
-    @cached_property
-    def text_shape(self) -> Shape | None:
-        """The shape of the text part; None: it is unknown, or the message has no text part."""
-        return None if self.rendered.text is None else self.sources.shape(self.rendered.text)
-
-    @cached_property
-    def html_shape(self) -> Shape | None:
-        """The shape of the HTML part; None: it is unknown, or the message has no HTML part."""
-        return None if self.rendered.html is None else self.sources.shape(self.rendered.html)
-
     @property
     def body_chunks(self) -> Sequence[str]:
         """The body in the pieces that its template yielded."""
         return self.rendered.text if self.rendered.text is not None else self.rendered.html or ()
-
-    @property
-    def body_shape(self) -> Shape | None:
-        """The shape of the body; None: it is unknown."""
-        return self.text_shape if self.rendered.text is not None else self.html_shape
-
-    @cached_property
-    def body_values(self) -> str:
-        """The values in the body, in one piece; empty if its shape is unknown."""
-        shape = self.body_shape
-        return "" if shape is None else shape.joined(self.body_chunks)
 
     @property
     def address(self) -> str:

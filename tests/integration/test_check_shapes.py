@@ -77,7 +77,7 @@ def composed() -> MessageView:
     )
     composer = Composer(Recipe(templates), COLUMNS)
     rendered = composer.render(Recipient(2, COLUMNS, ("ann@x.org", "", "")))
-    return MessageView(rendered, composer.freeze(rendered), SourceLocator())
+    return MessageView.of(rendered, composer.freeze(rendered), SourceLocator())
 
 
 MESSAGE = composed()
@@ -117,6 +117,6 @@ def test_rows_of_a_shape_are_judged_as_each_alone(text, html, written, rows, oth
             MESSAGE.rendered, recipient=recipient, text=seen(text, values), html=seen(html, values)
         )
         for rule in RULES:
-            found = list(rule(MessageView(rendered, MESSAGE.message, remembering)))
-            alone = list(rule(MessageView(rendered, MESSAGE.message, EachAlone(texts, fixed=fixed))))
+            found = list(rule(MessageView.of(rendered, MESSAGE.message, remembering)))
+            alone = list(rule(MessageView.of(rendered, MESSAGE.message, EachAlone(texts, fixed=fixed))))
             assert found == alone, rule.__name__
