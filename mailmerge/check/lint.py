@@ -98,7 +98,7 @@ class Lint:
         self, rendered: Rendered, message: FrozenMessage
     ) -> tuple[list[Diagnostic], SeenLayout | None]:
         """Return what is found in a row's message, and in its layout if this lint has not seen it before."""
-        view = MessageView.of(rendered, message, self._sources)
+        view = self.view(rendered, message)
         row = [finding for rule in self._message_rules for finding in rule(view)]
         found = [_placed(finding, view) for finding in self._chosen(dict.fromkeys(row))] if row else []
         if rendered.warnings:
@@ -113,6 +113,15 @@ class Lint:
             return found, None
         self._examined.add(layout)
         return found, self._new_layout(layout, view)
+
+    def view(self, rendered: Rendered, message: FrozenMessage) -> MessageView:
+        """Return a message as the rules see it: all of them need its shapes, which are found once."""
+        sources, text, html = self._sources, rendered.text, rendered.html
+        text_shape = None if text is None else sources.shape(text)
+        html_shape = None if html is None else sources.shape(html)
+        shape, chunks = (html_shape, html or ()) if text is None else (text_shape, text)
+        values = "" if shape is None else shape.joined(chunks)
+        return MessageView(rendered, message, sources, text_shape, html_shape, shape, values)
 
     def admit(self, layout: SeenLayout, row: int) -> tuple[Diagnostic, ...]:
         """Return what was found in the layout of a row, if it is one of the list's first few layouts."""

@@ -206,16 +206,6 @@ class MessageView(Struct, frozen=True, dict=True):
     body_values: str
     """The values in the body, in one piece; empty if its shape is unknown."""
 
-    @classmethod
-    def of(cls, rendered: Rendered, message: FrozenMessage, sources: SourceLocator) -> MessageView:
-        """Look at a message; every rule needs the shapes, so they are found once and kept as plain fields."""
-        text, html = rendered.text, rendered.html
-        text_shape = None if text is None else sources.shape(text)
-        html_shape = None if html is None else sources.shape(html)
-        shape, chunks = (html_shape, html or ()) if text is None else (text_shape, text)
-        values = "" if shape is None else shape.joined(chunks)
-        return cls(rendered, message, sources, text_shape, html_shape, shape, values)
-
     @cached_property
     def text(self) -> str | None:
         """The text part; None: it does not have one."""

@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 from msgspec.structs import replace
 
 from mailmerge.check import message_view, rules
-from mailmerge.check.message_view import MessageView, SourceLocator
+from mailmerge.check.lint import Lint
+from mailmerge.check.message_view import SourceLocator
 from mailmerge.check.rules.body import run_together
 from mailmerge.check.shapes import Shape
 from mailmerge.model import Columns, Recipient
@@ -20,6 +21,8 @@ from mailmerge.render import MessageTemplates, TemplateSource
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+
+    from mailmerge.check.message_view import MessageView
 
 COLUMNS = Columns(("email", "a", "b"), ("email", "a", "b"))
 FIXED = [
@@ -77,7 +80,7 @@ def composed() -> MessageView:
     )
     composer = Composer(Recipe(templates), COLUMNS)
     rendered = composer.render(Recipient(2, COLUMNS, ("ann@x.org", "", "")))
-    return MessageView.of(rendered, composer.freeze(rendered), SourceLocator())
+    return Lint().view(rendered, composer.freeze(rendered))
 
 
 MESSAGE = composed()
@@ -117,6 +120,6 @@ def test_rows_of_a_shape_are_judged_as_each_alone(text, html, written, rows, oth
             MESSAGE.rendered, recipient=recipient, text=seen(text, values), html=seen(html, values)
         )
         for rule in RULES:
-            found = list(rule(MessageView.of(rendered, MESSAGE.message, remembering)))
-            alone = list(rule(MessageView.of(rendered, MESSAGE.message, EachAlone(texts, fixed=fixed))))
+            found = list(rule(Lint(remembering).view(rendered, MESSAGE.message)))
+            alone = list(rule(Lint(EachAlone(texts, fixed=fixed)).view(rendered, MESSAGE.message)))
             assert found == alone, rule.__name__
