@@ -43,6 +43,7 @@ class Exchange:
         self._count = 0
         self._answers: list[bool] = []
         """For each command under way, whether its rows are wanted."""
+        self._unsent, self._sent_at = 0, 0.0
 
     def send(self, statements: Statements) -> None:
         """Send statements, with ``?1`` or ``?`` for the values of each, and do not wait for the answer.
@@ -68,7 +69,22 @@ class Exchange:
                 server.send_query_prepared(name, values)
             self._answers.append(True)
         server.pipeline_sync()
-        server.flush()
+        self._unsent, self._sent_at = server.flush(), time.monotonic()
+
+    def answer_at(self) -> int:
+        """Return the descriptor on which the answer will arrive; -1: it is there, or should be.
+
+        Raises:
+            psycopg.Error: the connection is lost.
+
+        """
+        server = self._connection.pgconn
+        if self._unsent:
+            self._unsent = server.flush()
+        late = self._answer_within is not None and time.monotonic() - self._sent_at > self._answer_within
+        poll = select.poll()
+        poll.register(server.socket, select.POLLIN)
+        return -1 if self._unsent or late or poll.poll(0) else int(server.socket)
 
     def receive(self) -> list[list[Any]]:
         """Wait for the answer to what was sent; return the rows of each statement.

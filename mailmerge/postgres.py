@@ -94,6 +94,9 @@ class PostgresDatabase:
         self._another: Callable[[], PostgresDatabase] | None = None
         self._exchange: Exchange | None = None
         self._told_first = False
+        self._under_way = False
+        self._received: list[list[Any]] | LedgerError | None = None
+        """The answer to what was sent, if it had to be read before somebody asked for it."""
         self._answer_within: float | None = None
 
     @property
@@ -163,6 +166,7 @@ class PostgresDatabase:
         self.close()
         self.connection, self._locally, self._another = other.connection, other._locally, other._another
         self._exchange, self._answer_within = None, other._answer_within
+        self._under_way, self._received = False, None
 
     def finish(self) -> None:
         """Close it after writing: the server has everything; never raises."""
@@ -199,7 +203,12 @@ class PostgresDatabase:
         return self.pooled and not self.connection.info.transaction_status
 
     def execute(self, statement: str, cells: Sequence[object] = ()) -> Any:
-        """Run one statement."""
+        """Run one statement; the answer to what was sent before stays for `receive`."""
+        if self._under_way:
+            try:
+                self._received = self.receive()
+            except LedgerError as error:
+                self._received = error
         with _explained(self.path):
             if not self._begins:
                 return self.connection.execute(dialect(statement), _bound(statement, cells))
@@ -207,18 +216,8 @@ class PostgresDatabase:
                 self.connection.execute(self._locally)
                 return self.connection.execute(dialect(statement), _bound(statement, cells))
 
-    def together(self, statements: Statements) -> list[list[Any]]:
-        """Run several statements, all or none, in one round trip; return the rows of each.
-
-        Raises:
-            LedgerError: nothing was changed; or the connection was lost, and that is unknown.
-
-        """
-        self.send(statements)
-        return self.receive()
-
     def send(self, statements: Statements) -> None:
-        """Send statements that are run all or none, and do not wait; nothing else is asked before `receive`.
+        """Send statements that are run all or none, and do not wait; `receive` gives what they came to.
 
         Raises:
             LedgerError: the connection is lost, and nobody knows what became of them.
@@ -233,6 +232,19 @@ class PostgresDatabase:
             if self._told_first:
                 statements = [("BEGIN", ()), (self._locally, ()), *statements, ("COMMIT", ())]
             self._exchange.send(statements)
+            self._under_way = True
+
+    def answer_at(self) -> int:
+        """Return the descriptor on which the answer to what was sent will arrive; -1: `receive` has it.
+
+        Raises:
+            LedgerError: the connection is lost, and nobody knows what became of it.
+
+        """
+        if not self._under_way or self._exchange is None:
+            return -1
+        with _explained(self.path):
+            return self._exchange.answer_at()
 
     def receive(self) -> list[list[Any]]:
         """Wait for the answer to what was sent; return the rows of each statement.
@@ -241,7 +253,13 @@ class PostgresDatabase:
             LedgerError: nothing was changed; or the connection was lost, and nobody knows.
 
         """
+        earlier, self._received = self._received, None
+        if isinstance(earlier, LedgerError):
+            raise earlier
+        if earlier is not None:
+            return earlier
         assert self._exchange is not None
+        self._under_way = False
         with _explained(self.path):
             found = self._exchange.receive()
         return found[2:-1] if self._told_first else found

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import random
+import time
+from collections import deque
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from typing import TYPE_CHECKING
@@ -14,7 +16,7 @@ from msgspec.structs import replace
 from mailmerge.addresses import Address
 from mailmerge.clock import SystemClock
 from mailmerge.config.accounts import Account, sender_allowed
-from mailmerge.errors import AuthError, LedgerError, MailmergeError, PlanDamaged, RowError
+from mailmerge.errors import AuthError, LedgerError, MailmergeError, RowError
 from mailmerge.fleet.terms import SendingTerms
 from mailmerge.ledger.account_usage import QuotaRefusal
 from mailmerge.ledger.claims import Slot
@@ -51,6 +53,8 @@ _FIRST_ROWS = 4
 """Fewest rows that a slot claims at a time: its speed is not known yet, or it is slow."""
 _SOON_SENT = 2.0
 """Seconds that a slot's claimed rows should last, at the pace that it has shown."""
+_LOOK_EVERY = 8
+"""After how many rows it is checked whether the database has answered about the next ones."""
 _ASKED = 3
 _SESSION_PAUSE = timedelta(seconds=5)
 _PATIENCE = 20
@@ -178,7 +182,7 @@ class SlotRun:
                     seconds=self._settings.lease,
                     clock=self._clock,
                 ) as slot,
-                self._place.database() as db,
+                self._place.session(answer_within=slot.answer_within) as db,
                 ServerPlan.open(db, self._order.plan, to_send=True) as plan,
             ):
                 terms = SendingTerms.decode(plan.terms)
@@ -226,6 +230,7 @@ class SlotRun:
         try:
             end = sender.run(work.jobs(self._order.campaign, watch))
         finally:
+            work.close()
             self._record_rest(writer)
             writer.fold()
             with contextlib.suppress(LedgerError):  # more are counted than were sent
@@ -289,8 +294,51 @@ class SlotRun:
         return SlotEnd(end.reason, end.error.message if end.error else end.message, again, scope=end.scope)
 
 
+class _Ahead:
+    """Rows that are claimed, and their messages fetched, while earlier ones are sent; each step asks once.
+
+    Args:
+        plan: where they are; its connection is used.
+        claiming: waits for the rows that were asked for.
+
+    """
+
+    def __init__(self, plan: ServerPlan, claiming: Callable[[], list[Claimed]]) -> None:
+        self.claimed: list[Claimed] = []
+        self.rows: dict[str, PlanRow] = {}
+        """Those of the plan, by key, without damaged ones."""
+        self._plan = plan
+        self._steps: deque[Callable[[], None]] = deque((partial(self._fetch, claiming), self._take))
+
+    def advance(self) -> bool:
+        """Do the next step, waiting for the database if it has not answered; return whether there was one.
+
+        Raises:
+            LedgerError: it cannot be asked.
+
+        """
+        if self._steps:
+            self._steps.popleft()()
+            return True
+        return False
+
+    def _fetch(self, claiming: Callable[[], list[Claimed]]) -> None:
+        self.claimed = claiming()
+        if not self.claimed or any(row.plan != self._plan.number for row in self.claimed):
+            self._steps.clear()
+            return
+        self._plan.request([row.n for row in self.claimed])
+
+    def _take(self) -> None:
+        self.rows = self._plan.requested()
+
+
 class _Work:
-    """The jobs of a slot: rows that it claims, each thawed when its turn comes."""
+    """The jobs of a slot: rows that it claims, each thawed when its turn comes.
+
+    While one lot of rows is sent, the next one is claimed and fetched on the plan's connection. Nothing is
+    ever promised ahead: what was claimed for nothing returns with the slot's other rows.
+    """
 
     def __init__(
         self, slot: Slot, plan: ServerPlan, terms: SendingTerms, run: SlotRun, secret: bytes, window: int
@@ -308,19 +356,25 @@ class _Work:
         self._secret = secret
         self._pace = _Pace(window, slot.clock)
         self._thawer = WorkerThawer(plan, run._account.account)  # noqa: SLF001
+        self._ahead: _Ahead | None = None
+        self._dated = (0, datetime.fromtimestamp(0, UTC))
 
     def jobs(self, campaign: int, watch: _Watch) -> Iterator[Job]:
         """Yield what is due, as long as there is something."""
         try:
-            while not watch.is_set() and (claimed := self._slot.claim(campaign, self._pace.next())):
-                if any(row.plan != self._plan.number for row in claimed):
+            while not watch.is_set() and (lot := self._next(campaign)).claimed:
+                if any(row.plan != self._plan.number for row in lot.claimed):
                     self._slot.give_back()  # another plan was handed over meanwhile, with its own order
                     return
-                rows = self._rows(claimed)
-                self._plan.fetch([row.message for row in rows.values() if row.message is not None])
-                for row in claimed:
+                self._pace.begin(len(lot.claimed))
+                if count := self._pace.ahead():
+                    claiming = self._slot.begin_claim(self._plan.db, campaign, count)
+                    self._ahead = _Ahead(self._plan, claiming)
+                for at, row in enumerate(lot.claimed):
+                    if self._ahead is not None and not at % _LOOK_EVERY and self._plan.db.answer_at() < 0:
+                        self._ahead.advance()
                     try:
-                        job = self._job(row, rows.get(row.key))
+                        job = self._job(row, lot.rows.get(row.key))
                     except RowError as error:  # it stays pending, and the others continue
                         self.damaged += 1
                         self.failure = error
@@ -331,17 +385,23 @@ class _Work:
             self.gone = _is_gone(error)
             self.failure = None if self.gone else error
 
-    def _rows(self, claimed: Sequence[Claimed]) -> dict[str, PlanRow]:
-        """Return the rows of the plan, by key; damaged ones are left out."""
-        keys = [row.key for row in claimed]
-        try:
-            return self._plan.holders(keys)
-        except PlanDamaged:
-            found: dict[str, PlanRow] = {}
-            for key in keys:
-                with contextlib.suppress(PlanDamaged):
-                    found |= self._plan.holders([key])
-            return found
+    def _next(self, campaign: int) -> _Ahead:
+        """Return the rows to send next: those that were claimed ahead, if any."""
+        ahead, self._ahead = self._ahead, None
+        while ahead is not None and ahead.advance():
+            pass
+        if ahead is None or not ahead.claimed:
+            ahead = _Ahead(self._plan, partial(self._slot.claim, campaign, self._pace.next()))
+            while ahead.advance():
+                pass
+        return ahead
+
+    def close(self) -> None:
+        """Wait for a claim under way, so that the slot returns its rows with the others; never raises."""
+        ahead, self._ahead = self._ahead, None
+        with contextlib.suppress(LedgerError):
+            while ahead is not None and ahead.advance():
+                pass
 
     def _job(self, claimed: Claimed, row: PlanRow | None) -> Job:
         if row is None:
@@ -375,9 +435,11 @@ class _Work:
             return replace(end, message=left_out)
         return replace(end, reason=Reason.FAILED, message=self.failure.message)
 
-    @staticmethod
-    def _now() -> datetime:
-        return datetime.now(UTC).astimezone().replace(microsecond=0)
+    def _now(self) -> datetime:
+        second = int(time.time())
+        if second != self._dated[0]:
+            self._dated = second, datetime.fromtimestamp(second, UTC).astimezone()
+        return self._dated[1]
 
 
 def _is_gone(error: MailmergeError) -> bool:
@@ -404,18 +466,29 @@ class _Pace:
         self._clock = clock
         self._count = 0
         self._since = 0.0
+        self._soon = 0.0
+        """How many are sent soon, at the pace of the last ones; 0: it is not known yet."""
 
-    def next(self) -> int:
-        """Return how many to claim now, when all of the last ones have been taken."""
+    def begin(self, count: int) -> None:
+        """Note that as many rows begin to be taken now, and that all earlier ones have been."""
         now = self._clock.monotonic()
         if self._count:
-            sent = _SOON_SENT * self._count / max(now - self._since, 0.001)
-            # The first ones are taken faster than they are sent, as many as fit into the pipeline.
-            wanted = max(_FIRST_ROWS, min(sent, 2 * self._count))
-        else:
-            wanted = _FIRST_ROWS
-        self._since, self._count = now, max(1, min(self._most, int(wanted)))
-        return self._count
+            self._soon = _SOON_SENT * self._count / max(now - self._since, 0.001)
+        self._since, self._count = now, count
+
+    def next(self) -> int:
+        """Return how many to claim when all of the last ones have been taken."""
+        elapsed = max(self._clock.monotonic() - self._since, 0.001)
+        return self._limited(_SOON_SENT * self._count / elapsed if self._count else 0.0)
+
+    def ahead(self) -> int:
+        """Return how many to claim while the last ones are taken; 0: those last long enough."""
+        rest = self._soon - self._count
+        return self._limited(rest) if rest >= self._count else 0
+
+    def _limited(self, soon: float) -> int:
+        # The first ones are taken faster than they are sent, as many as fit into the pipeline.
+        return max(1, min(self._most, int(max(_FIRST_ROWS, min(soon, 2 * self._count)))))
 
 
 def _window(rates: Sequence[Rate], terms: SendingTerms, most: int) -> int:

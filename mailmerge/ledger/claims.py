@@ -9,6 +9,7 @@ when a row that nobody is responsible for is called in doubt:
 
 - A promise, a claim and a recovery begin with the slot's own row, so a slot that was found silent promises
   nothing any more, and one that has just promised is not found silent.
+- A claim ahead, on another connection, only shares that row: promises pass meanwhile, a recovery does not.
 - The end of a message is sent only while the slot's lease is valid by its *own* clocks: it is counted from
   before the lease was requested, so the server's can only be longer.
 - An outcome names its attempt. It settles that attempt's row even if others have called it in doubt
@@ -40,7 +41,7 @@ from mailmerge.model import Delivery
 from mailmerge.sqlite import moment
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from mailmerge.clock import Clock
     from mailmerge.exchange import Statements
@@ -92,6 +93,15 @@ FROM (SELECT 1) one LEFT JOIN taken t ON true LEFT JOIN LATERAL (
     FROM mailmerge.delivery d LEFT JOIN mailmerge.attempt a ON a.id = d.attempt
     WHERE d.campaign = ?3 AND d.key = t.key LIMIT 1) h ON true
 """
+_CLAIM_AHEAD = _CLAIM.replace(
+    ALIVE,
+    f"""
+alive AS (
+    SELECT epoch FROM mailmerge.slot
+    WHERE epoch = ?1 AND until > {NOW} AND ended IS NULL AND lost IS NULL AND ?2 > 0
+    FOR KEY SHARE
+)""",
+)
 # What was promised stays the slot's until it is settled, or its lease runs out.
 _GIVE_BACK_CLAIMS = """
 UPDATE mailmerge.work w SET epoch = NULL WHERE w.epoch = ?1 AND NOT EXISTS (
@@ -138,6 +148,18 @@ class Asked(Struct):
     def gone(self) -> bool:
         """Whether the database was gone: nobody knows whether anything was changed."""
         return self.error is not None and self.error.code == _GONE
+
+
+class Promising(Struct, frozen=True):
+    """Promises under way; see `mailmerge.ledger.slot_writer.SlotWriter.begin_intent`."""
+
+    end: Callable[[], frozenset[str]]
+    answer_at: Callable[[], int] = lambda: -1
+    """Returns the descriptor on which the answer will arrive; -1: calling this takes no time."""
+
+    def __call__(self) -> frozenset[str]:
+        """Wait for the end."""
+        return self.end()
 
 
 class Slot:
@@ -203,7 +225,7 @@ class Slot:
 
         """
         clock = clock or SystemClock()
-        db = place.session(answer_within=min(_ANSWER_WITHIN, seconds / 2))
+        db = place.session(answer_within=_answer_within(seconds))
         try:
             asked = _both(clock)
             holder = f"pid {os.getpid()} on {platform.node()}"
@@ -212,6 +234,11 @@ class Slot:
             db.close()
             raise
         return cls(place, db, int(epoch), seconds=seconds, asked=asked, clock=clock)
+
+    @property
+    def answer_within(self) -> float:
+        """Seconds after which a database that does not answer is treated as gone."""
+        return _answer_within(self.seconds)
 
     @property
     def deadline(self) -> float:
@@ -235,15 +262,31 @@ class Slot:
                 itself, or with `give_back`.
 
         """
-        found: list[Claimed] = []
-        opted_out = 1
-        while opted_out and not found:
+        while True:
             rows = self.ask([(_CLAIM, (self.epoch, self.seconds, campaign, count))])[0]
-            opted_out = rows[0][1]
-            found = [_claimed(row) for row in rows if row[4] is not None]
-        if self.lost:
+            if found := self._note(campaign, rows):
+                return found
+            if self.lost or not rows[0][1]:
+                return []
+
+    def begin_claim(self, db: PostgresDatabase, campaign: int, count: int) -> Callable[[], list[Claimed]]:
+        """Begin to claim more rows on another connection, while this slot's own promises what it has.
+
+        The lease is not renewed by it. What it returns waits for the end: the rows, none also where all of
+        them have opted out.
+
+        Raises:
+            LedgerError: as `claim`, and so does what it returns.
+
+        """
+        db.send([(_CLAIM_AHEAD, (self.epoch, self.seconds, campaign, count))])
+        return lambda: self._note(campaign, db.receive()[0])
+
+    def _note(self, campaign: int, rows: list[Any]) -> list[Claimed]:
+        if not rows[0][0]:
+            self.lost = True
             return []
-        found.sort(key=lambda row: row.n)
+        found = sorted((_claimed(row) for row in rows if row[4] is not None), key=lambda row: row.n)
         for row in found:
             self.claimed[campaign, row.key] = row
         return found
@@ -322,6 +365,14 @@ class Slot:
             raise asked.error
         return asked.found
 
+    def answer_at(self, asked: Asked) -> int:
+        """Return the descriptor on which the answer will arrive; -1: `finish` takes no time."""
+        if asked is not self._under_way:
+            return -1
+        with contextlib.suppress(LedgerError):  # `finish` finds out as well
+            return self._db.answer_at()
+        return -1
+
     def _hear(self) -> None:
         """Take in the answer to what is under way, whoever wants it."""
         asked, self._under_way = self._under_way, None
@@ -364,7 +415,7 @@ class Slot:
         if not self.gone:
             return True
         try:
-            self.db = self._place.session(answer_within=min(_ANSWER_WITHIN, self.seconds / 2))
+            self.db = self._place.session(answer_within=self.answer_within)
         except LedgerError as error:
             if error.code == _GONE:
                 return False
@@ -377,6 +428,10 @@ class Slot:
 
     def __exit__(self, *_: object) -> None:
         self.close()
+
+
+def _answer_within(lease: float) -> float:
+    return min(_ANSWER_WITHIN, lease / 2)
 
 
 def _both(clock: Clock) -> tuple[float, float]:

@@ -121,6 +121,7 @@ class ServerPlace(Struct, frozen=True, dict=True):
             check_version(db)
             if not db.pooled:  # a query plan that is made while a table is small is kept while it grows
                 db.execute("SET enable_seqscan = off")
+                db.execute("SET plan_cache_mode = force_generic_plan")  # planning takes as long as a claim
         except BaseException:
             db.close()
             raise

@@ -17,13 +17,13 @@ from msgspec import Struct
 from mailmerge.errors import LedgerError
 from mailmerge.exchange import arrays
 from mailmerge.ledger.attempts import IntentRefusedError, Revision, Settlement, reached
-from mailmerge.ledger.claims import ALIVE, LOCK_SLOT, OPTED_OUT, RUNNING, STATE
+from mailmerge.ledger.claims import ALIVE, LOCK_SLOT, OPTED_OUT, RUNNING, STATE, Promising
 from mailmerge.ledger.work import NOW
 from mailmerge.model import Outcome, Phase, Scope, Status
 from mailmerge.sqlite import stamp
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Sequence
+    from collections.abc import Iterable, Iterator, Sequence
 
     from mailmerge.ledger.claims import Asked, Claimed, Slot
     from mailmerge.model import Attempt
@@ -318,13 +318,11 @@ class SlotWriter:
         """
         return self.begin_intent(attempts, outcomes)()
 
-    def begin_intent(
-        self, attempts: Sequence[Attempt], outcomes: Sequence[Settlement] = ()
-    ) -> Callable[[], frozenset[str]]:
+    def begin_intent(self, attempts: Sequence[Attempt], outcomes: Sequence[Settlement] = ()) -> Promising:
         """Begin what `record_intent` does, while messages travel.
 
         Returns:
-            What waits for its end, and gives and raises what `record_intent` does; to be called before
+            What waits for its end, and returns and raises what `record_intent` does; to be called before
             anything else is recorded.
 
         """
@@ -332,15 +330,18 @@ class SlotWriter:
         self._backlog += map(self._ended, outcomes)
         everyone = frozenset(attempt.key for attempt in attempts)
         if self._slot.gone and not self._slot.reconnect():
-            return lambda: everyone
+            return Promising(lambda: everyone)
         try:
             begun = self._start([(self._number(), attempt) for attempt in attempts])
         except LedgerError as error:
             self._slot.learn(error)
             if self._slot.gone:
-                return lambda: everyone
+                return Promising(lambda: everyone)
             raise
-        return partial(self._end_intent, begun)
+        return Promising(partial(self._end_intent, begun), partial(self._answer_at, begun))
+
+    def _answer_at(self, begun: _Begun) -> int:
+        return -1 if begun is not self._begun or begun.asked is None else self._slot.answer_at(begun.asked)
 
     def _end_intent(self, begun: _Begun) -> frozenset[str]:
         self._conclude()
@@ -501,9 +502,7 @@ class SlotWriter:
 
     def _row(self, key: str) -> Claimed | None:
         row = self._slot.claimed.get((self._campaign, key))
-        if row is None and key in self._settled:
-            return self._settled[key][1]
-        return row
+        return self._settled[key][1] if row is None and key in self._settled else row
 
     # --- parameters of statements ---------------------------------------------------------------------
 

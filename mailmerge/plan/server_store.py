@@ -21,6 +21,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Final, Self
 
 from mailmerge.errors import LedgerError, PlanDamaged
+from mailmerge.exchange import arrays
 from mailmerge.message.verify import is_sound
 from mailmerge.model import Status
 from mailmerge.plan.message_file import BadFrame, FrameReader
@@ -152,6 +153,14 @@ _AHEAD: Final = 100
 """Messages that are read together."""
 _SMALL: Final = 1 << 16
 """Octets up to which values are read many at a time."""
+_ROWS_AT: Final = f"""
+SELECT n, CASE WHEN octet_length(data) <= {_SMALL} THEN data END, checksum FROM mailmerge.plan_row
+WHERE plan = ?1 AND n = ANY(?2::bigint[])
+"""
+_MESSAGES_AT: Final = f"""
+SELECT number, key, octets, frame FROM mailmerge.plan_message
+WHERE plan = ?1 AND number = ANY(?2::bigint[]) AND octet_length(key) + octet_length(frame) <= {_SMALL}
+"""
 _HEADING: Final = 64 << 20
 """The most octets of summary, facts and dictionary together."""
 
@@ -290,6 +299,7 @@ class ServerPlan:
         number, name, program, made, size, messages, summary, facts, dictionary, digest, terms = head
         self.db = db
         self._ahead: dict[int, tuple[bytes, int, bytes]] = {}
+        self._latest: dict[int, tuple[bytes, int, bytes]] = {}
         try:
             assert isinstance(number, int)
             assert isinstance(size, int)
@@ -363,6 +373,7 @@ class ServerPlan:
     def close(self) -> None:
         """See `PlanReader`; the connection stays open."""
         self._ahead.clear()
+        self._latest.clear()
 
     # --- rows ---------------------------------------------------------------------------------------------
 
@@ -469,7 +480,7 @@ class ServerPlan:
         """See `PlanReader`."""
         if not self.has_messages:
             raise self._damaged("its messages were removed")
-        if number not in self._ahead:
+        if number not in self._ahead and not self._latest:
             self._take("number >= ? ORDER BY number LIMIT ?", number, _AHEAD)
         key, octets, frame = self._ahead.get(number) or self._large(number)
         try:
@@ -480,9 +491,30 @@ class ServerPlan:
             raise self._damaged(f"message {number} is not what was written")
         return frozen
 
-    def fetch(self, numbers: Collection[int]) -> None:
-        """Read these messages together, so that `message` finds them."""
-        self._take("number = ANY(?)", list(numbers))
+    def request(self, places: Sequence[int]) -> None:
+        """Begin to read the rows at these places, with their messages, so that `message` finds those.
+
+        Messages of the last two requests are kept, small ones only: one may be used while the next arrives.
+        """
+        cells = (self.number, arrays((("n", "bigint"),), [(n,) for n in places])[0])
+        self.db.send([(_ROWS_AT, cells), (_MESSAGES_AT, cells)])
+
+    def requested(self) -> dict[str, PlanRow]:
+        """Wait for what was requested; return the rows by key, without damaged ones.
+
+        Raises:
+            LedgerError: the database cannot be asked.
+
+        """
+        found, messages = self.db.receive()
+        latest = {number: (key, octets, frame) for number, key, octets, frame in messages}
+        self._ahead, self._latest = self._latest | latest, latest
+        rows: dict[str, PlanRow] = {}
+        for n, data, checksum in found:
+            with contextlib.suppress(PlanDamaged):
+                row = self._row(n, data, checksum)
+                rows[row.key] = row
+        return rows
 
     def _take(self, which: str, *cells: object) -> None:
         query = (

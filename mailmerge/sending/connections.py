@@ -260,9 +260,12 @@ class ConnectionPool:
         """Whether there is any connection now."""
         return any(slot.connection is not None for slot in self._slots)
 
-    def poll(self, timeout: float) -> Iterator[tuple[ConnectionSlot, list[Event]]]:
-        """Yield each slot with its connection's events; wait up to *timeout* seconds for the first one."""
-        if len(self._slots) == 1:
+    def poll(self, timeout: float, other: int = -1) -> Iterator[tuple[ConnectionSlot, list[Event]]]:
+        """Yield each slot with its connection's events; wait up to *timeout* seconds for the first one.
+
+        *other*: a descriptor that ends the wait, too, once it can be read.
+        """
+        if len(self._slots) == 1 and other < 0:
             (slot,) = self._slots
             yield slot, slot.poll(timeout)
             return
@@ -272,16 +275,16 @@ class ConnectionPool:
             heard = heard or bool(events)
             yield slot, events
         if not heard:
-            self.wait(timeout)
+            self.wait(timeout, other)
 
     @property
     def busy(self) -> bool:
         """Whether any connection is being opened or checked."""
         return any(slot.busy for slot in self._slots)
 
-    def wait(self, timeout: float) -> None:
-        """Wait up to *timeout* seconds until one of them has something to do."""
-        to_read, to_write = [], []
+    def wait(self, timeout: float, other: int = -1) -> None:
+        """Wait up to *timeout* seconds until one of them has something to do, or *other* can be read."""
+        to_read, to_write = [other] if other >= 0 else [], []
         for slot in self._slots:
             wanted = slot.wanted
             if wanted is not None:
@@ -330,3 +333,12 @@ class Settled(Struct, frozen=True):
     flight: InFlight
     outcome: Outcome
     row: RowDecision
+
+
+class Unconfirmed(dict[int, Settled]):
+    """What was settled since the last sync point of its session, by token."""
+
+    def confirm(self, connection: str) -> None:
+        """Forget what a session settled after it has ended: it can no longer prove out of step."""
+        for token in [token for token, one in self.items() if one.flight.attempt.connection == connection]:
+            del self[token]

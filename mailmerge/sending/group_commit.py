@@ -38,6 +38,19 @@ _COMMIT_WITHIN = 0.1
 _MARK_EVERY = 1.0
 
 
+class IntentsUnderWay(Protocol):
+    """Intents that are being recorded."""
+
+    def __call__(self) -> Collection[str]:
+        """Wait for the end; return, or raise, what `LedgerWriter.record_intent` does."""
+        ...
+
+    @property
+    def answer_at(self) -> Callable[[], int]:
+        """Returns the descriptor on which the answer will arrive; -1: waiting takes no time."""
+        ...
+
+
 class LedgerWriter(Protocol):
     """The part of the ledger that the send loop writes to."""
 
@@ -65,11 +78,8 @@ class LedgerWriter(Protocol):
     @property
     def begin_intent(
         self,
-    ) -> Callable[[Sequence[Attempt], Sequence[Settlement]], Callable[[], Collection[str]]] | None:
-        """What begins what `record_intent` does, where that takes a round trip; None: it takes no time.
-
-        It returns what waits for the end, and returns or raises what `record_intent` does.
-        """
+    ) -> Callable[[Sequence[Attempt], Sequence[Settlement]], IntentsUnderWay] | None:
+        """What begins what `record_intent` does, where that takes a round trip; None: it takes no time."""
         ...
 
     def record_outcomes(self, outcomes: Sequence[Settlement]) -> None:
@@ -116,7 +126,11 @@ class OutcomeWriter:
         self._settled: list[Settlement] = []
         self._announced: set[str] = set()
         """Keys whose intent is on the disk, or on its way there, and which were not settled since."""
-        self._end: Callable[[], Collection[str]] | None = None
+        self._travelling: frozenset[str] = frozenset()
+        """Those of them that are on their way."""
+        self._unpromised: set[str] = set()
+        """Keys that were announced in vain, until somebody asks."""
+        self._end: IntentsUnderWay | None = None
         """What waits for the intents under way."""
         self._under_way: tuple[Sequence[Attempt], list[Settlement]] = ((), [])
         self._since: float | None = None
@@ -171,8 +185,8 @@ class OutcomeWriter:
             self._recorded([settlement])
 
     def commit_in(self) -> float | None:
-        """Return within how many seconds the outcomes must be recorded; None: there are none."""
-        if self._since is None:
+        """Return within how many seconds the outcomes must be recorded; None: not before something else."""
+        if self._since is None or self._end is not None:
             return None
         return 0.0 if self._urgent else max(0.0, self._since + _COMMIT_WITHIN - self._clock.monotonic())
 
@@ -200,13 +214,18 @@ class OutcomeWriter:
             raise
         self._end = begin(attempts, self._settled)
         self._under_way = (attempts, self._settled)
-        self._announced.update(attempt.key for attempt in attempts)
+        self._travelling = frozenset(attempt.key for attempt in attempts)
+        self._announced |= self._travelling
+        self._unpromised -= self._travelling
         self._settled, self._since, self._urgent = [], None, False
 
-    @property
-    def announcing(self) -> bool:
-        """Whether intents are under way, so that `announce` has to wait."""
-        return self._end is not None
+    def answer_at(self) -> int:
+        """Return the descriptor on which the ledger will answer about intents under way; -1: it has."""
+        return -1 if self._end is None else self._end.answer_at()
+
+    def travelling(self) -> frozenset[str]:
+        """Return the keys of intents about which the ledger has yet to answer."""
+        return self._travelling if self.answer_at() >= 0 else frozenset()
 
     def is_announced(self, attempt: Attempt) -> bool:
         """Tell whether an intent may be on the disk of which nothing was settled."""
@@ -225,13 +244,18 @@ class OutcomeWriter:
             LedgerError: the outcomes are not durable either.
 
         """
-        refused = self._conclude()
+        keys = {each.key for each in attempts}
+        known = self._announced | self._unpromised
+        if not keys or self._end is None or not keys <= known or not keys.isdisjoint(self._travelling):
+            self.conclude()
+        refused = frozenset(self._unpromised & keys)
+        self._unpromised -= keys
         rest = [each for each in attempts if each.key not in self._announced and each.key not in refused]
         try:
             if rest:
                 self._count_against_quota()
                 refused = refused.union(self._ledger.record_intent(rest, self._settled))
-            elif self._settled and (not attempts or self._urgent):
+            elif self._settled and self._end is None and (not attempts or self._urgent):
                 self._ledger.record_outcomes(self._settled)
             else:
                 return refused
@@ -243,11 +267,17 @@ class OutcomeWriter:
         self._mark_now_and_then()
         return refused
 
-    def _conclude(self) -> frozenset[str]:
-        """Wait for the intents under way; return the keys of those that may not be handed over."""
+    def conclude(self) -> None:
+        """Wait for the intents under way; `record` returns which of them may not be handed over.
+
+        Raises:
+            IntentRefusedError, LedgerError: as `record`.
+
+        """
         end, self._end = self._end, None
         if end is None:
-            return frozenset()
+            return
+        self._travelling = frozenset()
         attempts, settled = self._under_way
         try:
             refused = frozenset(end())
@@ -255,10 +285,10 @@ class OutcomeWriter:
             self._announced.difference_update(attempt.key for attempt in attempts)
             self._tell(settled)
             raise
+        self._unpromised |= refused & self._announced
         self._announced -= refused
         self._tell(settled)
         self._mark_now_and_then()
-        return refused
 
     def _mark_now_and_then(self) -> None:
         if self._clock.monotonic() - self._marked_at >= _MARK_EVERY:

@@ -33,7 +33,7 @@ from mailmerge.clock import ClockWatch
 from mailmerge.errors import AuthError, LedgerError, SessionError, TlsError
 from mailmerge.ledger.attempts import IntentRefusedError
 from mailmerge.model import Outcome, Status
-from mailmerge.sending.connections import ConnectionPool, InFlight, Settled
+from mailmerge.sending.connections import ConnectionPool, InFlight, Settled, Unconfirmed
 from mailmerge.sending.group_commit import OutcomeWriter, ProgressTally
 from mailmerge.sending.policy import History
 from mailmerge.sending.runs import Again, Context, Reason, RunEnd
@@ -67,6 +67,7 @@ _CLOSE_IF_IDLE = 30.0
 """Before a longer wait, in seconds, a connection is closed: servers close idle ones anyway."""
 _TELL_IF_IDLE = 2.0
 _LOOK_AGAIN = 1.0  # while nothing may be submitted
+_GROUP = 16  # intents that are on their way while more messages are made
 _NAP = 0.01  # for an idle connection that clears something up (RSET)
 
 
@@ -135,7 +136,7 @@ class Sender:
         self._quota = quota
         self._queue = WorkQueue(())
         self._in_flight: dict[int, InFlight] = {}
-        self._unconfirmed: dict[int, Settled] = {}  # settled since the last sync point of its session
+        self._unconfirmed = Unconfirmed()
         self._submitted = 0
         self._end: RunEnd | None = None
         self._refused = False  # the ledger can record no more intents
@@ -196,8 +197,7 @@ class Sender:
             elif self._clock.monotonic() > grace_until or (self._draining and not self._handed_over()):
                 self._cut_off()
             else:
-                needed = self._needed + self._collect(0.0 if self._needed else self._poll_timeout())
-                self._needed = []
+                needed = self._needed + self._collect(self._poll_timeout())
                 # In overlap mode the next message's MAIL is sent with the end of this one.
                 self._fill()
                 self._record(needed)
@@ -229,7 +229,8 @@ class Sender:
 
     def _fill(self) -> None:
         while self._end is None and not self._stop.is_set() and self._submit_next():
-            pass
+            if len(self._fresh) >= _GROUP:
+                self._announce()
 
     def _submit_next(self) -> bool:
         """Submit the next message, if every gate is open."""
@@ -377,10 +378,9 @@ class Sender:
 
     def _collect(self, timeout: float) -> list[int]:
         """Process the events of all connections; return the messages whose intent is to be recorded."""
-        needed: list[int] = []
-        for slot, events in self._pool.poll(timeout):
-            needed += self._hear(slot, events)
-        return needed
+        answer = self._outcomes.answer_at() if self._needed else -1
+        polled = self._pool.poll(0.0 if self._needed and answer < 0 else timeout, answer)
+        return [token for slot, events in polled for token in self._hear(slot, events)]
 
     def _hear(self, slot: ConnectionSlot, events: list[Event]) -> list[int]:
         needed = []
@@ -401,25 +401,18 @@ class Sender:
             useless, connection = slot.useless, slot.connection.id
             slot.close(within=_GOOD_BYE)
             self._hear(slot, slot.left())
-            self._confirm(connection)
+            self._unconfirmed.confirm(connection)
             if useless:
                 self._failed(None)
         return needed
 
     def _closed(self, slot: ConnectionSlot, error: SessionError | None) -> None:
         useless = slot.useless
-        if slot.connection is not None and self._unconfirmed:
-            self._confirm(slot.connection.id)
+        if slot.connection is not None:
+            self._unconfirmed.confirm(slot.connection.id)
         slot.close(within=_GOOD_BYE)
         if useless or isinstance(error, AuthError | TlsError):
             self._failed(error)
-
-    def _confirm(self, connection: str) -> None:
-        """Forget what a session settled after it has ended: it can no longer prove out of step."""
-        for token in [
-            t for t, one in self._unconfirmed.items() if one.flight.attempt.connection == connection
-        ]:
-            del self._unconfirmed[token]
 
     def _settle(self, token: int, outcome: Outcome, now: datetime) -> None:
         """Record an outcome, and do what follows from it."""
@@ -488,32 +481,42 @@ class Sender:
             self._finish(RunEnd(Reason.INTERRUPTED, "the progress display failed"))
 
     def _recorded(self, settled: Sequence[Settlement]) -> None:
-        if self._listener is None:
-            return
-        self._listener.tell(settled)
-        if self._listener.failure is not None:
+        if self._listener is not None:
+            self._listener.tell(settled)
+        if self._listener is not None and self._listener.failure is not None:
             self._finish(RunEnd(Reason.INTERRUPTED, "the program that follows the outcomes failed"))
 
     # --- intents --------------------------------------------------------------------------------------
 
     def _announce(self) -> None:
         """Begin to record the intents of what has just been submitted, if that can pass meanwhile."""
-        if self._outcomes.announcing or self._draining:
+        if self._draining or self._outcomes.answer_at() >= 0:
             return
+        self._intending(self._outcomes.conclude)
         fresh, self._fresh = self._fresh, []
-        if self._outcomes.announces and fresh:
+        if self._outcomes.announces and fresh and not self._refused:
             attempts = [one.attempt for one in fresh if one.token in self._in_flight and not one.recorded]
             self._intending(partial(self._outcomes.announce, attempts))
 
+    def _ripe(self, needed: list[int]) -> list[InFlight]:
+        """Return what need not wait for the ledger's answer; the others are kept for later."""
+        flights, keys = (
+            [self._in_flight[t] for t in needed if t in self._in_flight],
+            self._outcomes.travelling(),
+        )
+        far = {flight.token for flight in flights if flight.attempt.key in keys}
+        far.update(flight.token for flight in self._fresh if self._outcomes.announces)
+        self._needed = [flight.token for flight in flights if flight.token in far]
+        return [flight for flight in flights if flight.token not in far]
+
     def _record(self, needed: list[int]) -> None:
         """Record the intents that the connections need, with the outcomes so far."""
-        flights = [self._in_flight[token] for token in needed if token in self._in_flight]
+        flights = self._ripe(needed)
         if not flights or self._draining:
             if self._outcomes.commit_in() == 0:
                 self._make_durable()
             return
-        refused = self._make_durable([flight.attempt for flight in flights])
-        if refused is None:
+        if (refused := self._make_durable([flight.attempt for flight in flights])) is None:
             return
         for flight in flights:
             flight.recorded = not refused or flight.job.message.key not in refused
@@ -566,7 +569,7 @@ class Sender:
                     self._withdraw(event.token)
                 elif not isinstance(event, Closed):
                     self._hear(slot, [event])
-            self._confirm(flight.attempt.connection)
+            self._unconfirmed.confirm(flight.attempt.connection)
         self._withheld = [flight for flight in self._withheld if flight.token in self._in_flight]
 
     def _withdraw(self, token: int) -> None:

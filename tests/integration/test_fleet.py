@@ -90,6 +90,7 @@ def test_a_slow_slot_keeps_few_rows_from_others(seconds, counts):
     pace = _Pace(100, clock)
     claimed = [pace.next()]
     for passed in seconds:
+        pace.begin(claimed[-1])
         clock.sleep(passed)
         claimed.append(pace.next())
 

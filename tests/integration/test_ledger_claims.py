@@ -553,6 +553,36 @@ def test_a_promise_is_made_while_others_are_asked_for(fleet: Fleet) -> None:
     assert fleet.states() == {"k2": "accepted", "k3": "rejected", "k4": "handing_over"}
 
 
+def test_rows_are_claimed_ahead_while_others_are_promised(fleet: Fleet) -> None:
+    """On another connection, in the same order; what was not promised returns with all the rest."""
+    fleet.fill(6)
+    OptOutTable(fleet.db, fleet.campaign).add(["u4@example.org"])
+    slot, writer = fleet.slot()
+    fleet.claim(slot, 2)
+    with fleet.place.session() as other:
+        claiming = slot.begin_claim(other, fleet.campaign, 2)
+        assert writer.record_intent([attempt(2)]) == frozenset()
+        assert [row.row for row in claiming()] == [5]
+        assert writer.record_intent([attempt(5)]) == frozenset()
+        slot.give_back()
+        assert fleet.queue() == {"k2": slot.epoch, "k3": None, "k5": slot.epoch, "k6": None, "k7": None}
+
+
+def test_a_slot_that_was_found_silent_claims_nothing_ahead(fleet: Fleet) -> None:
+    """While it claims it is not found silent, and once it was found it has lost its lease."""
+    fleet.fill(3)
+    slot, _ = fleet.slot()
+    with fleet.place.session() as other:
+        with other.transaction():
+            other.execute("SELECT epoch FROM slot WHERE epoch = ? FOR KEY SHARE", (slot.epoch,))
+            fleet.silence(slot)
+            assert recover(fleet.db) == Recovered()
+        assert recover(fleet.db) == Recovered((slot.epoch,))
+        assert slot.begin_claim(other, fleet.campaign, 2)() == []
+    assert slot.lost
+    assert set(fleet.queue().values()) == {None}
+
+
 def test_a_promise_under_way_that_nobody_hears_of_is_never_acted_on(
     fleet: Fleet, proxy: CuttingProxy
 ) -> None:

@@ -35,7 +35,8 @@ class Unheard:
 
     def send(self, statements: Sequence[tuple[str, Sequence[object]]]) -> None:
         if self._done:
-            self._db.together(statements)
+            self._db.send(statements)
+            self._db.receive()
         self._db.close()
 
     def receive(self) -> list[list[Any]]:

@@ -37,7 +37,8 @@ def test_nothing_that_we_set_reaches_others(pooled_ledger: ServerPlace, pooler: 
         assert db.row(TOLD) == ("mailmerge", "on")
         with db.transaction():
             assert db.row(TOLD) == ("mailmerge", "on")
-        assert [rows for (rows,) in db.together([(TOLD, ()), (TOLD, ())])] == [("mailmerge", "on")] * 2
+        db.send([(TOLD, ()), (TOLD, ())])
+        assert [rows for (rows,) in db.receive()] == [("mailmerge", "on")] * 2
         for _ in range(8):  # a prepared statement would be on one of the server's connections alone
             db.row("SELECT count(*) FROM thing WHERE id = ?", (1,))
     with psycopg.connect(pooler.url(), autocommit=True) as other:

@@ -66,10 +66,14 @@ def test_statements_in_one_go_are_all_done_or_none(
     add = ("INSERT INTO thing (id) VALUES (?)", (1,))
     wrong = (broken, (0,) if "?" in broken else ())
     for statements in ([add, wrong], [wrong, add], [add, wrong, add]):
-        with pytest.raises(LedgerError):
-            db.together(statements)
+        with pytest.raises(LedgerError):  # noqa: PT012  sent together, refused when the answer is read
+            db.send(statements)
+            db.receive()
         assert db.row("SELECT count(*), pg_current_xact_id_if_assigned() FROM thing") == (0, None)
-    assert db.together([add, ("SELECT count(*) FROM thing", ())]) == [[], [(1,)]]
+    db.send([add, ("SELECT count(*) FROM thing", ())])
+    assert db.row("SELECT count(*) + 1 FROM thing") == (2,)  # what is asked meanwhile comes after it
+    assert db.answer_at() == -1
+    assert db.receive() == [[], [(1,)]]
     with PostgresDatabase.connect(postgres_ledger.conninfo, "again") as other:
         assert other.row("SELECT count(*) FROM thing") == (1,)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import threading
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -17,6 +18,7 @@ from mailmerge.clock import VirtualClock
 from mailmerge.errors import AuthError, ConnectionLost, LedgerError, SessionError, TlsError
 from mailmerge.ledger.account_usage import AccountUsage
 from mailmerge.ledger.attempts import IntentRefusedError
+from mailmerge.ledger.claims import Promising
 from mailmerge.ledger.ledger import Ledger
 from mailmerge.model import Envelope, Message, Rate, Reply, Status
 from mailmerge.options import SendOptions
@@ -770,10 +772,23 @@ class Distant(Choosy):
     def begin_intent(self, attempts, outcomes=()):  # type: ignore[override]
         """Promise immediately; it is heard of later."""
         refused = self.record_intent(attempts, outcomes)
-        return lambda: refused
+        return Promising(lambda: frozenset(refused))
 
 
-@pytest.mark.parametrize("kind", [Choosy, Distant])
+ALWAYS_READABLE = os.open(os.devnull, os.O_RDONLY)
+
+
+class Far(Distant):
+    """The same farther away: an answer is there when it has been looked for three times."""
+
+    def begin_intent(self, attempts, outcomes=()):  # type: ignore[override]
+        """Promise immediately; it is heard of later, and others can be sent meanwhile."""
+        refused = frozenset(self.record_intent(attempts, outcomes))
+        looked = iter([ALWAYS_READABLE] * 3)
+        return Promising(lambda: refused, lambda: next(looked, -1))
+
+
+@pytest.mark.parametrize("kind", [Choosy, Distant, Far])
 @pytest.mark.parametrize("mode", MODES)
 def test_rows_that_others_send_are_left_alone(bench: Bench, mode: Mode, kind: type[Choosy]) -> None:
     """Nothing of them leaves, and the rest goes out, also what was refused only for now."""
@@ -783,6 +798,38 @@ def test_rows_that_others_send_are_left_alone(bench: Bench, mode: Mode, kind: ty
     assert dict(end.counts.by_status) == {Status.ACCEPTED: 4}
     assert sorted(bench.server.answered) == sorted(bench.ends_left) == [2, 4, 5, 6]
     assert bench.states()[3] == "pending"
+
+
+def test_messages_are_handed_over_while_other_intents_are_on_their_way(bench: Bench) -> None:
+    """An answer is not waited for before it is there, and no end leaves before its own intent is heard of."""
+    heard: set[int] = set()
+    early: list[int] = []
+
+    class Noting(Far):
+        """It notes what is heard of, and what was asked for too early."""
+
+        def begin_intent(self, attempts, outcomes=()):  # type: ignore[override]
+            """See `Far`."""
+            far = super().begin_intent(attempts, outcomes)
+
+            def end() -> frozenset[str]:
+                rows = {each.row for each in attempts}
+                early.extend(rows if far.answer_at() >= 0 else ())
+                heard.update(rows)
+                return frozenset(far.end())
+
+            return Promising(end, far.answer_at)
+
+    def released(rows: set[int]) -> None:
+        bench.released(rows)
+        assert rows <= heard
+
+    listed(bench, 200)
+    bench.server.mode = "window"
+    bench.recorder = Noting(bench.ledger, set(), set())
+    bench.server.released = released
+    assert dict(bench.run().counts.by_status) == {Status.ACCEPTED: 200}
+    assert (len(heard), early) == (200, [])
 
 
 @pytest.mark.parametrize("mode", MODES)
