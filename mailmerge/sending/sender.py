@@ -500,14 +500,10 @@ class Sender:
 
     def _ripe(self, needed: list[int]) -> list[InFlight]:
         """Return what need not wait for the ledger's answer; the others are kept for later."""
-        flights, keys = (
-            [self._in_flight[t] for t in needed if t in self._in_flight],
-            self._outcomes.travelling(),
-        )
-        far = {flight.token for flight in flights if flight.attempt.key in keys}
-        far.update(flight.token for flight in self._fresh if self._outcomes.announces)
-        self._needed = [flight.token for flight in flights if flight.token in far]
-        return [flight for flight in flights if flight.token not in far]
+        far = self._outcomes.travelling().union(flight.attempt.key for flight in self._fresh)
+        flights = [self._in_flight[token] for token in needed if token in self._in_flight]
+        self._needed = [flight.token for flight in flights if flight.attempt.key in far]
+        return [flight for flight in flights if flight.attempt.key not in far]
 
     def _record(self, needed: list[int]) -> None:
         """Record the intents that the connections need, with the outcomes so far."""
