@@ -1,12 +1,17 @@
-"""What a fleet's ledger in PostgreSQL can take: from claim to outcome, with nothing sent in between.
+"""What a fleet's ledger in PostgreSQL can take: from claim to outcome with nothing sent, and through SMTP.
 
 ``fleet.py FOLDER [ROWS]`` starts a server of its own (durable, as it comes), lets workers empty a queue of as
 many rows, and prints one line of JSON. Rates for two cores are rows for each second of a processor that
-server and workers used together, times two; those by the clock on the wall are beside them.
+server and workers used together, times two; those by the clock on the wall are next to them.
+
+``fleet.py --smtp FOLDER ROWS`` sends as many messages to a receiver that does nothing, in each mode: from a
+campaign's folder with its ledger in a file, and by one worker with one session. Rates are rows between the
+first promise and the last outcome, by the clock on the wall, so nothing else may run meanwhile.
 """
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import pwd
@@ -34,6 +39,7 @@ WINDOW = 100
 WORKERS = ((1, 1), (2, 1), (4, 8))
 """Processes, and slots in each."""
 CORES = 2
+MODES = ("off", "overlap", "window")
 _TICKS = os.sysconf("SC_CLK_TCK")
 
 
@@ -53,6 +59,16 @@ def measure_fleet(setting: Setting, results: Results) -> None:
         "a ledger in a file / one on a server, processor time of who sends", found["file"] / one, 0.8
     )
     results.note("fleet: the server's own time passes on another processor while other slots continue")
+    sent = "4000" if setting.quick else "10000"
+    section = "fleet, one worker through SMTP, rows/s"
+    for mode, rates in run_json([setting.python, HERE, "--smtp", setting.folder, sent]).items():
+        results.put(section, f"{mode}, ledger in a file", "ours", rates["file"])
+        results.put(section, f"{mode}, ledger on a server", "ours", rates["server"])
+        results.at_least(
+            f"fleet: one worker through SMTP, {mode}: ledger on a server / in a file",
+            rates["server"] / rates["file"],
+            0.8,
+        )
 
 
 def _settled(attempts: list[Attempt], moment: datetime) -> list[object]:
@@ -206,8 +222,81 @@ def _compared(folder: Path, rows: int) -> dict[str, object]:
     return {"workers": found, "file": in_file}
 
 
+def _through_smtp(folder: Path, rows: int) -> dict[str, dict[str, float]]:
+    """Return rows a second by mode, for each kind of ledger: the better of two turns."""
+    import tempfile
+
+    from network import compiled, free_port
+
+    found: dict[str, dict[str, float]] = {mode: {"file": 0.0, "server": 0.0} for mode in MODES}
+    port = free_port()
+    with (
+        tempfile.TemporaryDirectory(dir=folder) as own,
+        tempfile.TemporaryDirectory(prefix="fleet-") as data,
+        subprocess.Popen(
+            [compiled("csink", folder), "127.0.0.1", str(port)], stdout=subprocess.DEVNULL
+        ) as receiver,
+    ):
+        server = _Server(Path(data))
+        try:
+            for turn in range(2):
+                for mode in MODES:
+                    for kind, url in (("file", None), ("server", server.url)):
+                        rate = _sent(Path(own) / f"{turn} {mode} {kind}", port, mode, rows, url)
+                        found[mode][kind] = max(found[mode][kind], rate)
+        finally:
+            server.close()
+            receiver.kill()
+    return found
+
+
+def _sent(folder: Path, port: int, mode: str, rows: int, url: str | None) -> float:
+    """Send a campaign, and return rows a second; *url*: by a worker, with the ledger on that server."""
+    import sqlite3
+
+    import psycopg
+
+    from campaigns import TO_PEOPLE, campaign_toml
+    from reliability.bench import people
+    from servers.command import Mailmerge
+
+    mailmerge = Mailmerge(folder)
+    mailmerge.patience = 600
+    mailmerge.config.write_text(
+        f'[accounts.x]\nhost = "127.0.0.1"\nport = {port}\ntls = "none"\nauth = "none"\nany_from = true\n'
+        f'sessions = 1\npipeline = "{mode}"\n'
+    )
+    text = campaign_toml(top='account = "x"', message=TO_PEOPLE)
+    mailmerge.campaign("spring", people_csv=people(rows), campaign_toml=text)
+    if url is None:
+        commands = [("send", "spring", "--yes")]
+    else:
+        mailmerge.environ["MAILMERGE_LEDGER"] = url
+        with psycopg.connect(url, autocommit=True) as db:
+            db.execute("DROP SCHEMA IF EXISTS mailmerge CASCADE")
+        commands = [
+            ("send", "spring", "--fleet", "--detach", "--yes"),
+            ("worker", "--accounts", "x", "--until-done"),
+        ]
+    for command in commands:
+        if (done := mailmerge(*command)).code:
+            raise RuntimeError(f"{command}: {done.err}")
+    query = "SELECT count(*), max(settled) - min(at) FROM {}attempt WHERE status = 'accepted'"
+    if url is None:
+        with contextlib.closing(sqlite3.connect(folder / "spring" / ".mailmerge" / "ledger.db")) as db:
+            sent, seconds = db.execute(query.format("")).fetchone()
+    else:
+        with psycopg.connect(url) as db:
+            sent, seconds = db.execute(query.format("mailmerge.")).fetchone()
+    if sent != rows:
+        raise RuntimeError(f"{sent} of {rows} messages were accepted")
+    return float(sent / seconds)
+
+
 if __name__ == "__main__":
-    if sys.argv[1] == "--worker":
+    if sys.argv[1] == "--smtp":
+        print(json.dumps(_through_smtp(Path(sys.argv[2]), int(sys.argv[3]))))
+    elif sys.argv[1] == "--worker":
         print(json.dumps(_work(sys.argv[2], int(sys.argv[3]), int(sys.argv[4]))))
     else:
         print(json.dumps(_compared(Path(sys.argv[1]), int(sys.argv[2]) if len(sys.argv) > 2 else 20_000)))

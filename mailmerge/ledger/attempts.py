@@ -194,7 +194,8 @@ class AttemptWriter:
         Raises:
             IntentRefusedError: no intent was recorded, and none will be; *outcomes* are.
             LedgerError: the outcomes are not recorded either; the message contains them.
-            RuntimeError: a bug of ours: a row that is not pending, or a version that was not recorded.
+            RuntimeError: a bug of ours: a row that is not pending in a ledger that nobody else changes, or a
+                version that was not recorded.
 
         """
         try:
@@ -282,6 +283,12 @@ class AttemptWriter:
             self._open[attempt.key] = number
         self._db.executemany(_INTEND, insert)
         if self._db.executemany(_HAND_OVER, move).rowcount != len(attempts):
+            if self._lease is not None:
+                raise LedgerError(
+                    "another process has changed a row that was to be sent",
+                    code="L790",
+                    hint="nothing more was sent; run the same command again",
+                )
             raise RuntimeError("a row was to be handed over that is not pending")
 
     def _settle(self, outcomes: Sequence[Settlement]) -> None:

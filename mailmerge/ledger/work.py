@@ -193,6 +193,12 @@ SELECT EXISTS (SELECT 1 FROM mailmerge.fleet
         WHERE campaign = ?1 AND plan <> ?2 AND state IN ('running', 'paused')),
     (SELECT count(*) FROM mailmerge.work WHERE campaign = ?1 AND plan <> ?2 AND epoch IS NOT NULL)
 """
+# What is promised has an outcome, or a doubt, whatever others do; what is only claimed may still be promised.
+_MAY_BE_PROMISED = """
+SELECT count(*) FROM mailmerge.work w WHERE w.campaign = ?1 AND w.epoch IS NOT NULL AND NOT EXISTS (
+    SELECT 1 FROM mailmerge.delivery d JOIN mailmerge.attempt a ON a.id = d.attempt
+    WHERE d.campaign = w.campaign AND d.key = w.key AND d.status = 'handing_over' AND a.epoch = w.epoch)
+"""
 _DUE = f"""
 SELECT f.campaign, f.plan FROM mailmerge.fleet f WHERE f.state = 'running' AND EXISTS (
     SELECT 1 FROM mailmerge.work w WHERE w.campaign = f.campaign AND w.epoch IS NULL AND w.next_at <= {NOW})
@@ -297,14 +303,18 @@ def _make_way(db: PostgresDatabase, campaign: int, plan: int, by: str, clock: Cl
             set_state(db, campaign, "cancelled", by=by, note=_REPLACED)
         if not claimed:
             return
-        recover(db)
-        if clock.monotonic() > until:
-            raise InUseError(
-                f"workers still have {plural(claimed, 'row')} of an earlier plan of this campaign",
-                code="L733",
-                hint="they claim no more of it; run the same command again in a minute",
-            )
-        clock.sleep(0.25)
+        _wait_for_workers(db, claimed, until, clock)
+
+
+def _wait_for_workers(db: PostgresDatabase, claimed: int, until: float, clock: Clock) -> None:
+    recover(db)
+    if clock.monotonic() > until:
+        raise InUseError(
+            f"workers still have {plural(claimed, 'row')} of an earlier plan of this campaign",
+            code="L733",
+            hint="they claim no more of it; run the same command again in a minute",
+        )
+    clock.sleep(0.25)
 
 
 def set_state(
@@ -508,16 +518,25 @@ def forget(db: PostgresDatabase, campaign: int) -> None:
 # --- what others must leave to a fleet --------------------------------------------------------------------
 
 
-def refuse_while_fleet(db: PostgresDatabase, campaign: int) -> None:
+def refuse_while_fleet(db: PostgresDatabase, campaign: int, clock: Clock | None = None) -> None:
     """Refuse to send a campaign that a fleet is sending.
 
+    Of one that was cancelled a moment ago, workers may still have rows: until they are returned, each could
+    turn out to be promised. They are waited for.
+
     Raises:
-        InUseError: one is, or has paused.
+        InUseError: one is sending it, or has paused, or does not return its rows within 45 seconds.
 
     """
     finish(db, campaign)  # the last worker may have died with its last row
     found = db.row(_FLEET, (campaign,))
-    if found is None or found[1] not in {"running", "paused"}:
+    if found is None:
+        return
+    if found[1] not in {"running", "paused"}:
+        clock = clock or SystemClock()
+        until = clock.monotonic() + _MAKE_WAY
+        while claimed := db.row(_MAY_BE_PROMISED, (campaign,))[0]:
+            _wait_for_workers(db, claimed, until, clock)
         return
     busy = slots(db, campaign)
     who = ", ".join(dict.fromkeys(slot.worker for slot in busy[:5]))

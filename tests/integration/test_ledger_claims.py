@@ -26,6 +26,7 @@ from mailmerge.ledger.work import (
     fleet_view,
     is_left,
     recover,
+    refuse_while_fleet,
     set_state,
 )
 from mailmerge.model import Outcome, Phase, Scope, Status
@@ -424,17 +425,21 @@ def test_a_doubt_is_not_sent_again_while_its_outcome_may_come(fleet: Fleet) -> N
 
 
 def test_sending_alone_is_refused_while_a_fleet_sends(fleet: Fleet) -> None:
-    """It says who does; a fleet that was cancelled is in nobody's way."""
+    """It says who does; one that was cancelled is waited for until nothing of it can be promised any more."""
     fleet.ledger.refuse_while_fleet()
-    fleet.fill(1)
-    slot, _ = fleet.slot("office")
-    fleet.claim(slot, 1)
+    fleet.fill(2)
+    slot, writer = fleet.slot("office")
+    fleet.claim(slot, 2)
+    writer.record_intent([attempt(2)])
     with pytest.raises(InUseError, match="running; 1 session of office"):
         fleet.ledger.refuse_while_fleet()
     assert fleet.place.has_fleet("spring")
     set_state(fleet.db, fleet.campaign, "cancelled")
+    with pytest.raises(InUseError, match="workers still have 1 row"):
+        refuse_while_fleet(fleet.db, fleet.campaign, fleet.clock)
+    slot.give_back()
     fleet.ledger.refuse_while_fleet()
-    assert not fleet.place.has_fleet("spring")
+    assert (fleet.states(), fleet.place.has_fleet("spring")) == ({"k2": "handing_over"}, False)
 
 
 def test_a_fleet_with_nothing_left_is_in_nobodys_way(fleet: Fleet) -> None:
