@@ -125,7 +125,9 @@ def test_no_row_is_promised_twice(ledger: Ledger) -> None:
     fill(ledger, 3)
     send(ledger, 2)
     shared = ledger.attempts._lease is not None
-    refusal = pytest.raises(IntentRefusedError if shared else RuntimeError, match=r"changed a row|not pending")
+    refusal = pytest.raises(
+        IntentRefusedError if shared else RuntimeError, match=r"changed a row|not pending"
+    )
     with refusal:
         ledger.attempts.record_intent([attempt(3), attempt(2)])
     assert states(ledger) == {2: Status.ACCEPTED, 3: Status.PENDING, 4: Status.PENDING}
