@@ -137,7 +137,8 @@ def exact_number(number: float) -> Decimal | None:
         return None
     if number.is_integer() and abs(number) < 2**53:  # as many digits as floats can distinguish
         return Decimal(int(number))
-    return Decimal(repr(float(f"{number:.{_SIGNIFICANT}g}")))
+    shown = f"{number:.{_SIGNIFICANT}g}"
+    return Decimal(shown if abs(number) < 10**_SIGNIFICANT else repr(float(shown)))
 
 
 def text_cell(value: str) -> Cell | CellError:
@@ -156,6 +157,9 @@ MOMENTS = frozenset({"date", "datetime", "time", "duration"})
 """Kinds of number formats that show a number as a date, a time or a duration."""
 _EPOCH = datetime(1899, 12, 30)  # noqa: DTZ001  the dates of a sheet have no time zone
 _EPOCH_1904 = datetime(1904, 1, 1)  # noqa: DTZ001
+_DAY_0, _DAY_0_1904 = _EPOCH.toordinal(), _EPOCH_1904.toordinal()
+_QUICK_DAYS = 2_900_000
+"""Whole days before the year 9839 need no time of day."""
 _MARCH_1900 = 61
 """Before this day Excel is a day ahead of LibreOffice: it counts 29 February 1900, which did not exist."""
 _DATED = frozenset({"date", "datetime"})
@@ -210,6 +214,8 @@ def _not_shown(number: Decimal, code: str) -> CellError:
 def _moment(serial: float, kind: str, shown: str, *, date_1904: bool) -> Cell | CellError:
     if kind == "duration":
         return Duration(timedelta(seconds=round(serial * 86_400)), shown)
+    if kind == "date" and 1 <= serial < _QUICK_DAYS and serial.is_integer():
+        return Date(date.fromordinal((_DAY_0_1904 if date_1904 else _DAY_0) + int(serial)), shown)
     moment = moment_of(serial, date_1904=date_1904)
     if kind == "time":
         return (

@@ -309,6 +309,8 @@ class RecipientList(ABC):
             else None
         )
         """How strings are converted if each column is kept and none has a default."""
+        self._unchanged = header.whole and not (options.types or options.defaults)
+        """Whether all cells of a row are its values, unless one is an error."""
         self._unread: frozenset[int] = frozenset()
 
     def reads(self, names: frozenset[str]) -> None:
@@ -472,8 +474,13 @@ class RecipientList(ABC):
 
     def _recipient(self, record: Record) -> Recipient:
         row, line, cells = record
-        values: list[Cell] = []
         problems: list[Diagnostic] = []
+        if self._unchanged and CellError not in map(type, cells):
+            found: list[Any] = list(cells[: len(self._plan)])
+            return Recipient(
+                row, self.columns, tuple(found), self._key_of(row, line, found, problems), tuple(problems)
+            )
+        values: list[Cell] = []
         for column in self._plan:
             cell = cells[column.position]
             if isinstance(cell, CellError):

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from mailmerge.errors import ListError
 from mailmerge.model import Place
 from mailmerge.recipients.cells import (
+    MOMENTS,
     error_cell,
     exact_number,
     formatted_cell,
@@ -20,6 +21,7 @@ from mailmerge.recipients.cells import (
 from mailmerge.recipients.recipient_list import NO_RESULT, CellError, SheetCell
 from mailmerge.recipients.xlsx_package import local, parser_of
 from mailmerge.values import Number, Truth
+from mailmerge.values.notation import number_text
 from mailmerge.values.number_format import BUILTIN, number_format, written_code
 
 if TYPE_CHECKING:
@@ -39,7 +41,9 @@ _SHORT = 10
 """Digits up to which a whole number without a format is displayed in full."""
 _MAX_NUMBER = 1000
 """Most characters of a number."""
-_PLAIN_NUMBER = re.compile(r"(?!-0\Z)-?(?:0|[1-9][0-9]{0,14})(?:\.[0-9]{0,14}[1-9])?\Z", re.ASCII)
+_PLAIN_NUMBER = re.compile(r"(?!-0\Z)-?(?:0|[1-9][0-9]{0,14})(?:\.[0-9]{0,30}[1-9])?\Z", re.ASCII)
+_PLAIN_LENGTH = 17
+"""A plain number is shorter: it has at most 15 digits, and is written as `number_text` writes it."""
 _NUMBER = re.compile(r"[-+]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][-+]?[0-9]+)?\Z", re.ASCII)
 _ISO_DURATION = re.compile(r"P(?:([0-9]+)D)?T?(?:([0-9]+)H)?(?:([0-9]+)M)?(?:([0-9]+)(?:\.[0-9]*)?S)?\Z")
 _MOMENTS = frozenset({"date", "datetime"})
@@ -263,6 +267,9 @@ class Cells:
             return lambda _: problem
         date_1904 = self.date_1904
         general = code == "General"
+        compiled = number_format(code)
+        show = compiled.show
+        quick = not (compiled.kind in MOMENTS or compiled.problem or compiled.system)
 
         def make(text: str) -> Cell | CellError:
             number = exact(text)
@@ -270,9 +277,24 @@ class Cells:
                 return text
             if general and len(text) < _SHORT and text.isdecimal():
                 return Number(number)
+            if quick:
+                shown = show(float(number))
+                if shown is not None:
+                    shown = shown.strip()  # room left for a bracket or a minus is column layout
+                    return Number(number, None if shown == number_text(number) else shown)
             return formatted_cell(number, code, date_1904=date_1904)
 
-        return make
+        def make_quickly(text: str) -> Cell | CellError:
+            if not _PLAIN_NUMBER.match(text):
+                return make(text)
+            rounded = text if len(text) < _PLAIN_LENGTH else f"{float(text):.15g}"
+            shown = show(float(rounded))
+            if shown is None:
+                return make(text)
+            shown = shown.strip()
+            return Number(Decimal(rounded), None if shown == rounded else shown)
+
+        return make_quickly if quick and not general else make
 
 
 def _text_formats(formats: list[str]) -> dict[str | None, Callable[[str], str]]:
@@ -332,12 +354,13 @@ def exact(text: str) -> Decimal | None:
         ValueError: it is not a number.
 
     """
-    if _PLAIN_NUMBER.match(text) and len(text) < 17:
+    if len(text) < _PLAIN_LENGTH and _PLAIN_NUMBER.match(text):
         return Decimal(text)
     if len(text) > _MAX_NUMBER or not _NUMBER.match(text):
         raise ValueError(f"{text[:20]!r} is not a number")
-    whole = text.lstrip("-+").isdecimal()
-    return exact_number(int(text) if whole else float(text))
+    if "." not in text and text.lstrip("-+").isdecimal():
+        return exact_number(int(text))
+    return exact_number(float(text))
 
 
 def iso_moment(text: str) -> datetime | date | time | timedelta:

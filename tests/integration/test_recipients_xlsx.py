@@ -8,7 +8,7 @@ import io
 import sys
 import zipfile
 from datetime import datetime
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 from xml.parsers import expat
 
 import openpyxl
@@ -20,9 +20,11 @@ from hypothesis import strategies as st
 from mailmerge.errors import ListError
 from mailmerge.model import Status
 from mailmerge.recipients import open_list
+from mailmerge.recipients.cells import exact_number, formatted_cell
 from mailmerge.recipients.openpyxl_workbook import OpenpyxlWorkbook
 from mailmerge.recipients.recipient_list import CellError
 from mailmerge.recipients.xlsx import XlsxWorkbook
+from mailmerge.recipients.xlsx_cells import Cells, SharedTexts
 from mailmerge.recipients.xlsx_package import DocumentTypeError
 from mailmerge.values import Value
 
@@ -708,3 +710,26 @@ def test_a_damaged_cell_costs_its_row_only_where_it_is_read(
 
     assert plan.statuses[Status.INVALID] == invalid
     assert plan.statuses[Status.PENDING] == 2 - invalid
+
+
+def test_empty_text_next_to_the_list_adds_no_values(tmp_path: Path) -> None:
+    """A row has one value a column, also if a cell beyond the headings contains only a space."""
+    path = tmp_path / "list.xlsx"
+    made: Any = openpyxl.Workbook()
+    for line in (("email", "name"), ("a@example.org", "Ann", None, " ")):
+        made.active.append(line)
+    made.save(path)
+    assert [recipient.values for recipient in open_list(path)] == [("a@example.org", "Ann")]
+
+
+@pytest.mark.parametrize(
+    "stored", ["0.1", "1234.5", "166.06750000000002", "0.30000000000000004", "-2.5E-3", "7"]
+)
+@pytest.mark.parametrize("code", ["0.00", '#,##0.00 "€"', "0%", "dd.mm.yyyy", "h:mm"])
+def test_quickly_made_cells_are_those_of_the_format(stored: str, code: str) -> None:
+    """A number is shown, and kept to 15 digits, as by the function that makes a cell from any number."""
+    made = Cells(SharedTexts(cast("Any", None), None), [code], date_1904=False).numbers[None][stored]
+    number = exact_number(float(stored))
+    assert number is not None
+    expected = formatted_cell(number, code)
+    assert repr(made) == repr(expected)
