@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -14,7 +15,7 @@ from servers import programs
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
-    from playwright.sync_api import Browser, ConsoleMessage, Dialog, Page, Request, Route
+    from playwright.sync_api import Browser, ConsoleMessage, Dialog, Page, Playwright, Request, Route
 
 SCREENS = Path(__file__).parents[2] / "build" / "screens"
 """Screenshots, kept for people to look at."""
@@ -70,23 +71,46 @@ class Opened:
 
 
 @pytest.fixture(scope="session")
-def chromium() -> Iterator[Browser]:
-    """One browser for all tests; each page gets a profile of its own."""
+def playwright() -> Iterator[Playwright]:
+    """What drives browsers."""
     from playwright.sync_api import expect, sync_playwright
 
     expect.set_options(timeout=30_000)  # a busy machine is slow, not wrong
-    program = programs.require("chromium")
-    root = hasattr(os, "geteuid") and os.geteuid() == 0
-    arguments = [*_QUIET, *(["--no-sandbox"] if root else [])]
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=program, args=arguments)
+    with sync_playwright() as driver:
+        yield driver
+
+
+@pytest.fixture(scope="session")
+def chromium(playwright: Playwright) -> Iterator[Browser]:
+    """One browser for all tests; each page gets a profile of its own.
+
+    Where it is installed it is the one without windows, which takes a third of the time for a page.
+    """
+    with _launched(playwright, programs.find("chromium-headless-shell")) as browser:
         yield browser
-        browser.close()
+
+
+@pytest.fixture(scope="session")
+def whole_chromium(playwright: Playwright) -> Iterator[Browser]:
+    """The browser with all of its parts, as its viewer of PDF."""
+    with _launched(playwright, None) as browser:
+        yield browser
+
+
+@contextlib.contextmanager
+def _launched(playwright: Playwright, program: str | None) -> Iterator[Browser]:
+    root = hasattr(os, "geteuid") and os.geteuid() == 0
+    browser = playwright.chromium.launch(
+        executable_path=program or programs.require("chromium"),
+        args=[*_QUIET, *(["--no-sandbox"] if root else [])],
+    )
+    yield browser
+    browser.close()
 
 
 @pytest.fixture
-def open_page(chromium: Browser) -> Iterator[Callable[..., Opened]]:
-    """Open a file, or a URL of this machine: ``open_page(path, width=390, scheme="dark", scripts=False)``."""
+def open_page(request: pytest.FixtureRequest) -> Iterator[Callable[..., Opened]]:
+    """Open a file, or a URL of this machine: ``open_page(path, width=390, whole=True)``."""
     contexts = []
 
     def start(
@@ -96,9 +120,11 @@ def open_page(chromium: Browser) -> Iterator[Callable[..., Opened]]:
         height: int = 900,
         scheme: str = "light",
         scripts: bool = True,
+        whole: bool = False,
     ) -> Opened:
         url = target.as_uri() if isinstance(target, Path) else target
-        context = chromium.new_context(
+        browser: Browser = request.getfixturevalue("whole_chromium" if whole else "chromium")
+        context = browser.new_context(
             viewport={"width": width, "height": height},
             color_scheme=scheme,  # type: ignore[arg-type]
             java_script_enabled=scripts,
@@ -107,10 +133,10 @@ def open_page(chromium: Browser) -> Iterator[Callable[..., Opened]]:
         opened = Opened(context.new_page())
         home = url.partition("#")[0]
 
-        def ask(request: Request) -> None:
-            inside = request.url.startswith(("data:", "blob:", "about:"))
-            if not inside and request.url.partition("#")[0] != home:
-                opened.requests.append(request.url)
+        def ask(wanted: Request) -> None:
+            inside = wanted.url.startswith(("data:", "blob:", "about:"))
+            if not inside and wanted.url.partition("#")[0] != home:
+                opened.requests.append(wanted.url)
 
         def stop(route: Route) -> None:
             if route.request.url.startswith(_HERE):

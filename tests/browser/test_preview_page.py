@@ -808,7 +808,7 @@ def test_links_show_where_they_lead(look):
 
 def test_links_files_and_differences(open_page, written):
     """Links are listed dead with their values marked, a PDF opens apart, and differences where they are."""
-    opened = open_page(f"{written}#row=4", scheme="dark")
+    opened = open_page(f"{written}#row=4", scheme="dark", whole=True)
     page = ready(opened.page)
     panel = page.locator("#panel")
     body = page.frame_locator("iframe.message-frame").locator("body")
