@@ -29,7 +29,11 @@ if TYPE_CHECKING:
 LARGEST = 1_000_000
 """Longer HTML, in characters, is not parsed."""
 
-_TAG = re.compile(r"""<([a-zA-Z][^\s/<>]*)(?:"[^"]{0,4000}"|'[^']{0,4000}'|[^<>"']+){0,200}+>""")
+LINE_BREAK = "br ?/?>"
+"""A tag that no rule is about, and is read as a space; a cell of many thousand lines has as many of them."""
+_TAG = re.compile(
+    rf"""<(?!{LINE_BREAK})([a-zA-Z][^\s/<>]*)(?:"[^"]{{0,4000}}"|'[^']{{0,4000}}'|[^<>"']+){{0,200}}+>"""
+)
 """A tag with its attributes, each of a bounded length: no input takes long to search."""
 _UNSEEN = frozenset({"head", "script", "style", "title", "template", "noscript"})
 _HIDDEN = re.compile(
@@ -64,6 +68,8 @@ class HtmlDocument:
         if sum(map(len, chunks)) > LARGEST:
             return None
         source = "".join(chunks).encode("utf-8", "replace").replace(b"\0", b" ")
+        for tag in (b"<br>", b"<br/>", b"<br />"):
+            source = source.replace(tag, b" " * len(tag))
         try:
             root = etree.fromstring(source, etree.HTMLParser(encoding="utf-8", no_network=True))
         except (etree.ParserError, etree.XMLSyntaxError):  # for example, only comments or white space
@@ -72,7 +78,7 @@ class HtmlDocument:
 
     @cached_property
     def elements(self) -> list[Element]:
-        """All elements in document order, without comments."""
+        """All elements in document order, without comments and plain line breaks."""
         return [element for element in self.root.iter() if isinstance(element.tag, str)]
 
     def all(self, *tags: str) -> Iterator[Element]:
@@ -228,7 +234,7 @@ _MOST = 10_000
 
 # Where a chunk ends: between tags, inside a tag, or inside an attribute with one kind of quotes.
 _BETWEEN, _IN_TAG, _DOUBLE, _SINGLE = "", ">", '"', "'"
-_START = re.compile(r"<(?=[a-zA-Z])")
+_START = re.compile(rf"<(?!{LINE_BREAK})(?=[a-zA-Z])")
 _PLAIN = re.compile(r"[A-Za-z0-9_.~-]*", re.ASCII)
 """Values that cannot end anything or lead anywhere else."""
 _WITHIN = re.compile(r""">|=\s*(["'])""")

@@ -112,8 +112,7 @@ def _lines(context: EvalContext, value: Any) -> Any:
     text = shown(value)
     if not context.autoescape:
         return text
-    lines = text.splitlines() if hasattr(text, "__html__") else [escape(line) for line in text.splitlines()]
-    return Markup("<br>\n").join(lines)
+    return Markup("<br>\n".join(str(escape(text)).splitlines()))  # noqa: S704  its lines are escaped
 
 
 def _reverse(value: Any) -> Any:
@@ -183,17 +182,34 @@ def _wordwrap(environment: Environment, value: Any, *args: Any, **options: Any) 
     return _of_text("wordwrap", 1)(environment, text, *args, **options)
 
 
-_LINKED = re.compile(r"://|www\.|@|\.(?:com|org|net)\b")
+_LINKED = re.compile(r"://|www\.|@|\.(?:com|edu|gov|info|int|mil|net|org)", re.IGNORECASE)
+"""What is in every word that Jinja2 makes a link of."""
 _MOST_LINKED = 500
+_TO_LAST_SPACE = re.compile(r".*\s", re.DOTALL)
+_SPACE = re.compile(r"\s")
 
 
 @pass_eval_context
 def _urlize(context: EvalContext, value: Any, *args: Any, **options: Any) -> Any:
-    text = shown(value)
+    text, link = shown(value), _of_text("urlize", 1)
+    if "extra_schemes" in options or len(args) > 4 or len(text) <= _LONGEST_WORD:
+        return link(context, text, *args, **options)
     # Each link is looked at by a dozen checks, and no letter has so many.
-    if len(text) > _LONGEST_WORD and (count := sum(1 for _ in _LINKED.finditer(text))) > _MOST_LINKED:
+    if (count := sum(1 for _ in _LINKED.finditer(text))) > _MOST_LINKED:
         raise BadValue("D117", f"has too many addresses to make links of them ({count:,})", value)
-    return _of_text("urlize", 1)(context, text, *args, **options)
+    # Jinja2 takes long over each word, also of those that cannot be links.
+    pieces: list[str] = []
+    at = 0
+    for found in _LINKED.finditer(text):
+        if found.start() < at:  # in the same word
+            continue
+        space = _TO_LAST_SPACE.match(text, at, found.start())
+        start = space.end() if space else at
+        end = space.start() if (space := _SPACE.search(text, found.end())) else len(text)
+        pieces += (escape(text[at:start]), link(context, text[start:end], *args, **options))
+        at = end
+    made = "".join((*pieces, escape(text[at:])))
+    return Markup(made) if context.autoescape else made  # noqa: S704  all of it is escaped
 
 
 def _format(value: Any, *args: Any, **options: Any) -> Any:

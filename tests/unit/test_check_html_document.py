@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mailmerge.check.html_document import TagReader
+from mailmerge.check.html_document import HtmlDocument, TagReader
 from mailmerge.check.rules.links import addresses
 
 WANTED = re.compile(r"<(?:a|area|form|img)\s", re.IGNORECASE)
@@ -73,3 +73,13 @@ def test_memory_is_bounded():
         list(reader.read(["<a href='", f"https://example.org/{number}", f"'>{number}</a>"]))
 
     assert sum(map(len, reader._known.values())) == 1
+
+
+def test_plain_line_breaks_are_spaces():
+    """What is left has the same words and the same places; a line break with attributes is an element."""
+    document = HtmlDocument.parse(["<p>one<br>two<br/>three<br />\n<br class=x> <b>four</b></p>"])
+    assert document is not None
+    places = {str(element.tag): document.spot(element)[0] for element in document.elements}
+
+    assert document.shown_text == "one two three four"
+    assert (places["br"], places["b"]) == (document.html.index("<br class"), document.html.index("<b>"))

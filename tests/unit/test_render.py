@@ -870,3 +870,19 @@ def test_a_column_called_row_is_reached_by_its_heading():
         with pytest.raises(TemplateError, match='`row` is the whole row, not the column "Row"') as caught:
             renderer(source)
         assert caught.value.hint == 'write `row["Row"]`'
+
+
+@pytest.mark.parametrize("options", ["", "(12, true, target='_blank')"])
+def test_links_in_a_long_text_are_those_of_a_short_one(make, options):
+    """Only words that can be links are looked at there, and become the same as with Jinja2's own filter."""
+    words = (
+        "http://e.org/a?b=1&c www.x.org, a@b.org (see http://x.com). x.COM <b> foo.info & mailto:me@x.org "
+        '\u3000 HTTPS://E.org @a@b <http://q.net> "x.edu" www.x.org.www.y.org\tlast.mil http://1.2.3.4:80/x'
+    )
+    filler = "plain & simple\n" * 1000
+    html = f"{{{{ first_name|urlize{options} }}}}"
+    short = "".join(make(html=html).render(row(words)).html)
+    long = "".join(make(html=html).render(row(f"{words} {filler}{words}")).html)
+
+    assert short.count("<a ") == 11
+    assert long == f"{short} {filler.replace('&', '&amp;')}{short}"

@@ -161,8 +161,10 @@ def _is_layout(table: Element) -> bool:
 def low_contrast(document: HtmlDocument) -> Iterator[Finding]:
     """Find text with too little contrast: under 4.5 to 1, or under 3 to 1 if it is large."""
     seen = set()
+    around, looks = None, None
     for element, text in document.visible:
-        looks = appearance(document, element)
+        if element is not around:  # a paragraph of many lines is looked at once
+            around, looks = element, appearance(document, element)
         if looks is None or not re.search(r"\w", text):
             continue
         colours = looks.foreground, looks.background

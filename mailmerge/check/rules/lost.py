@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Any
 
-from mailmerge.check.html_document import HtmlDocument, declarations, end_of_tag
+from mailmerge.check.html_document import LINE_BREAK, HtmlDocument, declarations, end_of_tag
 from mailmerge.check.message_view import Finding, about
 from mailmerge.check.rules import each_layout, whole_list
 from mailmerge.text import excerpt, quoted
@@ -104,7 +104,7 @@ def _folded(text: str) -> str:
 
 # --- HTML that hides what follows it -------------------------------------------------------------------
 
-_OPENING = re.compile(r"<!--|<(?=[a-zA-Z])")
+_OPENING = re.compile(rf"<!--|<(?!{LINE_BREAK})(?=[a-zA-Z])")
 _NAME = re.compile(r"<([a-zA-Z][^\s/>]*)")
 _RAW_TEXT = frozenset({"iframe", "noembed", "noframes", "script", "style", "textarea", "title", "xmp"})
 _CODE = frozenset({"script", "iframe"})
