@@ -32,7 +32,7 @@ from mailmerge.text import toml_key
 from mailmerge.values import displayed
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Iterable, Iterator, Mapping
 
     from mailmerge.campaign.adoption import Adopted
     from mailmerge.campaign.column_filters import Printing
@@ -164,7 +164,7 @@ def make_campaign(
     source, original = _placed(folder, recipients, copy=copy)
     taken = adopted(design, recipients.columns) if design else None
     values: dict[str, object] = {
-        **_columns(recipients.columns, spelt, address, printed),
+        **_columns(recipients, spelt, address, printed),
         "kind": stock,
         "name": folder.resolve().name,
         "account": sending.account,
@@ -193,8 +193,21 @@ def make_campaign(
         address,
         file_column=file_column,
         adopted=tuple(described(taken)) if taken else (),
-        warnings=tuple(about_list(recipients.path, folder, Path(original) if original else None)),
+        warnings=tuple(_warnings(recipients, address, folder, original)),
     )
+
+
+def _warnings(recipients: RecipientList, address: str, folder: Path, original: str) -> Iterator[str]:
+    """Say where the list is, and which columns are not in the draft.
+
+    What is hidden in a sheet is rarely meant for readers.
+    """
+    yield from about_list(recipients.path, folder, Path(original) if original else None)
+    columns, hidden = recipients.columns, recipients.hidden_columns - {address}
+    pairs = zip(columns.names, columns.headings, strict=True)
+    if hidden:
+        listed = ", ".join(heading for name, heading in pairs if name in hidden)
+        yield f"Hidden in the sheet, and not put into the draft: {listed} (templates can use them)"
 
 
 def _id_column(names: Iterable[str], address: str) -> str:
@@ -293,16 +306,17 @@ def _spelt(columns: Columns) -> dict[str, str]:
 
 
 def _columns(
-    columns: Columns, spelt: Mapping[str, str], address: str, printed: Printing
+    recipients: RecipientList, spelt: Mapping[str, str], address: str, printed: Printing
 ) -> dict[str, object]:
     """Return whom the messages go to, how they begin, and what can be merged into them."""
-    first = next((name for name in _FIRST_NAMES if name in spelt), None)
-    full = next((name for name in _FULL_NAMES if name in spelt), None)
+    columns, hidden = recipients.columns, recipients.hidden_columns
+    first = next((name for name in _FIRST_NAMES if name in spelt and name not in hidden), None)
+    full = next((name for name in _FULL_NAMES if name in spelt and name not in hidden), None)
     named, greeting = spelt.get(full or first or ""), spelt.get(first or full or "")
     others = [
         (heading, printed.expressions[name])
         for heading, name in zip(columns.headings, columns.names, strict=True)
-        if name != address
+        if name != address and name not in hidden
     ]
     return {
         "to": f"{{{{ {named} }}}} <{{{{ {spelt[address]} }}}}>" if named else f"{{{{ {spelt[address]} }}}}",

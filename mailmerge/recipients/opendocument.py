@@ -36,6 +36,8 @@ _HREF = "http://www.w3.org/1999/xlink href"
 
 _BLOCK = 1 << 16
 _MAX_RANGES = 100_000
+_MAX_HIDDEN = 1000
+"""Most ranges of hidden columns of a sheet; further ones count as visible."""
 _NULL_DATE = datetime(1899, 12, 30)  # noqa: DTZ001  a sheet's dates have no time zone
 _ADDRESS = re.compile(r"\$?('(?:[^']|'')*'|[^.'$:]*)\.(\$?[A-Z]{1,3}\$?[0-9]{1,7})\Z")
 
@@ -119,6 +121,10 @@ class OpenDocument(Workbook):
         """Return the ranges of merged cells."""
         return self._found.merged[int(sheet.part)]
 
+    def hidden_columns(self, sheet: Sheet) -> Sequence[range]:
+        """Return the columns that are hidden, from 1."""
+        return self._found.hidden_columns[int(sheet.part)]
+
     def links(self, sheet: Sheet) -> Mapping[tuple[int, int], str]:
         """Return the targets of links by row and column."""
         return self._found.links[int(sheet.part)]
@@ -184,6 +190,7 @@ class _Structure(_Facts):
         super().__init__(styles)
         self.null_date = _NULL_DATE
         self.merged: list[list[Range]] = []
+        self.hidden_columns: list[list[range]] = []
         self.links: list[dict[tuple[int, int], str]] = []
         self.last_row: list[int] = []
         self.ranges: dict[str, Range] = {}
@@ -194,6 +201,7 @@ class _Structure(_Facts):
         self._ended = 0
         self._handlers = {
             f"{TABLE}table": self._start_table,
+            f"{TABLE}table-column": self._start_column,
             f"{TABLE}table-row": self._start_row,
             f"{TABLE}table-cell": self._start_cell,
             f"{TABLE}covered-table-cell": self._start_cell,
@@ -233,9 +241,20 @@ class _Structure(_Facts):
         self.parser.CharacterDataHandler = None  # the content of cells is not examined here
         self._tables.append((attributes.get(f"{TABLE}name", ""), attributes.get(f"{TABLE}style-name", "")))
         self.merged.append([])
+        self.hidden_columns.append([])
         self.links.append({})
         self.last_row.append(0)
-        self._row = self._ended = 0
+        self._row = self._ended = self._column = 0
+
+    def _start_column(self, attributes: dict[str, str]) -> None:
+        if self._depth == 1:
+            first = self._column + 1
+            self._column += count(attributes, f"{TABLE}number-columns-repeated", MAX_COLUMNS)
+            if (
+                attributes.get(f"{TABLE}visibility", "visible") != "visible"
+                and len(self.hidden_columns[-1]) < _MAX_HIDDEN
+            ):
+                self.hidden_columns[-1].append(range(first, self._column + 1))
 
     def _start_row(self, attributes: dict[str, str]) -> None:
         if self._depth == 1:

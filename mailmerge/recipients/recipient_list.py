@@ -287,6 +287,8 @@ class RecipientList(ABC):
     """Hidden rows left out so far in the latest iteration."""
     addresses: tuple[str, ...] = ()
     """The headings of the columns with addresses, the likeliest first, as far as the first rows show."""
+    hidden_columns: frozenset[str] = frozenset()
+    """The names of the columns that a workbook hides."""
     others: LeftOut | None = None
     """The detector of rows that are not recipients; None: each row is a recipient."""
     sheet: str = ""

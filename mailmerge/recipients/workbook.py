@@ -102,6 +102,10 @@ class Workbook(ABC):
         """Return the ranges of merged cells."""
         return ()
 
+    def hidden_columns(self, sheet: Sheet) -> Sequence[range]:  # noqa: ARG002
+        """Return the columns that are hidden, from 1."""
+        return ()
+
     def links(self, sheet: Sheet) -> Mapping[tuple[int, int], str]:  # noqa: ARG002
         """Return the targets of links by row and column; complete when the rows have been read."""
         return MappingProxyType({})

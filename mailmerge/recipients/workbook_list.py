@@ -77,6 +77,7 @@ class WorkbookList(RecipientList):
         header = self._read_header(heads, header_row)
         super().__init__(path, shown, header, options)
         self.addresses = self._others.names
+        self.hidden_columns = _within(workbook.hidden_columns(chosen), header)
         self._plain = False
         self._hidden = hidden
         self._refuse_merged()
@@ -290,6 +291,12 @@ class WorkbookList(RecipientList):
     def _error(self, code: str, message: str, hint: str) -> ListError:
         place = Place(path=self.shown, cell=f"sheet {self.sheet}")
         return ListError(message, code=code, hint=hint, place=place)
+
+
+def _within(concealed: Sequence[range], header: Header) -> frozenset[str]:
+    """Return the names of the list's columns that are in one of the ranges."""
+    pairs = zip(header.columns.names, header.kept, strict=True)
+    return frozenset(name for name, at in pairs if any(at + 1 in columns for columns in concealed))
 
 
 def open_workbook(path: Path, shown: str, kind: Kind) -> Workbook:

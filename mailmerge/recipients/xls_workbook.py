@@ -157,6 +157,11 @@ class XlsWorkbook(Workbook):
         """Return the number of the last row of the sheet."""
         return int(self._sheet(sheet).nrows)
 
+    def hidden_columns(self, sheet: Sheet) -> Sequence[range]:
+        """Return the columns that are hidden, from 1."""
+        columns = self._sheet(sheet).colinfo_map
+        return [range(at + 1, at + 2) for at, column in columns.items() if column.hidden]
+
     def merged(self, sheet: Sheet) -> Sequence[Range]:
         """Return the ranges of merged cells."""
         found = self._sheet(sheet).merged_cells

@@ -29,6 +29,10 @@ _MAX_ENDS = 64 << 20
 """Most bytes of a sheet before and after its rows."""
 _MAX_LINKED = 1_000_000
 """Most cells of all links of a sheet."""
+_MAX_HIDDEN = 1000
+"""Most ranges of hidden columns of a sheet; further ones count as visible."""
+_LONG_COLUMN = 8
+"""Digits that no number of a column has."""
 _ROWS = re.compile(rb"</(?:[\w.-]+:)?sheetData\s*>|<(?:[\w.-]+:)?sheetData(?:\s[^<>]*)?/>")
 _OVERLAP = 64
 _PLAIN = re.compile(rb"<sheetData[\s/>]")
@@ -48,6 +52,7 @@ class _Ends(Struct):
     """Whether the rows are written as most programs write them: UTF-8, no prefixes, comments or similar."""
     rows: int = 0
     merged: list[str] = field(default_factory=list)
+    hidden_columns: list[range] = field(default_factory=list)
     links: list[tuple[str, str]] = field(default_factory=list)
     """Cells, and the id or address that they link to."""
 
@@ -94,6 +99,10 @@ class XlsxWorkbook(Workbook):
         """Return the ranges of merged cells."""
         with reading(self._package):
             return [cell_range(sheet.name, name) for name in self._look(sheet).merged]
+
+    def hidden_columns(self, sheet: Sheet) -> Sequence[range]:
+        """Return the columns that are hidden, from 1."""
+        return self._look(sheet).hidden_columns
 
     def links(self, sheet: Sheet) -> Mapping[tuple[int, int], str]:
         """Return the targets of links by row and column; complete when the rows have been read."""
@@ -310,6 +319,11 @@ def _parse_ends(ends: _Ends, part: str, text: bytes) -> None:
         name = local(tag)
         if name == "mergeCell":
             ends.merged.append(attributes.get("ref", ""))
+        elif name == "col" and (attributes.get("hidden") in TRUE or attributes.get("width") == "0"):
+            first, last = attributes.get("min", ""), attributes.get("max", "")
+            known = f"{first}{last}".isdecimal() and max(len(first), len(last)) < _LONG_COLUMN
+            if first and last and known and len(ends.hidden_columns) < _MAX_HIDDEN:
+                ends.hidden_columns.append(range(int(first), int(last) + 1))
         elif name == "hyperlink" and "ref" in attributes:
             target = next((value for key, value in attributes.items() if local(key) == "id"), "")
             ends.links.append((attributes["ref"], target))

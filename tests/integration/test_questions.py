@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import os
 import tomllib
+from typing import Any
 
+import openpyxl
 import pytest
 
 from mailmerge.campaign import Campaign
@@ -14,6 +16,19 @@ from mailmerge.cli.questions import dropped_path
 from mailmerge.recipients import open_list
 
 needs_posix = pytest.mark.skipif("sys.platform == 'win32'")
+_CELL = '<table:table-cell office:value-type="string"><text:p>{}</text:p></table:table-cell>'
+_ODF = "urn:oasis:names:tc:opendocument:xmlns"
+_HIDING = (
+    f'<office:document xmlns:office="{_ODF}:office:1.0" xmlns:table="{_ODF}:table:1.0" '
+    f'xmlns:text="{_ODF}:text:1.0" office:mimetype="application/vnd.oasis.opendocument.spreadsheet">'
+    '<office:body><office:spreadsheet><table:table table:name="S"><table:table-column/>'
+    '<table:table-column table:visibility="collapse" table:number-columns-repeated="2"/><table:table-column/>'
+    + "".join(
+        f"<table:table-row>{''.join(map(_CELL.format, line))}</table:table-row>"
+        for line in (("email", "name", "notes", "city"), ("a@example.org", "Ann", "owes money", "Oslo"))
+    )
+    + "</table:table></office:spreadsheet></office:body></office:document>"
+)
 _PEOPLE = "email,name\na@example.org,Ann\n"
 
 
@@ -54,6 +69,30 @@ def test_a_file_that_is_called_like_something_quoted_is_itself(tmp_path, monkeyp
 def campaign(folder, *, copy):
     (folder / "people.csv").write_text(_PEOPLE, encoding="utf-8")
     return make_campaign(folder / "spring", open_list(folder / "people.csv"), copy=copy)
+
+
+@pytest.mark.parametrize("suffix", ["xlsx", "fods"])
+def test_hidden_columns_of_a_sheet_are_not_put_into_the_draft(tmp_path, suffix):
+    """They are rarely meant for readers: neither the greeting nor the text has them, and that is said."""
+    path = tmp_path / f"people.{suffix}"
+    if suffix == "xlsx":
+        book: Any = openpyxl.Workbook()
+        for line in (["email", "name", "notes", "city"], ["a@example.org", "Ann", "owes money", "Oslo"]):
+            book.active.append(line)
+        for letter in "BC":
+            book.active.column_dimensions[letter].hidden = True
+        book.save(path)
+    else:
+        path.write_text(_HIDING, encoding="utf-8")
+    made = make_campaign(tmp_path / "spring", open_list(path))
+    draft = "".join(file.read_text("utf-8") for file in (tmp_path / "spring").glob("body.*"))
+    assert "city" in draft
+    assert "notes" not in draft
+    assert "{{ name" not in draft
+    assert (
+        "Hidden in the sheet, and not put into the draft: name, notes (templates can use them)"
+        in made.warnings
+    )
 
 
 def test_a_list_is_named_by_its_path(tmp_path):
