@@ -5,6 +5,7 @@ It uses none of the program's own types, so that everything may use it.
 
 from __future__ import annotations
 
+import html
 import json
 import math
 import re
@@ -110,6 +111,19 @@ def cut(text: str, cells: int) -> str:
 
 
 # --- near misses ------------------------------------------------------------------------------------
+
+
+_OTHER_ENTITY = re.compile(r"&(?!(?:amp|lt|gt|quot|#34|#39);)")
+_FEW = 100
+
+
+def unescaped(text: str) -> str:
+    """Return HTML text without its entities, as `html.unescape` does; many that escaping made cost little."""
+    if text.count("&") > _FEW and not _OTHER_ENTITY.search(text):
+        for entity, sign in (("&lt;", "<"), ("&gt;", ">"), ("&quot;", '"'), ("&#34;", '"'), ("&#39;", "'")):
+            text = text.replace(entity, sign)
+        return text.replace("&amp;", "&")  # last: what it makes is no entity
+    return html.unescape(text)
 
 
 def near(name: str, names: Iterable[str], *, strict: bool = False) -> tuple[str, ...]:

@@ -28,6 +28,8 @@ if TYPE_CHECKING:
 
 LARGEST = 1_000_000
 """Longer HTML, in characters, is not parsed."""
+_MOST_TAGS = 20_000
+"""Nor is HTML of more tags: a cell that is HTML can have many times as many as any message."""
 
 LINE_BREAK = "br ?/?>"
 """A tag that no rule is about, and is read as a space; a cell of many thousand lines has as many of them."""
@@ -70,6 +72,8 @@ class HtmlDocument:
         source = "".join(chunks).encode("utf-8", "replace").replace(b"\0", b" ")
         for tag in (b"<br>", b"<br/>", b"<br />"):
             source = source.replace(tag, b" " * len(tag))
+        if source.count(b"<") > _MOST_TAGS:
+            return None
         try:
             root = etree.fromstring(source, etree.HTMLParser(encoding="utf-8", no_network=True))
         except (etree.ParserError, etree.XMLSyntaxError):  # for example, only comments or white space
@@ -461,7 +465,8 @@ class TagReader(Generic[_Found]):
             at, where = end_of_tag(chunk, start.end(), _IN_TAG)
             if where != _BETWEEN:
                 return _Read(closing, tuple(found), chunk[start.start() :], where)
-            found += self._look(chunk[start.start() : at])
+            if self._wanted.match(chunk, start.start(), at):
+                found += self._find(str(chunk[start.start() : at]))
         return _Read(closing, tuple(found), "", _BETWEEN)
 
     def _look(self, tag: str) -> Iterable[_Found]:

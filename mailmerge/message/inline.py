@@ -16,7 +16,7 @@ from urllib.parse import unquote
 
 from mailmerge.message.file_search import LONGEST_PATH, FileProblem, FileSearch
 from mailmerge.model import QR_CODE
-from mailmerge.text import quoted
+from mailmerge.text import quoted, unescaped
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -242,9 +242,7 @@ class InlineImages:
     def _local_path(self, source: str) -> str | None:
         """Return the path that *source* denotes in the template folder; None: it leads elsewhere."""
         if "&" in source:
-            from html import unescape
-
-            source = unescape(source)
+            source = unescaped(source)
         source = re.sub(r"[\t\r\n]+", "", source).strip()
         if source[:5].lower() == "file:":
             path = re.sub(r"^/*(?:localhost)?/+(?=[a-zA-Z]:)|^//(?:localhost)?(?=/)", "", unquote(source[5:]))

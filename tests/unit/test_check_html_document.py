@@ -83,3 +83,9 @@ def test_plain_line_breaks_are_spaces():
 
     assert document.shown_text == "one two three four"
     assert (places["br"], places["b"]) == (document.html.index("<br class"), document.html.index("<b>"))
+
+
+def test_html_of_too_many_tags_is_not_parsed():
+    """A cell that is HTML can have tags without end; line breaks do not count."""
+    assert HtmlDocument.parse(["<p>", "<b>" * 20_001]) is None
+    assert HtmlDocument.parse(["<p>", "a<br>" * 20_001]) is not None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 import re
 
 import pytest
@@ -20,6 +21,7 @@ from mailmerge.text import (
     plural,
     printable,
     quoted,
+    unescaped,
     unguarded,
     width,
 )
@@ -169,3 +171,17 @@ def test_f42_plain_text_is_left_alone() -> None:
     """A reply with commas, hyphens and semicolons inside reads as the server wrote it."""
     for text in ("550 5.1.1 no such user; see a-b=c", "a;b", "", "x - y", "mail from + to"):
         assert guarded(text) == text
+
+
+@given(
+    st.lists(
+        st.sampled_from(["&amp;", "&lt;", "&gt;", "&quot;", "&#34;", "&#39;", "lt;", "&", "x", "&copy;"]),
+        max_size=12,
+    ),
+    st.booleans(),
+)
+def test_many_entities_are_decoded_like_few(pieces, other):
+    """Whatever stands next to what: also an escaped entity, and one that escaping does not make."""
+    text = "".join(pieces) + "&#39;" * 200 + ("&eacute;" if other else "")
+
+    assert unescaped(text) == html.unescape(text)

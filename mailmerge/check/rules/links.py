@@ -15,7 +15,7 @@ from mailmerge.check.html_document import TagReader
 from mailmerge.check.message_view import Finding, about
 from mailmerge.check.rules import each_document, each_message
 from mailmerge.model import QR_CODE, Place
-from mailmerge.text import quoted
+from mailmerge.text import quoted, unescaped
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -70,7 +70,7 @@ def addresses(source: str) -> Iterator[tuple[str, str, str]]:
     for match in _ATTRIBUTE.finditer(source):
         written = match[2]
         bare = written[1:-1] if written[0] in "\"'" else written
-        yield match[1].lower(), bare, html.unescape(bare).strip() if "&" in bare else bare.strip()
+        yield match[1].lower(), bare, unescaped(bare).strip() if "&" in bare else bare.strip()
 
 
 def all_links(rendered: Rendered) -> Iterator[str]:

@@ -104,10 +104,12 @@ def _folded(text: str) -> str:
 
 # --- HTML that hides what follows it -------------------------------------------------------------------
 
-_OPENING = re.compile(rf"<!--|<(?!{LINE_BREAK})(?=[a-zA-Z])")
 _NAME = re.compile(r"<([a-zA-Z][^\s/>]*)")
 _RAW_TEXT = frozenset({"iframe", "noembed", "noframes", "script", "style", "textarea", "title", "xmp"})
 _CODE = frozenset({"script", "iframe"})
+_WITHOUT_ATTRIBUTES = rf"(?!(?:{'|'.join(sorted(_RAW_TEXT))})>)[a-z][a-z0-9]*>"
+_OPENING = re.compile(rf"<!--|<(?!{LINE_BREAK}|{_WITHOUT_ATTRIBUTES})(?=[a-z])", re.IGNORECASE)
+"""What can hide something: neither a tag without attributes, nor a line break."""
 _TAG_IN_TEXT = re.compile(
     r"</?(?:a|body|br|div|h[1-6]|head|img|li|p|span|table|td|tr|ul)\b[^<>]*>", re.IGNORECASE
 )
