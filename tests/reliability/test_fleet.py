@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from servers.postgres import Postgres
 
 SOAK = float(os.environ.get("MAILMERGE_SOAK_SECONDS") or 0) >= 600
-ROWS = int(os.environ.get("MAILMERGE_FLEET_ROWS") or (1_000_000 if SOAK else 20_000))
+ROWS = int(os.environ.get("MAILMERGE_FLEET_ROWS") or (1_000_000 if SOAK else 40_000))
 FAULTS, CRASHES, SECONDS = (700, 20, 3 * 3600.0) if SOAK else (60, 2, 60.0)
 PACE = {"rate": '"50/s"'}
 GONE = 600.0 if SOAK else 6.0
