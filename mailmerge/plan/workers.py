@@ -286,7 +286,7 @@ class Helpers(Protocol):
         """Receive what is finished, and send what was given; *wait* until there is something."""
 
     def give(self, chunk: Chunk) -> None:
-        """Return a chunk away; `wants` says when."""
+        """Give a chunk away; `wants` says when."""
 
     @property
     def wants(self) -> bool:
