@@ -181,6 +181,23 @@ def unnamed(cell: str, where: str, place: Place, row: int) -> Diagnostic:
     )
 
 
+def is_row_number(cell: str, position: int) -> bool:
+    """Return whether a cell without a heading is what pandas and R write before each row."""
+    return not position and cell.isdecimal() and cell.isascii()
+
+
+def row_numbers(place: Place) -> Diagnostic:
+    """Warn of a first column without a heading that contains nothing but whole numbers."""
+    return Diagnostic(
+        code="D244",
+        message="the first column has no heading and contains whole numbers: it is not used",
+        hint="if templates need it, give it a heading; otherwise write the list without an index "
+        "(in pandas: index=False, in R: row.names=FALSE)",
+        severity=Severity.WARNING,
+        place=place,
+    )
+
+
 def rows_inside(cell: str, row: Sequence[str], dialect: Dialect) -> list[str]:
     """Find the lines in a cell that look like rows of the list, with an address in the address column."""
     address = next((at for at, other in enumerate(row) if other is not cell and has_address(other)), 0)

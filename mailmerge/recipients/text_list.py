@@ -26,9 +26,11 @@ from mailmerge.recipients.csv_errors import (
     BlankQuote,
     damaged_cell,
     fenced,
+    is_row_number,
     not_in_encoding,
     quoting,
     ragged_rows,
+    row_numbers,
     rows_inside,
     swallowed,
     unnamed,
@@ -181,7 +183,9 @@ class TextList(RecipientList):
         self.blank_rows = rows.blank
         if rows.any or rows.is_enough:
             raise list_error(self.shown, rows.told())
-        self.warnings = (*(one for one in self.warnings if one.code != "D243"), *rows.warnings)
+        if rows.numbered:
+            rows.warnings.append(row_numbers(Place(path=self.shown)))
+        self.warnings = (*(one for one in self.warnings if one.code not in {"D243", "D244"}), *rows.warnings)
         self._tell_others()
         if plain and not rows.usable and row - self.header.row <= rows.blank + rows.others:
             raise self._no_rows()
@@ -390,6 +394,8 @@ class _DoubtfulRows:
         self._padding: int | None = None
         self._blank_quotes: list[Diagnostic] | None = None
         self.warnings: list[Diagnostic] = []
+        self.numbered = False
+        """Whether rows have numbers in a column without a heading."""
 
     @property
     def any(self) -> bool:
@@ -424,8 +430,9 @@ class _DoubtfulRows:
             self.problems += [
                 unnamed(cells[position], f"column {position + 1}", place, row)
                 for position in self._header.unnamed
-                if cells[position].strip()
+                if cells[position].strip() and not is_row_number(cells[position], position)
             ]
+            self.numbered = self.numbered or (0 in self._header.unnamed and bool(cells[0].strip()))
         at = next((at for at, cell in enumerate(cells) if "\ufffd" in cell), None)
         if at is not None:  # once per row
             self._lost.append(damaged_cell(cells[at], self._list.place(row, line, at), row))

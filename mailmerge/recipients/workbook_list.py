@@ -9,7 +9,7 @@ from zipfile import BadZipFile
 from mailmerge.errors import ListError
 from mailmerge.model import Diagnostic, Place, Severity
 from mailmerge.recipients.address_column import has_address
-from mailmerge.recipients.csv_errors import unnamed
+from mailmerge.recipients.csv_errors import is_row_number, row_numbers, unnamed
 from mailmerge.recipients.heading_row import LOOKED_AT, read_headings
 from mailmerge.recipients.kinds import FODS, XLS, XLSX, find_kind
 from mailmerge.recipients.other_rows import OtherRows
@@ -174,10 +174,16 @@ class WorkbookList(RecipientList):
         if len(cells) <= header.width and not header.unnamed:
             return []
         unknown = frozenset(header.unnamed)
+        numbered = 0 in unknown
+        told = any(one.code == "D244" for one in self.warnings)
+        if numbered and not told and cells and is_row_number(_shown(cells[0]).strip(), 0):
+            self._warn(row_numbers(Place(path=self.shown, cell=f"sheet {self.sheet}, column A")))
         return [
             unnamed(_shown(cell), f"column {cell_name(row, at + 1).rstrip('0123456789')}", place, row)
             for at, cell in enumerate(cells)
-            if (at >= header.width or at in unknown) and _shown(cell).strip()
+            if (at >= header.width or at in unknown)
+            and (shown := _shown(cell).strip())
+            and not (numbered and is_row_number(shown, at))
             for place in (self._place(row, None, at),)
         ]
 

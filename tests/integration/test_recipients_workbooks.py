@@ -191,6 +191,14 @@ def test_short_rows_are_filled_and_cells_outside_refused(save):
     ]
 
 
+def test_the_index_of_pandas_is_no_column(save):
+    """Whole numbers in column A without a heading are left out; nothing else of it is."""
+    people = open_list(save([None, "email", "name"], [4, "a@x.org", "Ann"], [9, "b@x.org", "Bo"]))
+
+    assert [recipient.values for recipient in people] == [("a@x.org", "Ann"), ("b@x.org", "Bo")]
+    assert [one.code for one in people.warnings] == ["D244"]
+
+
 def test_formula_without_result(save):
     """A formula that no spreadsheet program has calculated is a problem of its row, never an empty cell."""
     first, second = open_list(save(["email", "n"], ["a@x.org", "=1+1"], ["b@x.org", 2]))

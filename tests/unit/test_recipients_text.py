@@ -13,6 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mailmerge.errors import CampaignFileError, ListError
+from mailmerge.model import Severity
 from mailmerge.recipients import open_list
 from mailmerge.recipients.dialect import find_delimiter
 from mailmerge.values import displayed, plain
@@ -373,6 +374,24 @@ def test_lists_that_are_none(write, content, code, message):
     """An empty list, a missing or ambiguous header, and files of another kind are refused."""
     error = refused(write(content))
     assert (error.code, error.diagnostics[0].message) == (code, message)
+
+
+@pytest.mark.parametrize("heading", ["", '""'])
+def test_the_index_of_pandas_and_r_is_no_column(write, heading):
+    """Whole numbers in a first column without a heading are left out, with one warning for the list."""
+    people = open_list(write(f"{heading},email,name\n0,a@x.org,Ann\n7,b@x.org,Bo\n3,c@x.org,Cy\n"))
+    rows = texts(people)
+
+    assert rows == [("a@x.org", "Ann"), ("b@x.org", "Bo"), ("c@x.org", "Cy")]
+    assert [(one.code, one.severity) for one in people.warnings] == [("D244", Severity.WARNING)]
+
+
+@pytest.mark.parametrize(
+    "content", [",email\n0,a@x.org\nx,b@x.org\n", "email,\na@x.org,1\n", ",email\n1.5,a@x.org\n"]
+)
+def test_anything_else_without_a_heading_is_refused(write, content):
+    """It may be a value that slipped aside."""
+    assert refused(write(content)).code == "D108"
 
 
 def test_empty_columns_and_our_own_are_dropped(write):
