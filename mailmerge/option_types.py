@@ -390,7 +390,16 @@ def _check_encoding(text: str) -> ValidationIssue | None:
     return None
 
 
+def _read_group_by(value: object) -> str:
+    if isinstance(value, list):
+        columns = [text for text in value if isinstance(text, str) and text.isidentifier()]
+        joined = " ~ '/' ~ ".join(columns if len(columns) == len(value) > 0 else ("household", "town"))
+        raise wrong_type("a string", value, f'write one expression, which may join columns: "{joined}"')
+    return FILLED_TEXT.read(value)
+
+
 ENCODING = checked(LABEL, _check_encoding)
+GROUP_BY = ValueType(FILLED_TEXT.expected, _read_group_by, FILLED_TEXT.schema)
 TEMPLATE: ValueType[Path | str] = ValueType(
     "the name of a template's file", _read_template, {"type": "string", "pattern": r"\S", "format": "path"}
 )

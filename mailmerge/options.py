@@ -21,6 +21,7 @@ from mailmerge.option_types import (
     DKIM,
     DOCUMENT,
     ENCODING,
+    GROUP_BY,
     HEADERS,
     HELO,
     HOST,
@@ -167,7 +168,7 @@ class DataOptions(Section):
         identifies=True)
     where: str | None = option(FILLED_TEXT, "Only rows for which this Jinja expression is true", default=None,
         flag="--where EXPR", commands=MESSAGE_COMMANDS, fact=True, identifies=True)
-    group_by: str | None = option(FILLED_TEXT,
+    group_by: str | None = option(GROUP_BY,
         "One message for all rows with the same value of this Jinja expression, such as a column",
         default=None, default_help="one message per row", flag="--group-by EXPR", commands=MESSAGE_COMMANDS,
         fact=True, identifies=True)

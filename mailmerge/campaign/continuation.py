@@ -89,12 +89,16 @@ def _fleet(definition: Definition, ledger: LedgerReader) -> FleetView | None:
 
 
 def _counts(standing: Standing, fleet: FleetView | None) -> Counts:
-    """Count rows by state: those that workers left out because of opt-outs are not pending.
+    """Count rows by state: those that will not be sent because of opt-outs are not pending.
 
-    The ledger has the counts of the plan and of what happened since, and nothing happened to these.
+    The ledger has the counts of the plan and of what happened since, and nothing happened to these. The
+    plan's rows are counted for that, which takes a second where there are many: not while a run is at work.
     """
     counts = standing.ledger.counts()
-    if fleet is not None and fleet.state == "finished" and counts[Status.PENDING] and standing.plan:
+    at_rest = (
+        standing.join.suppressed and not standing.running if fleet is None else fleet.state == "finished"
+    )
+    if at_rest and any(counts[status] for status in _LEFT) and standing.plan:
         with contextlib.suppress(PlanDamaged):
             return standing.tally()[1]
     return counts

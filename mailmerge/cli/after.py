@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 @campaign_argument
 @options_of("status")
 def status(*, as_json: bool, quiet: bool, **options: Any) -> int:
-    """Show how many rows are in each state; reads the ledger and nothing else.
+    """Show how many rows are in each state; the list is not read again.
 
     With --quiet it prints nothing unless there is something to do: rows in doubt, a run that was killed, an
     account's limit that was reached, or deferred rows that are due and that no run is sending.
@@ -161,7 +161,8 @@ def resolve(*, rows: str | None, as_accepted: bool, resend: bool, **options: Any
         when = clock_time(delivery.updated) if delivery and delivery.updated else ""
         message_id = delivery.message_id if delivery else ""
         where = "no longer in the list" if result.row is None else rows_named(result.rows or (result.row,))
-        out(f"{padded(where, 9, right=True)}  {result.address}  handed over {when}  {message_id}")
+        line = f"{padded(where, 9, right=True)}  {result.address}  handed over {when}  {message_id}"
+        out(line, Status.IN_DOUBT, word="handed over")
     out("")
     left = plural(len(doubtful), campaign.definition.counted)
     out(f"{left} may or may not have been sent. Decide for all, or with --rows:")

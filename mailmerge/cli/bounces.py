@@ -39,6 +39,12 @@ _MEANINGS = {
     "auto_reply": "answered by a program",
     "challenge": "answered by a program that wants a person to confirm",
 }
+_STATES = {
+    **dict.fromkeys(("hard", "soft", "policy", "quota", "unclear"), (Status.BOUNCED,)),
+    "delayed": (Status.DEFERRED,),
+    "success": (Status.ACCEPTED,),
+}
+"""The state whose colour a sort of report has."""
 
 
 @click.command("bounces")
@@ -159,7 +165,8 @@ def _show(told: Told, *, as_json: bool, verbose: bool) -> None:
         sort = one.sort if one else failure.sort if failure else report.kind
         address = failure.address if failure else ""
         words = (failure.words if failure else "") or report.subject
-        out(f"{padded(row, 9, right=True)}  {padded(sort, 10)} {address}  {cut(words, 100)}".rstrip())
+        line = f"{padded(row, 9, right=True)}  {padded(sort, 10)} {address}  {cut(words, 100)}".rstrip()
+        out(line, *_STATES.get(sort, ()), word=sort)
 
 
 def _show_summary(campaign: Campaign, summary: BounceSummary, *, as_json: bool) -> None:
@@ -183,7 +190,8 @@ def _show_summary(campaign: Campaign, summary: BounceSummary, *, as_json: bool) 
     known = f", {summary.known:,} of them known before" if summary.known else ""
     out(f"{clock_time(SystemClock().now())}: read {plural(summary.looked_at, 'message')}{known}")
     for sort, count in sorted(summary.sorts.items(), key=lambda item: -item[1]):
-        out(f"  {count:>5,}  {padded(sort, 10)} {_MEANINGS.get(sort, '')}".rstrip())
+        line = f"  {count:>5,}  {padded(sort, 10)} {_MEANINGS.get(sort, '')}".rstrip()
+        out(line, *_STATES.get(sort, ()), word=sort)
     for count, words in (
         (summary.foreign, "about other messages, ignored"),
         (summary.other, "not a report, ignored"),

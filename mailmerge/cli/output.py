@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from mailmerge.check.diagnostics import diagnostic_lines, listing
-from mailmerge.cli.terminal import coloured, columns, fitted, painted
+from mailmerge.cli.terminal import coloured, columns, fitted, painted, windowed
 from mailmerge.errors import CampaignFileError
 from mailmerge.model import Severity
 from mailmerge.streams import point_nowhere
@@ -22,9 +22,12 @@ if TYPE_CHECKING:
     from mailmerge.model import Diagnostic, Status
 
 
-def out(text: str = "", *states: Status) -> None:
-    """Write one line of a result to stdout; the names of these *states* in colour where wanted."""
-    _line(text, states)
+def out(text: str = "", *states: Status, word: str | None = None) -> None:
+    """Write one line of a result to stdout; the names of these *states* in colour where wanted.
+
+    *word*: what this line says instead of the name of its state.
+    """
+    _line(text, states, word)
 
 
 def note(text: str = "") -> None:
@@ -37,12 +40,12 @@ def emit(kind: str, **values: Any) -> None:
     _write(json.dumps({"v": 1, "type": kind, **values}, ensure_ascii=False, default=str))
 
 
-def _line(text: str, states: Iterable[Status] = (), *, err: bool = False) -> None:
+def _line(text: str, states: Iterable[Status] = (), word: str | None = None, *, err: bool = False) -> None:
     """Write a line, wrapped and coloured for its terminal."""
     stream = sys.stderr if err else sys.stdout
     shown = "\n".join(fitted(printable(text), columns(stream)))
     colours = coloured(stream)
-    _write(painted(shown, states) if colours else shown, err=err, color=colours)
+    _write(painted(shown, states, word) if colours else shown, err=err, color=colours)
 
 
 def _write(text: str, *, err: bool = False, color: bool | None = None) -> None:
@@ -86,7 +89,7 @@ def show_problems(problems: DiagnosticCollector, *, err: bool = True, most: int 
 
 
 def _show(text: Iterable[str], *, err: bool = True) -> None:
-    for line in text:
+    for line in windowed(text, columns(sys.stderr if err else sys.stdout)):
         _line(line, err=err)
 
 

@@ -81,8 +81,11 @@ COLOURS: Final[Mapping[str, Mapping[str, Any]]] = {
 _SEVERITIES: Final = {"error": "red", "warning": "yellow"}
 
 
-def painted(text: str, states: Iterable[Status] = ()) -> str:
-    """Return *text* with the words of these *states*, the first of each, and of an error in their colours."""
+def painted(text: str, states: Iterable[Status] = (), word: str | None = None) -> str:
+    """Return *text* with the words of these *states*, the first of each, and of an error in their colours.
+
+    *word*: what stands for a state here, if it is not the state's own word.
+    """
     found = re.match(r"(error|warning)\[[A-Z]\d{3}\](?=: )", text)
     if found:
         text = click.style(found[0], fg=_SEVERITIES[found[1]], bold=True) + text[found.end() :]
@@ -90,8 +93,8 @@ def painted(text: str, states: Iterable[Status] = ()) -> str:
         from mailmerge.report.summary import WORDS
 
         for status in filter(COLOURS.__contains__, states):
-            before, word, after = text.partition(WORDS[status])
-            text = before + click.style(word, **COLOURS[status]) + after if word else text
+            before, found_word, after = text.partition(word or WORDS[status])
+            text = before + click.style(found_word, **COLOURS[status]) + after if found_word else text
     return text
 
 
@@ -174,6 +177,38 @@ def fitted(text: str, cells: int | None) -> list[str]:
     if hang > min(_WIDEST_HANG, cells // 2):
         hang = len(text) - len(text.lstrip()) + 2
     return wrapped(text, cells, hang)
+
+
+_NUMBERED: Final = re.compile(r" *\d+ \| ")
+_MARKED: Final = re.compile(r" +\| ( *)(\^+)\Z")
+
+
+def windowed(lines: Iterable[str], cells: int | None) -> Iterator[str]:
+    """Yield *lines*; of a source line wider than *cells* columns only the part around its caret.
+
+    If the terminal wrapped the line, the caret would be under another part of it.
+    """
+    before: str | None = None
+    for line in lines:
+        marked, numbered = _MARKED.match(line), _NUMBERED.match(before or "")
+        if before is not None and marked and numbered and cells is not None:
+            label = numbered[0]
+            source, room = before[len(label) :], cells - len(label)
+            start = len(marked[1])
+            if width(source) > room > 1:
+                from wcwidth import clip
+
+                fits = start + len(marked[2]) <= room
+                first = 0 if fits else max(0, min(start - room // 3, width(source) - room))
+                yield f"{label}{clip(source, first, first + room)}"
+                marks = marked[2][: room - (start - first)]
+                before = f"{' ' * (len(label) - 2)}| {' ' * (start - first)}{marks}"
+                continue
+        if before is not None:
+            yield before
+        before = line
+    if before is not None:
+        yield before
 
 
 def _folded(text: str, cells: int) -> Iterator[str]:

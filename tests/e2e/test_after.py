@@ -155,6 +155,18 @@ def test_address_mended_in_the_list(mailmerge, mixed):
     assert "1 row counted above is not in this list" in done.out
 
 
+def test_who_opts_out_after_a_run_is_not_pending(mailmerge, sandbox):
+    """`status` counts the rows that the next run will send, whichever way they opted out."""
+    mailmerge.campaign()
+    mailmerge.account(sandbox)
+    assert mailmerge("send", "spring", "--yes", "--limit", "1").code == 0
+    assert mailmerge("suppress", "add", "bo@example.net").code == 0
+
+    (status,) = mailmerge("status", "spring", "--json").objects
+
+    assert status["statuses"] == {"accepted": 1, "pending": 1, "suppressed": 1}
+
+
 def test_purge_where_nothing_was_sent(mailmerge, sandbox):
     """No ledger exists that could be purged, but a rehearsal has left people's messages."""
     campaign = mailmerge.campaign()

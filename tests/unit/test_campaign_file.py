@@ -323,6 +323,24 @@ def test_all_problems_at_once_in_the_order_of_the_file(write: Write) -> None:
     assert (caught.value.line, caught.value.code, caught.value.exit_code) == (6, "C404", 2)
 
 
+@pytest.mark.parametrize(
+    ("columns", "expression"),
+    [
+        (["household"], "household"),
+        (["家庭", "town"], "家庭 ~ '/' ~ town"),
+        (["post code", "town"], "household ~ '/' ~ town"),
+        ([1, "town"], "household ~ '/' ~ town"),
+        ([], "household ~ '/' ~ town"),
+    ],
+)
+def test_columns_to_group_by_are_one_expression(write: Write, columns: list[str], expression: str) -> None:
+    """An array of columns is refused with the expression that means them, which is accepted."""
+    (problem,) = problems_of(load, write(MINIMAL.replace("[data]", f"[data]\ngroup_by = {columns}")))
+    assert problem.hint == f'write one expression, which may join columns: "{expression}"'
+    right = MINIMAL.replace("[data]", f'[data]\ngroup_by = "{expression}"')
+    assert load(write(right)).data.group_by == expression
+
+
 EVERY_FEATURE = """\
 name = "spring-invoices"
 account = "work"

@@ -262,6 +262,28 @@ def test_every_state_has_its_word_in_its_colour(shown):
         assert re.fullmatch(rf"row 2  (\x1b\[\d+m)*{WORDS[status]}(\x1b\[0m)?  550 no\n", styled)
 
 
+def test_what_stands_for_a_state_has_its_colour(shown):
+    """The rows of `resolve` and the sorts of `bounces` are coloured without the word of their state."""
+    said = functools.partial(out, "row 2  hard  no", Status.BOUNCED, word="hard")
+    red, plain = COLOURS[WORDS[Status.BOUNCED]], shown(said, io.StringIO())
+    assert plain == "row 2  hard  no\n"
+    assert shown(said, Terminal()) == plain.replace("hard", click.style("hard", **red))
+
+
+@pytest.mark.parametrize("before", [0, 3, 38, 60, 200])
+@pytest.mark.parametrize("after", [0, 3, 100])
+@pytest.mark.parametrize("filler", ["x", "张", "😀"])
+def test_a_caret_is_under_its_word_however_long_the_line(shown, before, after, filler):
+    """A terminal that is narrower than the line shows the part of it that matters, and wraps neither."""
+    source = f"{filler * before}{{{{ amout }}}}{filler * after}"
+    place = Place(path="a.txt", line=7, column=before + 4, width=5, source=source)
+    show = functools.partial(show_diagnostics, [Diagnostic("T102", "unknown", place=place)])
+    _, _, line, carets = shown(show, Terminal()).splitlines()
+
+    assert column_of(line, "amout") == column_of(carets, "^^^^^")
+    assert max(wcswidth(line), wcswidth(carets)) <= 40
+
+
 @pytest.mark.parametrize(
     ("environment", "terminal", "wanted"),
     [
