@@ -51,7 +51,7 @@ def floor() -> Callable[[int], float]:
 
 
 def planned(folder: Path, rows: int) -> float:
-    """Plan the campaign anew: read, render, build, lint, freeze, store; return the seconds for each row."""
+    """Plan the campaign again: read, render, build, lint, freeze, store; return the seconds for each row."""
     shutil.rmtree(folder / "cache", ignore_errors=True)
     campaign = Campaign.load(folder)
     began = time.process_time()

@@ -40,7 +40,7 @@ from mailmerge.addresses import (
     is_host_name,
     parse_address_list,
 )
-from mailmerge.text import did_you_mean, quoted
+from mailmerge.text import did_you_mean, joined_columns, quoted
 from mailmerge.validation import (
     FILE,
     FILLED_TEXT,
@@ -392,9 +392,13 @@ def _check_encoding(text: str) -> ValidationIssue | None:
 
 def _read_group_by(value: object) -> str:
     if isinstance(value, list):
-        columns = [text for text in value if isinstance(text, str) and text.isidentifier()]
-        joined = " ~ '/' ~ ".join(columns if len(columns) == len(value) > 0 else ("household", "town"))
-        raise wrong_type("a string", value, f'write one expression, which may join columns: "{joined}"')
+        names = [text for text in value if isinstance(text, str) and text.isidentifier()]
+        hint = None
+        if names and len(names) == len(value):
+            hint = joined_columns(names) if names[1:] else f'write "{names[0]}"'
+        raise wrong_type(
+            "a string", value, hint or "write one Jinja expression, such as the name of a column"
+        )
     return FILLED_TEXT.read(value)
 
 

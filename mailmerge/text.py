@@ -122,7 +122,7 @@ def unescaped(text: str) -> str:
     if text.count("&") > _FEW and not _OTHER_ENTITY.search(text):
         for entity, sign in (("&lt;", "<"), ("&gt;", ">"), ("&quot;", '"'), ("&#34;", '"'), ("&#39;", "'")):
             text = text.replace(entity, sign)
-        return text.replace("&amp;", "&")  # last: what it makes is no entity
+        return text.replace("&amp;", "&")  # last: what it makes must not be read as an entity
     return html.unescape(text)
 
 
@@ -170,6 +170,11 @@ def one_slip(one: str, other: str) -> bool:
         return one[at:] == other[at + 1 :]
     swapped = one[:at] + one[at + 1 : at + 2] + one[at : at + 1] + one[at + 2 :]
     return one[at + 1 :] == other[at + 1 :] or swapped == other
+
+
+def joined_columns(names: Iterable[str]) -> str:
+    """Return the hint that names the expression for all these columns together: ``email ~ ' ' ~ name``."""
+    return f"""for several columns write {" ~ ' ' ~ ".join(names)}"""
 
 
 # --- figures ----------------------------------------------------------------------------------------

@@ -84,7 +84,7 @@ _SEVERITIES: Final = {"error": "red", "warning": "yellow"}
 def painted(text: str, states: Iterable[Status] = (), word: str | None = None) -> str:
     """Return *text* with the words of these *states*, the first of each, and of an error in their colours.
 
-    *word*: what stands for a state here, if it is not the state's own word.
+    *word*: what names a state here, if it is not the state's own word.
     """
     found = re.match(r"(error|warning)\[[A-Z]\d{3}\](?=: )", text)
     if found:

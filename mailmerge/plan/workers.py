@@ -286,7 +286,7 @@ class Helpers(Protocol):
         """Receive what is finished, and send what was given; *wait* until there is something."""
 
     def give(self, chunk: Chunk) -> None:
-        """Give a chunk away; `wants` says when."""
+        """Send a chunk to a worker; `wants` says when."""
 
     @property
     def wants(self) -> bool:

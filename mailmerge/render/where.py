@@ -30,7 +30,7 @@ from mailmerge.render.failures import (
 )
 from mailmerge.render.mistakes import Mistakes, plainly
 from mailmerge.render.survey import Survey
-from mailmerge.text import quoted, trimmed
+from mailmerge.text import joined_columns, quoted, trimmed
 from mailmerge.values import BadValue, canonical, kind_of, truth
 from mailmerge.values.notation import read_truth
 
@@ -197,7 +197,7 @@ class GroupBy(Expression):
         names = [spelt.get(part.casefold()) for part in parts]
         if len(names) < 2 or None in names:
             return None
-        return f"""for several columns write {" ~ ' ' ~ ".join(map(str, names))}"""
+        return joined_columns(map(str, names))
 
     def __call__(self, variables: dict[str, Any], recipient: Recipient) -> str:
         """Return the group's key; empty: the row is in no group. See `value` for further errors.

@@ -120,7 +120,7 @@ def test_what_the_server_said_is_kept(ledger: Ledger) -> None:
 def test_no_row_is_promised_twice(ledger: Ledger) -> None:
     """Whatever the caller believes, only a pending row is handed over; else all is undone.
 
-    Where others can change it, that is no bug of ours.
+    Where others can change it, that is not a bug of ours.
     """
     fill(ledger, 3)
     send(ledger, 2)

@@ -262,7 +262,7 @@ def test_every_state_has_its_word_in_its_colour(shown):
         assert re.fullmatch(rf"row 2  (\x1b\[\d+m)*{WORDS[status]}(\x1b\[0m)?  550 no\n", styled)
 
 
-def test_what_stands_for_a_state_has_its_colour(shown):
+def test_another_word_for_a_state_has_its_colour(shown):
     """The rows of `resolve` and the sorts of `bounces` are coloured without the word of their state."""
     said = functools.partial(out, "row 2  hard  no", Status.BOUNCED, word="hard")
     red, plain = COLOURS[WORDS[Status.BOUNCED]], shown(said, io.StringIO())

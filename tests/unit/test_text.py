@@ -181,7 +181,7 @@ def test_f42_plain_text_is_left_alone() -> None:
     st.booleans(),
 )
 def test_many_entities_are_decoded_like_few(pieces, other):
-    """Whatever stands next to what: also an escaped entity, and one that escaping does not make."""
+    """Whatever is next to what: also an escaped entity, and one that escaping does not make."""
     text = "".join(pieces) + "&#39;" * 200 + ("&eacute;" if other else "")
 
     assert unescaped(text) == html.unescape(text)

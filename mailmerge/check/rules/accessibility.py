@@ -163,7 +163,7 @@ def low_contrast(document: HtmlDocument) -> Iterator[Finding]:
     seen = set()
     around, looks = None, None
     for element, text in document.visible:
-        if element is not around:  # a paragraph of many lines is looked at once
+        if element is not around:  # a paragraph of many lines is examined once
             around, looks = element, appearance(document, element)
         if looks is None or not re.search(r"\w", text):
             continue
