@@ -40,7 +40,7 @@ from mailmerge.addresses import (
     is_host_name,
     parse_address_list,
 )
-from mailmerge.text import did_you_mean, joined_columns, quoted
+from mailmerge.text import did_you_mean, quoted
 from mailmerge.validation import (
     FILE,
     FILLED_TEXT,
@@ -390,20 +390,7 @@ def _check_encoding(text: str) -> ValidationIssue | None:
     return None
 
 
-def _read_group_by(value: object) -> str:
-    if isinstance(value, list):
-        names = [text for text in value if isinstance(text, str) and text.isidentifier()]
-        hint = None
-        if names and len(names) == len(value):
-            hint = joined_columns(names) if names[1:] else f'write "{names[0]}"'
-        raise wrong_type(
-            "a string", value, hint or "write one Jinja expression, such as the name of a column"
-        )
-    return FILLED_TEXT.read(value)
-
-
 ENCODING = checked(LABEL, _check_encoding)
-GROUP_BY = ValueType(FILLED_TEXT.expected, _read_group_by, FILLED_TEXT.schema)
 TEMPLATE: ValueType[Path | str] = ValueType(
     "the name of a template's file", _read_template, {"type": "string", "pattern": r"\S", "format": "path"}
 )

@@ -18,7 +18,7 @@ from msgspec import Struct
 
 from mailmerge.model import Rate
 from mailmerge.schedule import Hours, moment_of
-from mailmerge.text import did_you_mean, quoted
+from mailmerge.text import did_you_mean, joined_columns, quoted
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
@@ -138,6 +138,18 @@ def _read_label(value: object) -> str:
     return text
 
 
+def _read_group_by(value: object) -> str:
+    if isinstance(value, list):
+        names = [text for text in value if isinstance(text, str) and text.isidentifier()]
+        hint = None
+        if names and len(names) == len(value):
+            hint = joined_columns(names) if names[1:] else f'write "{names[0]}"'
+        raise wrong_type(
+            "a string", value, hint or "write one Jinja expression, such as the name of a column"
+        )
+    return _read_filled_text(value)
+
+
 def _read_path(value: object) -> Path:
     return Path(_read_label(value))
 
@@ -147,6 +159,7 @@ _FILLED: Mapping[str, object] = {"type": "string", "pattern": r"\S"}
 TEXT = ValueType("a string", _read_text, {"type": "string"})
 FILLED_TEXT = ValueType("a string", _read_filled_text, _FILLED)
 LABEL = ValueType("a string", _read_label, _FILLED)
+GROUP_BY = ValueType("a string", _read_group_by, _FILLED)
 PATH = ValueType("the name of a file or folder", _read_path, {**_FILLED, "format": "path"})
 FILE = ValueType("the name of a file", _read_path, {**_FILLED, "format": "file"})
 

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from msgspec.structs import replace
 
-from mailmerge.recipients.recipient_list import MAX_CELL, NO_RESULT, CellError, SheetCell, long_cell
+from mailmerge.recipients.recipient_list import MAX_CELL, CellError, long_cell
 from mailmerge.values import (
     Date,
     DateTime,
@@ -89,17 +89,6 @@ def error_cell(shown: str) -> CellError:
         "correct the formula in the sheet, or empty the cell",
         shown,
     )
-
-
-def sheet_cell(cell: ReadOnlyCell | EmptyCell, *, uncalculated: bool = False) -> SheetCell:
-    """Return a cell as in the sheet, for a copy; a formula becomes its result, or an error if it has none."""
-    if uncalculated:
-        return SheetCell(NO_RESULT, "e")
-    if cell.value is None:
-        return SheetCell(None, "n")
-    if isinstance(cell.value, float) and not math.isfinite(cell.value):
-        return SheetCell(str(cell.value), "s")  # as `cell_value` reads it; no file can contain it as a number
-    return SheetCell(cell.value, cell.data_type, cell.number_format or "General")
 
 
 def object_cell(given: Any) -> Cell:
