@@ -86,6 +86,34 @@ _STOCK: Mapping[StockTemplate, _Stock] = {
 }
 STOCK_TEMPLATES: Mapping[StockTemplate, str] = {kind: stock.line for kind, stock in _STOCK.items()}
 """What each stock template is, in one line."""
+
+
+class _Wording(Struct, frozen=True):
+    """What differs by language in what is made, apart from the templates."""
+
+    greeting: str
+    """How a letter begins; ``{}`` is the expression of the name."""
+    unnamed: str
+    """How it begins where the list has no names."""
+    our_name: str
+    our_address: str
+    subject: str = ""
+    """Instead of the stock template's own."""
+    locale: str = "en"
+    """That of the text, unless the columns are printed as their list writes numbers."""
+
+
+_ENGLISH = _Wording(
+    'Dear {{{{ {} or "friend" }}}}', "Hello", "Your organisation", "Your street 1, 12345 Your town"
+)
+_CHINESE = _Wording(
+    '{{{{ {} or "朋友" }}}}，您好', "您好", "单位名称（待填）", "单位地址（待填）", "给您的一封信", "zh_CN"
+)
+_CHINESE_FOLDER = "zh"
+"""The folder of templates/ with the stock templates that are written in Chinese, too."""
+_KANA_OR_HANGUL = re.compile("[\u3041-\u30ff\uac00-\ud7af]")
+UNWRITTEN = ("Write your message here", "请在这里写信的正文")
+"""What a stock template says where its owner has yet to write."""
 _UNSUBSCRIBING: frozenset[StockTemplate] = frozenset({"newsletter", "announcement", "event"})
 """Those for many people, who can unsubscribe."""
 _FIXED: Mapping[str, object] = {"unsubscribing": _UNSUBSCRIBING, "open": "{{", "close": "}}"}
@@ -157,30 +185,30 @@ def make_campaign(
     """
     refuse_campaign(folder)
     sending = sending or Sending()
-    design = kind if isinstance(kind, Path) else None
     stock: StockTemplate = "letter" if isinstance(kind, Path) else kind
     names, spelt = recipients.columns.names, _spelt(recipients.columns)
     rows, address, printed = _look_at(recipients, spelt)
     source, original = _placed(folder, recipients, copy=copy)
-    taken = adopted(design, recipients.columns) if design else None
+    taken = adopted(kind, recipients.columns) if isinstance(kind, Path) else None
+    chosen, wording = _in_its_language(stock, () if taken else recipients.columns.headings)
     values: dict[str, object] = {
-        **_columns(recipients, spelt, address, printed),
+        **_columns(recipients, spelt, address, printed, wording),
         "kind": stock,
         "name": folder.resolve().name,
         "account": sending.account,
         "source": source,
         "original": original,
         "reading": {name: value for name, value in (reading or {}).items() if value is not None},
-        **_ours(names),
-        **_header(stock, sender, subject, taken),
-        "bodies": {path.suffix for path in (templates_folder() / stock).glob("body.*")},
+        **_ours(names, wording),
+        **_header(stock, sender, subject or wording.subject, taken),
+        "bodies": {path.suffix for path in (templates_folder() / chosen).glob("body.*")},
         "adopted": taken,
         "rules": sending.rules,
         "send": {"rate": "20/m", **sending.send},
         "id_column": spelt[_id_column(names, address)],
         **_FIXED,
     }
-    contents = _contents(None if taken else stock, values) | (taken.files if taken else {})
+    contents = _contents(None if taken else chosen, values) | (taken.files if taken else {})
     files = _create(folder, recipients, contents, source if copy else "")
     file_column = str(values["id_column"]) if stock == "invoice" and not taken else ""
     return Scaffold(
@@ -208,6 +236,35 @@ def _warnings(recipients: RecipientList, address: str, folder: Path, original: s
     if hidden:
         listed = ", ".join(heading for name, heading in pairs if name in hidden)
         yield f"Hidden in the sheet, and not put into the draft: {listed} (templates can use them)"
+
+
+def _in_its_language(stock: StockTemplate, headings: Iterable[str]) -> tuple[str, _Wording]:
+    """Return the folder of a stock template in the language of a list's headings, and the words around it."""
+    translated = f"{_CHINESE_FOLDER}/{stock}"
+    if _is_chinese(headings) and (templates_folder() / translated).is_dir():
+        return translated, _CHINESE
+    return stock, _ENGLISH
+
+
+def _is_chinese(headings: Iterable[str]) -> bool:
+    """Return whether headings are written in simplified Chinese, which Japanese and traditional are not.
+
+    Where every sign is one that Japanese has as well, ``姓名`` decides.
+    """
+    text = "".join(headings)
+    signs = [sign for sign in text if "\u4e00" <= sign <= "\u9fff"]
+    if not signs or _KANA_OR_HANGUL.search(text):
+        return False
+    only = [sign for sign in signs if not _encodes(sign, "shift_jis_2004")]
+    return all(_encodes(sign, "gb2312") for sign in signs) and bool(only or "姓名" in text)
+
+
+def _encodes(sign: str, encoding: str) -> bool:
+    try:
+        sign.encode(encoding)
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def _id_column(names: Iterable[str], address: str) -> str:
@@ -283,10 +340,10 @@ def _header(
     }
 
 
-def _ours(names: Iterable[str]) -> dict[str, object]:
+def _ours(names: Iterable[str], wording: _Wording) -> dict[str, object]:
     """Return how templates write the sender's name and address: usually as variables of campaign.toml."""
     variables = {"our_name", "our_address"}.isdisjoint(names)
-    texts = {"our_name": "Your organisation", "our_address": "Your street 1, 12345 Your town"}
+    texts = {"our_name": wording.our_name, "our_address": wording.our_address}
     written = {name: f"{{{{ {name} }}}}" for name in texts} if variables else texts
     return {**written, "ours": texts if variables else {}}
 
@@ -306,7 +363,11 @@ def _spelt(columns: Columns) -> dict[str, str]:
 
 
 def _columns(
-    recipients: RecipientList, spelt: Mapping[str, str], address: str, printed: Printing
+    recipients: RecipientList,
+    spelt: Mapping[str, str],
+    address: str,
+    printed: Printing,
+    wording: _Wording,
 ) -> dict[str, object]:
     """Return whom the messages go to, how they begin, and what can be merged into them."""
     columns, hidden = recipients.columns, recipients.hidden_columns
@@ -320,11 +381,13 @@ def _columns(
     ]
     return {
         "to": f"{{{{ {named} }}}} <{{{{ {spelt[address]} }}}}>" if named else f"{{{{ {spelt[address]} }}}}",
-        "greeting": f'Dear {{{{ {greeting} or "friend" }}}}' if greeting else "Hello",
+        "greeting": wording.greeting.format(greeting) if greeting else wording.unnamed,
         "columns": others,
         "amount": printed.amount,
         "due": printed.due,
-        "locale": printed.locale,
+        "locale": wording.locale
+        if not any("|" in expression for _, expression in others)
+        else printed.locale,
     }
 
 
@@ -372,7 +435,7 @@ def _refuse_overwriting(folder: Path, names: Iterable[str]) -> None:
             )
 
 
-def _contents(kind: StockTemplate | None, values: dict[str, object]) -> dict[str, bytes]:
+def _contents(kind: str | None, values: dict[str, object]) -> dict[str, bytes]:
     named = f"#:schema ./{SCHEMA_FILE}\n"
     contents = {"campaign.toml": (named + _fill("campaign.toml", values)).encode()}
     for path in sorted((templates_folder() / kind).iterdir()) if kind else ():

@@ -119,7 +119,12 @@ class _Path:
     def _unwritten(self) -> bool:
         """Whether the text is still that of the stock template."""
         body = self._body()
-        return body is None or "Write your message here" in body.read_text("utf-8", "replace")
+        if body is None:
+            return True
+        from mailmerge.campaign.scaffold import UNWRITTEN
+
+        text = body.read_text("utf-8", "replace")
+        return any(words in text for words in UNWRITTEN)
 
     def _body(self) -> Path | None:
         campaign = self._campaign()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import csv
+import re
 import stat
 from datetime import UTC, datetime
 from email.parser import BytesParser
@@ -284,6 +285,45 @@ def test_every_stock_template_makes_a_campaign_that_checks(kind: StockTemplate, 
         found = campaign.check()
     assert found.ready == 3
     assert "A215" not in {group.first.code for group in found.problems}
+
+
+@pytest.mark.parametrize(
+    ("head", "chinese"),
+    [
+        ("姓名,邮箱", True),
+        ("学号,姓名,email", True),
+        ("客户,email", True),
+        ("名字,email,电话", True),
+        ("氏名,email,住所", False),
+        ("名前,メールアドレス,姓名", False),
+        ("姓名,電子郵件", False),
+        ("이름,姓名,email", False),
+        ("name,email", False),
+    ],
+)
+@pytest.mark.parametrize("kind", ["letter", "plain"])
+def test_the_letter_for_a_chinese_list_is_chinese(
+    kind: StockTemplate, head: str, chinese: bool, tmp_path: Path
+) -> None:
+    """By its headings; check finds that nobody has written it yet, and each row has its message."""
+    cells = [
+        "王小明" if not re.search("mail|邮|郵|メール", one) else "wang@example.org" for one in head.split(",")
+    ]
+    (tmp_path / "list.csv").write_text(f"{head}\n{','.join(cells)}\n", "utf-8")
+    make_campaign(tmp_path / "new", open_list(tmp_path / "list.csv"), kind=kind)
+    campaign = Campaign.load(tmp_path / "new", environ={"MAILMERGE_STATE_DIR": str(tmp_path / "state")})
+
+    codes = {group.first.code for group in campaign.check().problems}
+    (message,) = campaign.messages()
+    parsed = BytesParser(policy=default).parsebytes(message.content)
+    text = parsed.get_body(("plain",))
+
+    assert text is not None
+    assert (codes, parsed["Subject"]) == ({"M210"}, "给您的一封信" if chinese else "A message for you")
+    assert ("请在这里写信的正文" in text.get_content()) is chinese
+    assert ("Write your message here" in text.get_content()) is not chinese
+    if chinese:
+        assert re.match("(王小明|您)", text.get_content())
 
 
 HOSTILE = [

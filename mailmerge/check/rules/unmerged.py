@@ -51,7 +51,7 @@ _FILLER = re.compile(
     r"|your (?:text|headline|heading|content|button text|logo|tagline|slogan) (?:goes )?here\b"
     r"|this is (?:a|your) (?:placeholder|sample|dummy|preheader) ?text|placeholder text\b"
     r"|\bdummy text\b|hier (?:steht|kommt) (?:ihr|der|dein) text\b|blindtext\b|ihr text hier\b"
-    r"|votre texte ici|tu texto aquí|su texto aquí|il tuo testo qui",
+    r"|votre texte ici|tu texto aquí|su texto aquí|il tuo testo qui|请在这里写信的正文|（待填）",
 )
 _FILLER_ANY_CASE = re.compile(
     "|".join(part for part in _FILLER.pattern.split("|") if not re.match(r"\\b(?:TODO|FIXME|XXX)", part)),
