@@ -1,4 +1,6 @@
-"""What a campaign's folder reads from outside, and whom its messages also go to: shown, never hidden.
+"""What a campaign's folder reads from outside, where its list is, and whom its messages also go to.
+
+All of it is shown, never hidden.
 
 The folder may come from anybody, as a zip, a clone or on a shared drive. A path in its campaign file that
 leads elsewhere is its author's decision, and is shown before anything is sent; a link that does is refused.
@@ -7,10 +9,10 @@ leads elsewhere is its author's decision, and is shown before anything is sent; 
 from __future__ import annotations
 
 import os
+import re
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
-from mailmerge.campaign.list_place import about_list
 from mailmerge.errors import CampaignFileError
 from mailmerge.text import plural
 
@@ -22,6 +24,13 @@ if TYPE_CHECKING:
     from mailmerge.plan.rows import PlanSummary
 
 _SHOWN = 3
+_CLOUDS: Final = re.compile(
+    r"(OneDrive|Dropbox|Google ?Drive|My Drive|iCloud|Mobile Documents|Nextcloud|ownCloud|Box(?: Sync)?"
+    r"|pCloud ?Drive|Seafile|MEGA)(?:\Z| |-|\()"
+)
+"""Names of folders that a program keeps in step with a server."""
+_SLACK: Final = 2.0
+"""Seconds by which file systems differ in the time that they record for a change."""
 
 
 def refuse_links_out(file: CampaignFile, environment: Environment, given: Container[str]) -> None:
@@ -127,3 +136,46 @@ def shown(path: Path) -> str:
     """Return where a path leads, relative to the user's home folder if it is there."""
     real, home = os.path.realpath(path), os.path.realpath(Path.home())
     return f"~{real[len(home) :]}" if real.startswith(home + os.sep) else real
+
+
+def about_list(path: Path, folder: Path, original: Path | None = None) -> Iterator[str]:
+    """Yield reasons why a list may differ from what its owner sees.
+
+    Args:
+        path: the list.
+        folder: the campaign's folder.
+        original: what the list was copied from, relative to the folder; None: it is not a copy.
+
+    """
+    if original is not None:
+        yield from _about_original(path, folder / original)
+    for one in (path, *([folder / original] if original is not None else [])):
+        if lock := _open_elsewhere(one):
+            yield f"{one.name} is open in a spreadsheet program ({lock}): unsaved changes are not read"
+    if cloud := next((found[1] for part in path.parts if (found := _CLOUDS.match(part))), None):
+        yield f"{path.name} is in a cloud folder ({cloud}): make sure that it is up to date on this machine"
+    elif _on_other_device(path, folder):
+        yield f"{path.name} is on another drive than the campaign: it has to be connected whenever you send"
+
+
+def _about_original(copy: Path, original: Path) -> Iterator[str]:
+    try:
+        newer = original.stat().st_mtime > copy.stat().st_mtime + _SLACK
+        if newer and original.read_bytes() != copy.read_bytes():
+            yield f"{copy.name} is a copy, and {original} is newer: copy it again if you mean the new one"
+    except OSError:  # it was moved or removed: the copy is what counts
+        return
+
+
+def _open_elsewhere(path: Path) -> str | None:
+    """Find the file by which Excel or LibreOffice shows that it has a document open."""
+    names = (f"~${path.name}", f"~${path.name[2:]}", f".~lock.{path.name}#")
+    return next((name for name in names if os.path.lexists(path.parent / name)), None)
+
+
+def _on_other_device(path: Path, folder: Path) -> bool:
+    try:
+        here = next(parent for parent in (folder, *folder.resolve().parents) if parent.exists())
+        return path.stat().st_dev != here.stat().st_dev
+    except (OSError, StopIteration):
+        return False

@@ -19,7 +19,7 @@ from msgspec import Struct
 from mailmerge.addresses import AddressError, parse_address_list
 from mailmerge.campaign.adoption import adopted, described
 from mailmerge.campaign.column_filters import ColumnShapes, printing
-from mailmerge.campaign.list_place import about_list
+from mailmerge.campaign.outside import about_list
 from mailmerge.config.campaign_file import refuse_file, refuse_list_name
 from mailmerge.config.option_docs import SCHEMA_FILE, schema_text
 from mailmerge.designs.names import expression, quoted_in_template

@@ -16,7 +16,7 @@ import time
 from typing import TYPE_CHECKING, NamedTuple
 
 from mailmerge import extras, files
-from mailmerge.documents.material import DocumentError, digest_of
+from mailmerge.documents import DocumentError, digest_of
 from mailmerge.errors import AttachmentError, FileError, RowError
 from mailmerge.message.attachments import FileStore
 from mailmerge.message.file_search import FileProblem

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote, urlsplit
 
-from mailmerge.documents.material import DocumentError, Material
+from mailmerge.documents import DocumentError, Material
 from mailmerge.documents.qr import picture
 from mailmerge.errors import CampaignFileError
 from mailmerge.message.file_search import FileProblem

@@ -45,7 +45,7 @@ def locked(content: bytes, password: str) -> bytes:
     """
     from pypdf import PdfReader, PdfWriter
 
-    from mailmerge.documents.material import DocumentError
+    from mailmerge.documents import DocumentError
 
     seed = hmac.new(password.encode("utf-8", "replace"), content, hashlib.sha256).digest()
     made = io.BytesIO()

@@ -10,7 +10,7 @@ from base64 import b64decode, urlsafe_b64decode
 from typing import TYPE_CHECKING
 
 from mailmerge import files
-from mailmerge.documents.material import DocumentError, digest_of
+from mailmerge.documents import DocumentError, digest_of
 from mailmerge.message.file_search import FileProblem
 from mailmerge.model import QR_CODE
 from mailmerge.version import installed_versions

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mailmerge import files
-from mailmerge.documents.material import DocumentError, Material, digest_of
+from mailmerge.documents import DocumentError, Material, digest_of
 from mailmerge.message.file_search import FileProblem
 from mailmerge.model import Place
 from mailmerge.text import quoted

@@ -10,7 +10,7 @@ import openpyxl
 import pytest
 
 from mailmerge.campaign import Campaign
-from mailmerge.campaign.list_place import about_list
+from mailmerge.campaign.outside import about_list
 from mailmerge.campaign.scaffold import make_campaign, set_account
 from mailmerge.cli.questions import dropped_path
 from mailmerge.recipients import open_list
