@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from mailmerge.mail_folders.place import Place
+    from mailmerge.mail_folders.place import MailPlace
 
 
 class Letter(Struct, frozen=True):
@@ -32,7 +32,7 @@ class Letter(Struct, frozen=True):
     """Its first megabyte."""
 
 
-def letters(place: Place) -> Iterator[Letter]:
+def letters(place: MailPlace) -> Iterator[Letter]:
     """Yield the messages of a place on this machine, as they are found.
 
     Raises:

@@ -27,7 +27,7 @@ from mailmerge.clock import SystemClock
 from mailmerge.errors import CampaignFileError
 from mailmerge.ledger.bounces import Returned
 from mailmerge.ledger.place import ServerPlace
-from mailmerge.mail_folders.place import Place, imap_place, named_place
+from mailmerge.mail_folders.place import MailPlace, imap_place, named_place
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -152,7 +152,7 @@ class Postman:
             self._sources.append(self._source(place, request, account))
 
     def _source(
-        self, place: Place, request: BounceRequest, account: Account | None
+        self, place: MailPlace, request: BounceRequest, account: Account | None
     ) -> Callable[[datetime | None], Iterable[Letter]]:
         if place.form != "imap":
             return lambda _since: letters(place)
@@ -253,10 +253,10 @@ class Postman:
                 registry.messages.arrived(message.address)
 
 
-def _places(request: BounceRequest, account: Account | None) -> tuple[Place, ...]:
+def _places(request: BounceRequest, account: Account | None) -> tuple[MailPlace, ...]:
     found = [imap_place(request.imap)] if request.imap is not None else []
     forms = (("maildir", request.maildir), ("mbox", request.mbox), ("eml", request.eml))
-    found += [Place(form, path) for form, path in forms if path is not None]  # type: ignore[arg-type]
+    found += [MailPlace(form, path) for form, path in forms if path is not None]  # type: ignore[arg-type]
     if not found and account is not None and account.bounces is not None:
         found = [named_place(account.bounces)]
     if not found:

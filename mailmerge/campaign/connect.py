@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from mailmerge.config.environment import Environment
     from mailmerge.ledger.account_usage import AccountUsage
     from mailmerge.mail_folders.imap import ImapServer
-    from mailmerge.mail_folders.place import Place
+    from mailmerge.mail_folders.place import MailPlace
     from mailmerge.masking import Secret
     from mailmerge.model import Message, Outcome, SignIn
     from mailmerge.sign_in.tokens import TokenSource
@@ -163,7 +163,7 @@ def pipelining_note(account: Account, profile: ServerProfile, *, remembered: boo
 
 
 def mail_server(
-    place: Place, account: Account | None, environment: Environment, prompt: Callable[[str], str] | None
+    place: MailPlace, account: Account | None, environment: Environment, prompt: Callable[[str], str] | None
 ) -> ImapServer:
     """Return the IMAP server of a mailbox, with the secret that belongs to its host.
 
@@ -213,7 +213,7 @@ def mail_server(
     )
 
 
-def _is_mailbox_of(place: Place, account: Account) -> bool:
+def _is_mailbox_of(place: MailPlace, account: Account) -> bool:
     """Return whether an account itself names this place as its mailbox, so that its secret may go there."""
     own = mailbox_place(account)
     return (
@@ -223,7 +223,7 @@ def _is_mailbox_of(place: Place, account: Account) -> bool:
     )
 
 
-def mailbox_place(account: Account) -> Place | None:
+def mailbox_place(account: Account) -> MailPlace | None:
     """Return which IMAP server has an account's mailbox; None: none is configured.
 
     Raises:

@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from mailmerge.config.accounts import Account
     from mailmerge.ledger.copies import Uncopied
     from mailmerge.mail_folders.keeping import MailFolder
-    from mailmerge.mail_folders.place import Place
+    from mailmerge.mail_folders.place import MailPlace
     from mailmerge.model import Message
     from mailmerge.plan.composer import Composer
     from mailmerge.plan.store import PlanReader, PlanRow
@@ -52,7 +52,7 @@ class CopyPlace(Struct, frozen=True):
     form: str
     """``imap``, ``maildir`` or ``mbox``."""
     folder: str = ""
-    server: Place | None = None
+    server: MailPlace | None = None
     path: Path = Path()
     keeps_sent: bool = False
     """The provider puts accepted messages there by itself: a copy is looked for before it is made."""

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from mailmerge.config.accounts import Account
     from mailmerge.ledger.ledger import Ledger
     from mailmerge.mail_folders.keeping import ImapFolder
-    from mailmerge.mail_folders.place import Place
+    from mailmerge.mail_folders.place import MailPlace
     from mailmerge.sending.runs import Progress, StopFlag
     from mailmerge.sending.work_queue import Job
 
@@ -39,7 +39,7 @@ CONNECTION = "drafts"
 _LOOK_AGAIN = 0.5
 
 
-def drafts_place(account: Account) -> Place:
+def drafts_place(account: Account) -> MailPlace:
     """Return which server has the Drafts folder.
 
     Raises:

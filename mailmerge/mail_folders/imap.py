@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
-    from mailmerge.mail_folders.place import Place
+    from mailmerge.mail_folders.place import MailPlace
 
 _SECONDS = 60.0
 _SLICE = 0.2
@@ -44,7 +44,7 @@ class ImapServer:
 
     def __init__(
         self,
-        place: Place,
+        place: MailPlace,
         user: str,
         secret: Callable[[], str],
         *,

@@ -16,7 +16,7 @@ from mailmerge.text import quoted
 Form = Literal["imap", "maildir", "mbox", "eml"]
 
 
-class Place(Struct, frozen=True):
+class MailPlace(Struct, frozen=True):
     """One place of mail."""
 
     form: Form
@@ -33,7 +33,7 @@ class Place(Struct, frozen=True):
         return f"{self.folder} at {self.host}" if self.form == "imap" else str(self.path)
 
 
-def imap_place(text: str) -> Place:
+def imap_place(text: str) -> MailPlace:
     """Parse ``imap.example.org`` or ``imaps://user@imap.example.org:993/INBOX``.
 
     Raises:
@@ -54,7 +54,7 @@ def imap_place(text: str) -> Place:
             hint="write imap.example.org, or imaps://user@imap.example.org/INBOX (without a password)",
         )
     secure = parts.scheme == "imaps"
-    return Place(
+    return MailPlace(
         "imap",
         host=host,
         port=port or (993 if secure else 143),
@@ -64,7 +64,7 @@ def imap_place(text: str) -> Place:
     )
 
 
-def named_place(text: str) -> Place:
+def named_place(text: str) -> MailPlace:
     """Parse an account's mailbox: ``maildir:PATH``, ``mbox:PATH``, or as `imap_place` does.
 
     Raises:
@@ -73,5 +73,5 @@ def named_place(text: str) -> Place:
     """
     form, colon, rest = text.partition(":")
     if colon and form in {"maildir", "mbox"} and rest:
-        return Place("maildir" if form == "maildir" else "mbox", Path(rest).expanduser())
+        return MailPlace("maildir" if form == "maildir" else "mbox", Path(rest).expanduser())
     return imap_place(text)

@@ -8,7 +8,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
@@ -106,9 +105,3 @@ class Warm:
         line = self._output.readline().split()
         assert line[:1] == [word], (line, self.log.read_text("utf-8", "replace")[-4000:])
         return line[1:]
-
-
-def kill_later(warm: Warm, seconds: float) -> None:
-    """Kill the present sender after *seconds*."""
-    time.sleep(seconds)
-    warm.kill()

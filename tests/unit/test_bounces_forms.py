@@ -12,7 +12,7 @@ from mailmerge.bounces.mime import MOST_OCTETS, take_apart
 from mailmerge.bounces.reasons import judge
 from mailmerge.bounces.report import may_be_report, read_report
 from mailmerge.bounces.sources import letters
-from mailmerge.mail_folders.place import Place
+from mailmerge.mail_folders.place import MailPlace
 from reports import answer, complaint, delivery_report
 
 SAMPLES = sorted((Path(__file__).parents[1] / "data" / "bounces").glob("*.eml"))
@@ -212,7 +212,7 @@ def test_f9_of_a_large_message_a_megabyte_is_read(tmp_path: Path) -> None:
     (tmp_path / "large.eml").write_bytes(delivery_report(OURS) + b"x" * 50_000_000)
     os.mkfifo(tmp_path / "pipe.eml")
     (tmp_path / "folder.eml").mkdir()
-    (letter,) = letters(Place("eml", tmp_path))
+    (letter,) = letters(MailPlace("eml", tmp_path))
 
     assert len(letter.raw) == MOST_OCTETS
     assert read_report(letter.raw).failures[0].sort == "hard"
@@ -226,7 +226,7 @@ def test_f9_an_mbox_is_cut_where_messages_begin(tmp_path: Path) -> None:
         b"From x Fri Nov 27 10:00:00 2026\nSubject: two\n\ntext"
     )
 
-    assert [letter.raw for letter in letters(Place("mbox", path))] == [
+    assert [letter.raw for letter in letters(MailPlace("mbox", path))] == [
         b"Subject: one\n\nFrom here on\n>From there\n\n",
         b"Subject: two\n\ntext",
     ]
