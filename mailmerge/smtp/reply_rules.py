@@ -15,6 +15,7 @@ from itertools import chain
 
 from mailmerge.model import Phase, Scope, Status
 from mailmerge.rulebook import rules_of
+from mailmerge.smtp.reply_languages import LANGUAGES, RECIPIENTS, SIGN_IN
 from mailmerge.smtp.reply_rule import DAY, HOUR, MINUTE, Meaning, ReplyRule, pause, reconnect, row, stop
 from mailmerge.smtp.sign_in_rules import SIGN_IN_REFUSED, SIGNING_IN
 
@@ -75,8 +76,11 @@ _TOO_MUCH: tuple[ReplyRule, ...] = (
             "hourly quota",
             "messages per hour",
             "emails per hour",
+            "recipients per hour",
+            "defers and failures per hour",
         ),
     ),
+    ReplyRule(pause("quota", HOUR, hint=_QUOTA.hint), near=(("limit exceeded",), ("per hour", "hourly"))),
     ReplyRule(
         _QUOTA,
         words=(
@@ -89,6 +93,7 @@ _TOO_MUCH: tuple[ReplyRule, ...] = (
             "daily message quota",
             "daily sending quota",
             "monthly sending quota",
+            "recipients per day",
             "not enough sending quota",
             "maximum credits exceeded",
             "daily limit",
@@ -116,6 +121,11 @@ _TOO_MUCH: tuple[ReplyRule, ...] = (
         codes=(421, 450, 451, 452),
     ),
     ReplyRule(pause("rate", HOUR, slower=True), words=("frequency limited",)),
+    ReplyRule(
+        pause("rate", 15 * MINUTE, slower=True),
+        words=("rate limit exceeded", "ratelimit exceeded"),
+        phases=(Phase.MAIL,),
+    ),
 )
 
 # Postfix, and everything built on it, refuses the client, EHLO name, sender and relaying only at RCPT
@@ -162,6 +172,13 @@ _SENDER_WORDS = (
     "send from this header address",
     "sender does not match",
     "sender mismatch",
+    "unauthorized sender",
+    "unauthorised sender",
+    "use of sender address",
+    "must match auth",
+    "authenticated user do not match",
+    "unconfigured sending domain",
+    "sending from unregistered domain",
     "spoofing",
 )
 _RELAY_WORDS = (
@@ -197,6 +214,9 @@ _RELAY_WORDS = (
     "must be authenticated",
     "was not authenticated",
     "user not authenticated",
+    "auth is required",
+    "use smtp auth",
+    "unauthenticated sender",
 )
 _CLIENT_WORDS = (
     "client host rejected",
@@ -207,6 +227,9 @@ _CLIENT_WORDS = (
     "reverse dns lookup failed",
     "permissions to submit to this server",
     "traffic not accepted from this ip",
+    "unauthorized ip address",
+    "dns ptr",
+    "your access to submit messages",
 )
 _NOT_AUTHENTICATED = (
     *(f"5.7.{detail}" for detail in range(20, 28)),
@@ -233,7 +256,16 @@ _WHO_WE_ARE: tuple[ReplyRule, ...] = (
     ReplyRule(row(Status.DEFERRED, "refused"), words=_OF_RECIPIENTS, codes=(4,)),
     ReplyRule(_RECIPIENT, words=_OF_RECIPIENTS, codes=(5,)),
     ReplyRule(
-        _BLOCKED, words=("unusual sending activity", "sender blocked", "main account unavailable", "hl:ihu")
+        _BLOCKED,
+        words=(
+            "unusual sending activity",
+            "sender blocked",
+            "main account unavailable",
+            "hl:ihu",
+            "sending paused for this account",
+            "tenant has exceeded threshold",
+            "account is not yet activated",
+        ),
     ),
     ReplyRule(_SENDER_CHECKED, words=("sender address rejected: unverified address: address verification",)),
     ReplyRule(_HELO, words=_HELO_WORDS),
@@ -268,11 +300,13 @@ _WHO_WE_ARE: tuple[ReplyRule, ...] = (
             "blacklist",
             "dnsbl",
             "spamhaus",
+            "ipcheck.proofpoint.com",
             "s3150",
             "hl:ipb",
         ),
     ),
     ReplyRule(_RELAY, words=_RELAY_WORDS),
+    ReplyRule(_RELAY, words=("not authenticated to send",), codes=(550,)),
     ReplyRule(_CLIENT, words=_CLIENT_WORDS),
     ReplyRule(
         _SENDER, words=("access denied",), codes=(554,), phases=(Phase.MAIL, Phase.DATA, Phase.CONTENT)
@@ -392,6 +426,32 @@ _ABOUT_US_SOMEHOW: tuple[ReplyRule, ...] = (
     ),
 )
 
+# Servers with texts in the language of their administrator, where English words decide nothing.
+_ABOUT_US_ELSEWHERE: tuple[ReplyRule, ...] = (
+    ReplyRule(_RELAY, words=SIGN_IN, phases=_BEFORE_CONTENT),
+    *(
+        ReplyRule(_RELAY, near=(relaying, refused), phases=_BEFORE_CONTENT)
+        for _, relaying, refused in LANGUAGES.values()
+    ),
+    # As in English: what also names the recipient is about the recipient.
+    *(
+        ReplyRule(
+            row(status, "refused"),
+            near=(
+                tuple(chain.from_iterable(senders for senders, _, _ in LANGUAGES.values())),
+                RECIPIENTS,
+            ),
+            codes=(kind,),
+            phases=(Phase.RCPT,),
+        )
+        for kind, status in ((5, Status.REJECTED), (4, Status.DEFERRED))
+    ),
+    *(
+        ReplyRule(_SENDER, near=(senders, refused), phases=_BEFORE_CONTENT)
+        for senders, _, refused in LANGUAGES.values()
+    ),
+)
+
 _ENHANCED: tuple[ReplyRule, ...] = (
     ReplyRule(pause("rate", 15 * MINUTE, slower=True), enhanced=("4.7.0", "4.7.28"), codes=(421,)),
     ReplyRule(_QUOTA, enhanced=("5.4.5",)),
@@ -423,7 +483,7 @@ _CODES: tuple[ReplyRule, ...] = (
         stop("auth", "The server accepts mail only after a sign-in: set `user` and `auth`."),
         codes=(530,),
     ),
-    ReplyRule(SIGN_IN_REFUSED, codes=(534, 535, 538)),
+    ReplyRule(SIGN_IN_REFUSED, codes=(526, 534, 535, 538)),
     ReplyRule(row(Status.REJECTED, "full"), codes=(552,), phases=(Phase.RCPT,)),
     ReplyRule(_SIZE, codes=(552, 557)),
     ReplyRule(_RECIPIENT, codes=(559, 561)),
@@ -451,5 +511,14 @@ NAMES_THE_SENDER = _SENDER
 """The meaning of a refusal that names our sender and none of the row's recipients."""
 
 RULES: tuple[ReplyRule, ...] = tuple(
-    chain(SIGNING_IN, _TOO_MUCH, _WHO_WE_ARE, _ABOUT_THE_ROW, _ABOUT_US_SOMEHOW, _ENHANCED, _CODES)
+    chain(
+        SIGNING_IN,
+        _TOO_MUCH,
+        _WHO_WE_ARE,
+        _ABOUT_THE_ROW,
+        _ABOUT_US_SOMEHOW,
+        _ABOUT_US_ELSEWHERE,
+        _ENHANCED,
+        _CODES,
+    )
 )
