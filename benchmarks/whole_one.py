@@ -1,6 +1,7 @@
 """A whole run without a network: whole_one.py FOLDER ROWS: one line of JSON.
 
-Bare rendering and our run of the campaign in FOLDER (list, check, build, ledger on disk, report) take turns.
+Bare rendering and our run of the campaign in FOLDER (plan, ledger on disk, report) take turns. The run is measured in
+three parts: planning it, sending what is planned, and the report.
 """
 
 from __future__ import annotations
@@ -13,14 +14,14 @@ import tempfile
 import time
 from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import builders
 import fixtures
 
 from campaigns import with_variables
 from mailmerge import Campaign
-from mailmerge.campaign import connect
+from mailmerge.campaign import run as runs
 from mailmerge.model import Outcome, Phase, Reply, Scope, Status
 from mailmerge.smtp.state import Completed, InStep, ReleaseNeeded
 
@@ -99,32 +100,49 @@ def bare(count: int) -> float:
     return time.process_time() - began
 
 
-def run(folder: Path) -> float:
-    """Send the campaign to nobody; return the seconds."""
-    with tempfile.TemporaryDirectory(dir=folder) as state:
-        os.environ["MAILMERGE_CONFIG"] = str(folder / "config.toml")
-        os.environ["MAILMERGE_STATE_DIR"] = state
-        os.environ["MAILMERGE_CACHE_DIR"] = f"{state}/cache"
+def run(folder: Path) -> tuple[float, float, float]:
+    """Send the campaign to nobody; return the seconds of planning, of sending without the report, and of that."""
+    reports: list[float] = []
+    write, replaced = runs.Run.report, cast("Any", runs.Run)
+
+    def timed(*arguments: Any) -> object:
         began = time.process_time()
-        report = Campaign.load(folder).send(confirm=lambda _plan: True)
-        took = time.process_time() - began
+        report = write(*arguments)
+        reports.append(time.process_time() - began)
+        return report
+
+    replaced.report = timed
+    try:
+        with tempfile.TemporaryDirectory(dir=folder) as state:
+            os.environ["MAILMERGE_CONFIG"] = str(folder / "config.toml")
+            os.environ["MAILMERGE_STATE_DIR"] = state
+            os.environ["MAILMERGE_CACHE_DIR"] = f"{state}/cache"
+            began = time.process_time()
+            Campaign.load(folder).check()
+            planned = time.process_time()
+            report = Campaign.load(folder).send(confirm=lambda _plan: True)
+            ended = time.process_time()
+    finally:
+        replaced.report = write
     shutil.rmtree(folder / ".mailmerge")
     if report is None or report.exit_code:
         raise RuntimeError(f"the run failed: {report}")
-    return took
+    (reporting,) = reports
+    return planned - began, ended - planned - reporting, reporting
 
 
 def main() -> None:
-    """Measure in turn and report the medians."""
+    """Measure in turn and report the least of each part."""
     folder, rows = Path(sys.argv[1]), int(sys.argv[2])
-    replaced: Any = connect
+    replaced: Any = runs
     replaced.connection_factory = lambda *_args, **_options: Yes
-    floors, runs = [], []
+    floors, whole = [], []
     for _ in range(ROUNDS):
         floors.append(bare(rows))
-        runs.append(run(folder))
-    floor, whole = min(floors), min(runs)
-    print(json.dumps({"floor_us": floor / rows * 1e6, "run_us": whole / rows * 1e6, "ratio": whole / floor}))
+        whole.append(run(folder))
+    parts = [min(floors), *map(min, zip(*whole, strict=True))]
+    names = ("floor_us", "plan_us", "send_us", "report_us")
+    print(json.dumps({name: part / rows * 1e6 for name, part in zip(names, parts, strict=True)}))
 
 
 if __name__ == "__main__":

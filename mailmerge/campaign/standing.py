@@ -391,7 +391,10 @@ class Standing:
         for batch in _batches(open_rows):
             known = self._known([row for row, state in batch if state is not None])
             for row, state in batch:
-                found = self._row(row, known.get(row.key) if state is not None else None)
+                if state is None:  # it is pending without its history, and it has none
+                    yield StandingRow(row, Status.PENDING, Status.PENDING, "", None)
+                    continue
+                found = self._row(row, known.get(row.key))
                 if found.delivery is None or self.ledger.is_due(found.delivery, now):
                     yield found
 
