@@ -1,7 +1,7 @@
 """A whole run without a network: whole_one.py FOLDER ROWS: one line of JSON.
 
-Bare rendering and our run of the campaign in FOLDER (plan, ledger on disk, report) take turns. The run is measured in
-three parts: planning it, sending what is planned, and the report.
+Bare rendering and our run of the campaign in FOLDER (plan, ledger on disk, report) take turns. The run is
+measured in three parts: planning it, sending what is planned, and the report.
 """
 
 from __future__ import annotations
@@ -101,7 +101,7 @@ def bare(count: int) -> float:
 
 
 def run(folder: Path) -> tuple[float, float, float]:
-    """Send the campaign to nobody; return the seconds of planning, of sending without the report, and of that."""
+    """Send the campaign to nobody; return the seconds of planning, of sending, and of the report."""
     reports: list[float] = []
     write, replaced = runs.Run.report, cast("Any", runs.Run)
 
