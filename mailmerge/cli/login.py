@@ -194,9 +194,11 @@ def _values(choice: Choice, options: dict[str, Any]) -> dict[str, object]:
             _show_steps(provider, oauth=options["oauth"] or provider.auth == "oauth")
         else:
             domain = address.rpartition("@")[2]
+            from mailmerge.config.accounts import IMPLICIT_TLS_PORTS
+
             values["host"] = click.prompt("Server for outgoing mail", default=f"smtp.{domain}", err=True)
             values["port"] = click.prompt("Port (587 or 465)", default=587, type=int, err=True)
-            values["tls"] = "tls" if values["port"] == 465 else "starttls"
+            values["tls"] = "tls" if values["port"] in IMPLICIT_TLS_PORTS else "starttls"
         if provider is None or provider.user in {"address", "other"}:
             what = provider.user_note if provider and provider.user == "other" else "Your address there"
             if not address or (provider is not None and provider.user == "other"):

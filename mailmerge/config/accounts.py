@@ -49,7 +49,9 @@ if TYPE_CHECKING:
 
 Source = Literal["config", "preset", "environment", ".env", "option", "folder"]
 
-_TLS_BY_PORT: Final[Mapping[int, TlsMode]] = {465: "tls", 994: "tls", 2465: "tls", 25: "none"}
+IMPLICIT_TLS_PORTS: Final = frozenset({465, 994, 2465})
+"""Where TLS begins with the first octet (RFC 8314 section 3.3), and ports that providers offer beside 465."""
+_TLS_BY_PORT: Final[Mapping[int, TlsMode]] = {25: "none", **dict.fromkeys(IMPLICIT_TLS_PORTS, "tls")}
 _DEFAULT_PORT: Final = 587
 _LARGEST_CONFIG: Final = 50_000_000
 _SERVER_KEYS: Final = ("host", "port", "tls")

@@ -15,12 +15,14 @@ from pathlib import Path
 from urllib.parse import quote
 
 import pytest
+from click.testing import CliRunner
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from mailmerge.addresses import Address
 from mailmerge.campaign.connect import connection_factory
-from mailmerge.campaign.login import choose
+from mailmerge.campaign.login import Choice, choose
+from mailmerge.cli.login import _values
 from mailmerge.config.account_secrets import find_secret, keyring_service
 from mailmerge.config.accounts import (
     Account,
@@ -973,3 +975,16 @@ def test_a_keyring_that_fails_in_its_own_way(tmp_path: Path, monkeypatch: pytest
     assert store.find("mailmerge x", "me") is not None
     assert len(store.forget("mailmerge x", "me")) == 1
     assert not keyring_works()
+
+
+@pytest.mark.parametrize(("port", "tls"), [(465, "tls"), (994, "tls"), (2465, "tls"), (587, "starttls")])
+def test_login_chooses_the_tls_mode_that_the_port_has(port, tls):
+    """What is asked for and written down is what an account without a TLS mode would get."""
+    choice = Choice("work", known=False, provider=None, address=Address("ann", "example.org"))
+    options = dict.fromkeys(
+        ["oauth", *(f"accounts_{key}" for key in ("client_id", "tenant", "issuer", "ca_file"))]
+    )
+    with CliRunner().isolation(input=f"\n{port}\n"):
+        values = _values(choice, options)
+
+    assert (values["port"], values["tls"]) == (port, tls)
