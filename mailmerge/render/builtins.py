@@ -119,6 +119,9 @@ def _reverse(value: Any) -> Any:
     return FILTERS["reverse"](value if values.kind_of(value) is None else shown(value))
 
 
+_LONGEST_QUERY = 32_768
+
+
 def _urlencode(value: Any) -> Any:
     if isinstance(value, abc.Mapping):
         value = {_string(key): _string(item) for key, item in value.items()}
@@ -126,6 +129,9 @@ def _urlencode(value: Any) -> Any:
         value = [(_string(key), _string(item)) for key, item in value]
     else:
         value = _string(value)
+        # Each of its octets becomes three; no program follows an address of such a length.
+        if len(value) > _LONGEST_QUERY:
+            raise BadValue("D117", f"is too long for an address ({len(value):,} characters)", value)
     return FILTERS["urlencode"](value)
 
 

@@ -424,6 +424,7 @@ def test_d7_a_text_of_many_formats_is_its_letters(
         ("{{ x|wordwrap(20) }}", "a " * 20_000, "D117"),
         ("{{ x|urlize }}", "http://e.org " * 9_000, "D117"),
         ("{{ x|urlize }}", "e.org " * 20_000, "D117"),
+        ("{{ x|urlencode }}", "\U0001f600" * 40_000, "D117"),
     ],
 )
 def test_d5_what_would_take_long_with_a_cell_is_refused(
