@@ -202,13 +202,15 @@ def suggest(text: str) -> str | None:
     return plain if plain != text else None
 
 
+_LONGEST_HIDDEN = 1000
+"""Characters up to which a hidden address is looked for: in blanks, the time grows with their square."""
 _HIDDEN_AT = re.compile(r"\s*[(\[{<]\s*(?:at|ät|arroba|chez|bei)\s*[)\]}>]\s*", re.IGNORECASE)
 _HIDDEN_DOT = re.compile(r"\s*[(\[{<]\s*(?:dot|punkt|point|punto|ponto)\s*[)\]}>]\s*", re.IGNORECASE)
 
 
 def _repaired(text: str) -> str:
     """Undo look-alikes, stray spaces, a comma typed for the dot of a domain, and what hides an address."""
-    if "@" not in text:
+    if "@" not in text and len(text) <= _LONGEST_HIDDEN:
         text = _HIDDEN_DOT.sub(".", _HIDDEN_AT.sub("@", text))
     plain = text.translate(_LOOKALIKES).strip().strip("<>.,; ")
     local, at, domain = plain.rpartition("@")

@@ -288,3 +288,9 @@ def test_two_spellings_of_a_domain_are_one_address() -> None:
     assert one == other
     assert not one != other  # noqa: SIM202  that is the question
     assert one != Address("You", "xn--bcher-kva.example")
+
+
+def test_a_long_text_is_not_searched_for_a_hidden_address():
+    """A cell of blanks would take minutes; nobody hides an address in so many."""
+    assert suggest(" " * 100 + "ann (at) example (dot) org") == "ann@example.org"
+    assert suggest(" " * 60_000 + "ann (at) example (dot) org") is None
