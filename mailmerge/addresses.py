@@ -202,8 +202,10 @@ def suggest(text: str) -> str | None:
     return plain if plain != text else None
 
 
+_LONGEST_LIST = 32_768
+"""Characters of several addresses in one cell: more than any server accepts for one message."""
 _LONGEST_HIDDEN = 1000
-"""Characters up to which a hidden address is looked for: in blanks, the time grows with their square."""
+"""Characters up to which a hidden address is looked for: in spaces, the time grows with their square."""
 _HIDDEN_AT = re.compile(r"\s*[(\[{<]\s*(?:at|ät|arroba|chez|bei)\s*[)\]}>]\s*", re.IGNORECASE)
 _HIDDEN_DOT = re.compile(r"\s*[(\[{<]\s*(?:dot|punkt|point|punto|ponto)\s*[)\]}>]\s*", re.IGNORECASE)
 
@@ -227,6 +229,8 @@ def parse_address_list(text: str) -> tuple[Mailbox, ...]:
         AddressError: one of the items is not a mailbox; the message quotes it if there are several.
 
     """
+    if len(text) > _LONGEST_LIST:
+        raise AddressError(f"it is longer than {_LONGEST_LIST:,} characters")
     if ":" in text and _GROUP.match(text):
         _refuse_unsupported_forms(text)
     items = [item for item in (item.strip() for item in _split(text)) if item]

@@ -291,6 +291,13 @@ def test_two_spellings_of_a_domain_are_one_address() -> None:
 
 
 def test_a_long_text_is_not_searched_for_a_hidden_address():
-    """A cell of blanks would take minutes; nobody hides an address in so many."""
+    """A cell of spaces would take minutes; nobody hides an address in so many."""
     assert suggest(" " * 100 + "ann (at) example (dot) org") == "ann@example.org"
     assert suggest(" " * 60_000 + "ann (at) example (dot) org") is None
+
+
+def test_a_list_of_addresses_has_a_limit():
+    """A thousand of them are read; a cell without end is refused before it is."""
+    assert len(parse_address_list(",".join(f"user{number}@example.org" for number in range(1000)))) == 1000
+    with pytest.raises(AddressError, match="longer than 32,768 characters"):
+        parse_address_list("a@example.org," * 3000)
