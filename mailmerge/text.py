@@ -5,7 +5,6 @@ It uses none of the program's own types, so that everything may use it.
 
 from __future__ import annotations
 
-import html
 import json
 import math
 import re
@@ -123,7 +122,9 @@ def unescaped(text: str) -> str:
         for entity, sign in (("&lt;", "<"), ("&gt;", ">"), ("&quot;", '"'), ("&#34;", '"'), ("&#39;", "'")):
             text = text.replace(entity, sign)
         return text.replace("&amp;", "&")  # last: what it makes must not be read as an entity
-    return html.unescape(text)
+    from html import unescape  # its table of entities takes a while to load, and most commands need none
+
+    return unescape(text)
 
 
 def near(name: str, names: Iterable[str], *, strict: bool = False) -> tuple[str, ...]:

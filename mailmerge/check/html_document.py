@@ -31,7 +31,7 @@ LARGEST = 1_000_000
 _MOST_TAGS = 20_000
 """Nor is HTML of more tags: a cell that is HTML can have many times as many as any message."""
 
-LINE_BREAK = "br ?/?>"
+LINE_BREAK = "br(?: ?/)?>"
 """A tag that no rule is about, and is read as a space; a cell of many thousand lines has as many of them."""
 _TAG = re.compile(
     rf"""<(?!{LINE_BREAK})([a-zA-Z][^\s/<>]*)(?:"[^"]{{0,4000}}"|'[^']{{0,4000}}'|[^<>"']+){{0,200}}+>"""

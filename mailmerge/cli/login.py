@@ -193,9 +193,9 @@ def _values(choice: Choice, options: dict[str, Any]) -> dict[str, object]:
             values["provider"] = provider.name
             _show_steps(provider, oauth=options["oauth"] or provider.auth == "oauth")
         else:
-            domain = address.rpartition("@")[2]
             from mailmerge.config.accounts import IMPLICIT_TLS_PORTS
 
+            domain = address.rpartition("@")[2]
             values["host"] = click.prompt("Server for outgoing mail", default=f"smtp.{domain}", err=True)
             values["port"] = click.prompt("Port (587 or 465)", default=587, type=int, err=True)
             values["tls"] = "tls" if values["port"] in IMPLICIT_TLS_PORTS else "starttls"

@@ -201,12 +201,13 @@ def _urlize(context: EvalContext, value: Any, *args: Any, **options: Any) -> Any
     if "extra_schemes" in options or len(args) > 4 or len(text) <= _LONGEST_WORD:
         return link(context, text, *args, **options)
     # Each link is looked at by a dozen checks, and no letter has so many.
-    if (count := sum(1 for _ in _LINKED.finditer(text))) > _MOST_LINKED:
-        raise BadValue("D117", f"has too many addresses to make links of them ({count:,})", value)
+    linked = list(_LINKED.finditer(text))
+    if len(linked) > _MOST_LINKED:
+        raise BadValue("D117", f"has too many addresses to make links of them ({len(linked):,})", value)
     # Jinja2 takes long over each word, also of those that cannot be links.
     pieces: list[str] = []
     at = 0
-    for found in _LINKED.finditer(text):
+    for found in linked:
         if found.start() < at:  # in the same word
             continue
         space = _TO_LAST_SPACE.match(text, at, found.start())

@@ -12,7 +12,7 @@ from mailmerge.check.html_document import HtmlDocument, declarations
 from mailmerge.check.message_view import Finding
 from mailmerge.check.rules import each_layout, each_message
 from mailmerge.model import Place
-from mailmerge.text import excerpt, quoted
+from mailmerge.text import excerpt, quoted, unescaped
 from mailmerge.values import displayed
 
 if TYPE_CHECKING:
@@ -294,10 +294,8 @@ def run_together(view: MessageView) -> Iterator[Finding]:
 
 
 def _run_together(view: MessageView, chunks: Sequence[str], index: int) -> Finding:
-    import html
-
     recipient = view.rendered.recipient
-    first = html.unescape(str(chunks[index]).strip().split("\n", 1)[0].strip())
+    first = unescaped(str(chunks[index]).strip().split("\n", 1)[0].strip())
     for name, heading, cell in zip(
         recipient.columns.names, recipient.columns.headings, recipient.values, strict=True
     ):

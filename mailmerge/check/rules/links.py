@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import html
 import ipaddress
 import re
 import unicodedata
@@ -100,7 +99,7 @@ def addresses_in_html(view: MessageView) -> Iterator[Finding]:
 
 def _is_embedded(view: MessageView, address: str) -> bool:
     """Return whether a full path led into the template folder, so that the image is part of the message."""
-    name = html.unescape(unquote(address)).replace("\\", "/").rpartition("/")[2]
+    name = unescaped(unquote(address)).replace("\\", "/").rpartition("/")[2]
     return any(file.content_id and file.name == name for file in view.message.files)
 
 
@@ -273,7 +272,7 @@ def _nearby(host: str) -> bool:
 def disguised(document: HtmlDocument) -> Iterator[Finding]:
     """Find link texts that show one domain while the link leads to another."""
     for link in document.all("a"):
-        host = _host(html.unescape(link.get("href") or "").strip())
+        host = _host(unescaped(link.get("href") or "").strip())
         shown = _DOMAIN_TEXT.fullmatch(document.words(link)) if host else None
         if host is None or shown is None:
             continue
