@@ -237,6 +237,7 @@ def without_job(db: PostgresDatabase, wanted: Iterable[Order]) -> list[Order]:
 
 # --- who is there -------------------------------------------------------------------------------------------
 
+_REFUSED_FOR = 60.0
 _NOW: Final = "extract(epoch from clock_timestamp())::float8"
 _PRESENT: Final = f"""
 INSERT INTO mailmerge.worker (name, account, slots, version, since, until, refused)
@@ -246,10 +247,14 @@ ON CONFLICT (name, account) DO UPDATE SET until = excluded.until, refused = excl
 
 
 def say_present(db: PostgresDatabase, workers: Iterable[PresentWorker], seconds: float) -> None:
-    """Record which workers are present for the next *seconds*; forget those not heard from for a day."""
+    """Record which workers are present for the next *seconds*; forget those not heard from for a day.
+
+    That one was refused can be seen for a minute at least, even after it has ended.
+    """
     with db.transaction():
         for worker in workers:
-            cells = (worker.name, worker.account, worker.slots, worker.version, seconds, worker.refused)
+            shown = max(seconds, _REFUSED_FOR) if worker.refused else seconds
+            cells = (worker.name, worker.account, worker.slots, worker.version, shown, worker.refused)
             db.execute(_PRESENT, cells)
         db.execute(f"DELETE FROM mailmerge.worker WHERE until < {_NOW} - 86400")
 

@@ -52,8 +52,6 @@ _NOT_REGISTERED = "23503"
 """PostgreSQL's code where a job is fetched by a worker that others have removed from the list of workers."""
 _TEND_AT_LEAST = 0.5
 _SPARE_THREADS = 4
-_REFUSED_FOR = 60.0
-"""Seconds for which others can see that an account was refused, even after the worker has ended."""
 _PRESENT_FOR = 3
 """Rounds of tending after which a silent worker is not counted any more."""
 
@@ -126,6 +124,9 @@ class FleetWorker:
         """Plans of another version of the program, of which that was said."""
         self._halts = {account.name: threading.Event() for account in accounts}
         self._done = False
+        self._presence = threading.Lock()
+        """Held while this worker's presence is written: what was true before never overwrites a refusal."""
+        self._gone = False
 
     @property
     def refused(self) -> frozenset[str]:
@@ -156,8 +157,9 @@ class FleetWorker:
             ended = await asyncio.gather(*serving, return_exceptions=True)
             tending.cancel()
             await asyncio.gather(tending, return_exceptions=True)
-            with contextlib.suppress(LedgerError), self._place.session() as db:
+            with contextlib.suppress(LedgerError), self._place.session() as db, self._presence:
                 jobs.say_gone(db, self._name)
+                self._gone = True
             threads.shutdown()
         for error in ended:
             if isinstance(error, Exception):
@@ -303,20 +305,25 @@ class FleetWorker:
         self._refused[account.name] = why
         self._halts[account.name].set()
         with contextlib.suppress(LedgerError), self._place.session() as db:
-            jobs.say_present(db, self._presence(), _REFUSED_FOR)
+            self._say_present(db)
         self._say("refused", f"not used here any more: {why}", account)
 
     # --- what somebody has to do now and then -------------------------------------------------------------
 
+    @property
+    def _tend_every(self) -> float:
+        """The seconds between two rounds of tending."""
+        return max(_TEND_AT_LEAST, self._settings.lease / 3)
+
     async def _tend(self) -> None:
         """Look after slots and jobs of silent workers; every worker does."""
-        every = max(_TEND_AT_LEAST, self._settings.lease / 3)
+        every = self._tend_every
         while True:
             app = jobs.connect(self._place)
             try:
                 async with app.open_async():
                     while True:
-                        await asyncio.to_thread(self._look_after_slots, every)
+                        await asyncio.to_thread(self._look_after_slots)
                         await self._look_after_jobs(app)
                         await asyncio.sleep(every)
             except LedgerError:
@@ -324,10 +331,10 @@ class FleetWorker:
             except _gone():
                 await asyncio.sleep(every)
 
-    def _look_after_slots(self, every: float) -> None:
+    def _look_after_slots(self) -> None:
         with self._place.session() as db:
             found = work.recover(db)
-            jobs.say_present(db, self._presence(), _PRESENT_FOR * every)
+            self._say_present(db)
             for campaign, plan in work.due(db):
                 program = program_of(db, plan)
                 if program not in {"", own_version()}:
@@ -372,14 +379,22 @@ class FleetWorker:
             except exceptions.UniqueViolation:  # the same one is waiting already
                 await app.job_manager.finish_job(job, status=Status.FAILED, delete_job=True)
 
-    def _presence(self) -> list[jobs.PresentWorker]:
-        since = self._since
-        return [
-            jobs.PresentWorker(
-                self._name, one.name, one.slots, own_version(), since, self._refused.get(one.name, "")
-            )
-            for one in self._accounts
-        ]
+    def _say_present(self, db: PostgresDatabase) -> None:
+        with self._presence:
+            if self._gone:
+                return
+            present = [
+                jobs.PresentWorker(
+                    self._name,
+                    one.name,
+                    one.slots,
+                    own_version(),
+                    self._since,
+                    self._refused.get(one.name, ""),
+                )
+                for one in self._accounts
+            ]
+            jobs.say_present(db, present, _PRESENT_FOR * self._tend_every)
 
     # --- what is told -------------------------------------------------------------------------------------
 

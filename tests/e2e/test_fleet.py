@@ -55,11 +55,14 @@ class Workers:
         return process
 
     def close(self) -> None:
-        """Kill what is left."""
+        """Kill what is left; what it said is shown with a test that failed."""
         for process in self._started:
             with contextlib.suppress(ProcessLookupError):
                 process.kill()
-            process.communicate()
+            _, said = process.communicate()
+            sys.stdout.write(
+                f"worker {process.pid}, exit code {process.returncode}:\n{(said or b'').decode()}\n"
+            )
 
 
 @pytest.fixture

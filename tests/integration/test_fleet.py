@@ -153,6 +153,16 @@ def test_who_is_there_is_known(db):
     assert [one.account for one in jobs.present(db)] == ["relay"]
 
 
+def test_a_refusal_is_seen_for_a_minute_whatever_is_said_after_it(db):
+    """A worker that looks after others once more, and ends, does not hide why it does not send."""
+    refused = jobs.PresentWorker("a", "relay", 1, "1.0", datetime.now(UTC), "535 no")
+    jobs.say_present(db, [refused], 60)
+    jobs.say_present(db, [refused], 0.0)
+    jobs.say_gone(db, "a")
+
+    assert [one.refused for one in jobs.present(db)] == ["535 no"]
+
+
 class Working(NamedTuple):
     """A worker with an account, the ledger, and a campaign that has work."""
 
@@ -243,8 +253,8 @@ def test_a_plan_of_another_version_is_left_to_others(working):
     other = SlotEnd(Reason.FAILED, "another version", foreign=True)
     assert working.ended(other) == ("running", "")
     queues = [queue for (queue,) in working.db.rows("SELECT queue_name FROM procrastinate_jobs")]
-    working.worker._look_after_slots(1.0)
-    working.worker._look_after_slots(1.0)
+    working.worker._look_after_slots()
+    working.worker._look_after_slots()
     view = fleet_view(working.db, working.order.campaign)
 
     assert queues == [jobs.queue_of("work", "9.9.9")]
@@ -270,7 +280,7 @@ def test_a_refused_account_comes_back_later(working):
 
 def test_a_campaign_whose_plan_is_lost_does_not_stop_the_worker(working):
     """It is paused, and says why; all others are looked after."""
-    working.worker._look_after_slots(1.0)
+    working.worker._look_after_slots()
     view = fleet_view(working.db, working.order.campaign)
 
     assert view is not None
