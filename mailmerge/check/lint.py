@@ -30,6 +30,7 @@ from mailmerge.model import Diagnostic, Place  # noqa: TC001  layouts are decode
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
+    from mailmerge.check.shapes import Shape
     from mailmerge.model import FrozenMessage, Rendered
 
 MOST_LAYOUTS = 24
@@ -87,6 +88,8 @@ class Lint:
         self._message_rules = tuple(rules.EACH_MESSAGE)
         self._tally = ListTally(self._sources, unsubscribe)
         self._examined: set[tuple[str, ...]] = set()
+        self._shapes: set[tuple[Shape | None, Shape | None]] = set()
+        """Those of messages whose layout has been seen."""
         self._known: dict[bytes, KnownLayout] = {}
 
     def look(self, rendered: Rendered, message: FrozenMessage) -> list[Diagnostic]:
@@ -105,8 +108,11 @@ class Lint:
             told = [warning for warning in rendered.warnings if warning.code not in self._ignore]
             found += [replace(warning, address=view.address) for warning in told]
         self._count(view)
-        if len(self._examined) >= MOST_LAYOUTS:
+        shapes = view.text_shape, view.html_shape
+        if len(self._examined) >= MOST_LAYOUTS or shapes in self._shapes:
             return found, None
+        if (rendered.text is None or shapes[0]) and (rendered.html is None or shapes[1]):
+            self._shapes.add(shapes)
         chunks = (*(rendered.text or ()), "\0", *(rendered.html or ()))
         layout = tuple(filter(self._sources.fixed.__contains__, chunks))
         if layout in self._examined:

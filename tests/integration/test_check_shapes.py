@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -13,6 +14,7 @@ from msgspec.structs import replace
 from mailmerge.check import message_view, rules
 from mailmerge.check.lint import Lint
 from mailmerge.check.message_view import SourceLocator
+from mailmerge.check.rules import body as body_rules
 from mailmerge.check.rules.body import run_together
 from mailmerge.check.shapes import Shape
 from mailmerge.model import Columns, Recipient
@@ -123,3 +125,23 @@ def test_rows_of_a_shape_are_judged_as_each_alone(text, html, written, rows, oth
             found = list(rule(Lint(remembering).view(rendered, MESSAGE.message)))
             alone = list(rule(Lint(EachAlone(texts, fixed=fixed)).view(rendered, MESSAGE.message)))
             assert found == alone, rule.__name__
+
+
+@pytest.mark.parametrize("before", ["", "(", "Hello ", "Hello", "hi\t", "Liebe", "- Hallo  ", "(((( Hi "])
+@pytest.mark.parametrize("after", ["", ",", ": a"])
+def test_a_greeting_without_a_name_is_found_however_its_line_is_composed(before, after):
+    """The beginning of a line is read once for all rows, and the rest of it in each, with the same result."""
+    fixed = frozenset({before, after} - {""})
+    remembering = SourceLocator(fixed=fixed)
+    judged = set()
+    for values in itertools.product(
+        ("", " ", ",", ":", "!", "r,", "Ann", "Hello", "ello", "\t, x"), repeat=2
+    ):
+        body = tuple(filter(None, (before, *values, after)))
+        rendered = replace(MESSAGE.rendered, text=body, html=None)
+        found = list(body_rules.greeting(Lint(remembering).view(rendered, MESSAGE.message)))
+        alone = list(body_rules.greeting(Lint(EachAlone(fixed=fixed)).view(rendered, MESSAGE.message)))
+        assert found == alone, body
+        judged.add(bool(found))
+
+    assert judged == ({False} if before == "(((( Hi " else {True, False})

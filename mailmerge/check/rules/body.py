@@ -11,6 +11,7 @@ from msgspec import Struct, field
 from mailmerge.check.html_document import HtmlDocument, declarations
 from mailmerge.check.message_view import Finding
 from mailmerge.check.rules import each_layout, each_message
+from mailmerge.check.shapes import joining
 from mailmerge.model import Place
 from mailmerge.text import excerpt, quoted, unescaped
 from mailmerge.values import displayed
@@ -32,7 +33,10 @@ _INITIALS = frozenset("".join(greeting[0] + greeting[0].upper() for greeting in 
 _MARKS_BEFORE = 3
 _NO_WORD = re.compile(r"\A\W+")
 _LONGEST_GREETING = max(map(len, _GREETINGS))
-_GREETING = re.compile(rf"\W{{0,{_MARKS_BEFORE}}}(?:{'|'.join(_GREETINGS)})[ \t]*[,!:]", re.IGNORECASE)
+_GREETED = rf"\W{{0,{_MARKS_BEFORE}}}(?:{'|'.join(_GREETINGS)})"
+_GREETING = re.compile(rf"{_GREETED}[ \t]*[,!:]", re.IGNORECASE)
+_GREETING_AND_BLANK = re.compile(rf"{_GREETED}[ \t]+\Z", re.IGNORECASE)
+_AFTER_GREETING = frozenset(",!:")
 _SPEAKS_OF_ONE = re.compile(
     r"(?<![-\w\"'=/.#])(?:attached(?! to (?!th(?:is|e)\b))|enclosed"
     r"|(?<!\bno )(?<!without )(?<!without an )attachments?|anbei|(?:im|als) anhang|angehängt\w*"
@@ -133,6 +137,21 @@ class _Line(NamedTuple):
     """The index of the chunk in which the line ends."""
     after: str
     """The part of that chunk that belongs to the line."""
+    greeted: bool
+    """Whether *before* is a greeting and a blank, so that what follows must be a name."""
+    bare: bool
+    """Whether there is no word in *before*."""
+
+    def greets(self, chunks: Sequence[str]) -> bool:
+        """Return whether a greeting without a name begins the line in this body."""
+        value = chunks[self.first]
+        if self.greeted and (begin := value.lstrip(" \t")):
+            return begin[0] in _AFTER_GREETING
+        if self.bare and value[:1].isalnum() and value[0] not in _INITIALS:
+            return False
+        return (
+            _GREETING.match("".join((self.before, *chunks[self.first : self.last], self.after))) is not None
+        )
 
 
 class _Lines(NamedTuple):
@@ -140,16 +159,12 @@ class _Lines(NamedTuple):
 
     touched: tuple[_Line, ...]
     written: tuple[str, ...]
-    """Whether there is a greeting that no value is part of."""
+    """The greetings that no value is part of."""
 
     def greets(self, chunks: Sequence[str]) -> bool:
         """Return whether a line with a value in it begins with a greeting; values contain no line breaks."""
-        for before, first, last, after in self.touched:
-            if not before:
-                initial = chunks[first][:1]
-                if initial.isalpha() and initial not in _INITIALS:
-                    continue
-            if _GREETING.match(f"{before}{''.join(chunks[first:last])}{after}"):
+        for line in self.touched:  # noqa: SIM110  a generator would take a third longer
+            if line.greets(chunks):
                 return True
         return False
 
@@ -165,7 +180,8 @@ def _beginnings(shape: Shape) -> _Lines:
         for end in ends:
             if first >= 0:
                 if _may_greet(before):
-                    touched.append(_Line(before, first, place, end))
+                    greeted, bare = bool(_GREETING_AND_BLANK.match(before)), not re.search(r"\w", before)
+                    touched.append(_Line(before, first, place, end, greeted, bare))
             elif match := _greeting(before + end):
                 written.append(match[0])
             before, first = "", -1
@@ -419,6 +435,10 @@ def _in_links(shape: Shape) -> list[int]:
     return found
 
 
+def _joining_links(shape: Shape) -> Callable[[Sequence[str]], str]:
+    return joining(_in_links(shape))
+
+
 def _before(chunks: Sequence[str], place: int) -> str:
     """Return the text before a chunk, as far as a link may reach back."""
     pieces: list[str] = []
@@ -439,8 +459,12 @@ def broken_links(view: MessageView) -> Iterator[Finding]:
     places: Iterable[int] = range(len(chunks))
     if shape is not None:
         values = view.body_values
-        some = "://" in values or "www." in values or "WWW." in values or "mailto:" in values
-        places = shape.values if some else shape.once(_in_links)
+        if "://" in values or "www." in values or "WWW." in values or "mailto:" in values:
+            places = shape.values
+        elif _BLANK.search(shape.once(_joining_links)(chunks)):
+            places = shape.once(_in_links)
+        else:
+            return
     for place in places:
         chunk = chunks[place]
         if chunk and chunk not in fixed and _BLANK.search(chunk):

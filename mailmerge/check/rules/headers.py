@@ -26,13 +26,18 @@ _NAME_LENGTH = 300
 _REPLY = re.compile(r"(?:re|aw|sv|fwd?|wg|tr|回复|转发)\s*[:：]", re.IGNORECASE)
 _SHOUTING = re.compile(r"[!?！？]{2,}")
 _ADDRESS = re.compile(r"[\w.+-]+@[\w-]+(?:\.[\w-]+)+")
-_STEERING = re.compile("[\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069\u200b\u2060\ufeff]")
+_STEERING_MARKS = "\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069\u200b\u2060\ufeff"
+_STEERING = re.compile(f"[{_STEERING_MARKS}]")
+_STRIKING = re.compile(f"[!?！？:：{_STEERING_MARKS}]")
+"""One of them is in every subject that is short, not in capitals, and still has something wrong."""
 
 
 @each_message
 def subject(view: MessageView) -> Iterator[Finding]:
     """Find what filters or readers dislike in a subject line."""
-    yield from _subject(view.rendered.subject)
+    text = view.rendered.subject
+    if len(text) > _SUBJECT_LENGTH or _STRIKING.search(text) or text.upper() == text:
+        yield from _subject(text)
 
 
 @lru_cache(maxsize=256)
