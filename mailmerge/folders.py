@@ -146,7 +146,7 @@ class Folder:
             yield draft.stream
 
     @contextlib.contextmanager
-    def draft(self, name: str = "") -> Iterator[Draft]:
+    def draft(self, name: str = "") -> Iterator[UnfinishedFile]:
         """Write a file as `replacing` does, under a name that may be set as late as at the end.
 
         Raises:
@@ -156,7 +156,7 @@ class Folder:
         drafted, handle = self._new_draft()
         try:
             with io.BufferedWriter(_PrivateFile(handle, self.path / name), _BUFFER) as stream:
-                draft = Draft(stream, name)
+                draft = UnfinishedFile(stream, name)
                 yield draft
                 stream.flush()
                 with telling(self.path / draft.name):
@@ -427,7 +427,7 @@ class Folder:
                     os.close(readable)
 
 
-class Draft:
+class UnfinishedFile:
     """A file that is being written, and the name that it will have."""
 
     def __init__(self, stream: BinaryIO, name: str) -> None:

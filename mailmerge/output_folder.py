@@ -28,7 +28,7 @@ RECORD = ".written"
 _LARGEST_RECORD = 1 << 16
 
 
-class _Record(msgspec.Struct):
+class _ResultsRecord(msgspec.Struct):
     list: str = ""
     files: dict[str, str] = msgspec.field(default_factory=dict)
 
@@ -112,7 +112,7 @@ class OutputFolder:
     def _save(self) -> None:
         # Without it the next run numbers its files, and nothing is lost.
         with contextlib.suppress(FileError):
-            files.write_file(self.path / RECORD, msgspec.json.encode(_Record(self._list, self._ours)))
+            files.write_file(self.path / RECORD, msgspec.json.encode(_ResultsRecord(self._list, self._ours)))
 
 
 def _numbered(name: str) -> Iterator[str]:
@@ -146,7 +146,7 @@ def _read(path: Path) -> tuple[dict[str, str], str]:
         return {}, ""
     try:
         with path.open("rb") as file:
-            found = msgspec.json.decode(file.read(_LARGEST_RECORD), type=_Record)
+            found = msgspec.json.decode(file.read(_LARGEST_RECORD), type=_ResultsRecord)
     except (OSError, msgspec.DecodeError):
         return {}, ""
     return {name: digest for name, digest in found.files.items() if digest and "/" not in name}, found.list

@@ -15,7 +15,7 @@ from plans import people, standing
 
 if TYPE_CHECKING:
     from mailmerge.ledger.ledger import Ledger
-    from mailmerge.ledger.reader import LedgerReader, Run
+    from mailmerge.ledger.reader import LedgerReader, RunRecord
     from mailmerge.plan.store import PlanReader, PlanRow
 
 NOW = datetime(2026, 11, 22, 10, 0, tzinfo=UTC)
@@ -102,7 +102,7 @@ def first_delivery(ledger: Ledger) -> Delivery:
     return delivery
 
 
-def last_run(ledger: Ledger, kind: str = "send") -> Run:
+def last_run(ledger: Ledger, kind: str = "send") -> RunRecord:
     run = ledger.last_run(kind)
     assert run is not None
     return run

@@ -169,6 +169,18 @@ def _reach(graph, start):
 
 
 @needs_checkout
+def test_a_class_name_means_one_thing():
+    """No two modules define a class of the same name, private ones included."""
+    homes: dict[str, set[str]] = {}
+    for path in MODULES:
+        for node in ast.walk(ast.parse(path.read_text("utf-8"))):
+            if isinstance(node, ast.ClassDef):
+                homes.setdefault(node.name, set()).add(path.relative_to(ROOT).as_posix())
+
+    assert {name: sorted(paths) for name, paths in homes.items() if len(paths) > 1} == {}
+
+
+@needs_checkout
 def test_text_is_put_into_columns_in_one_place():
     """Text of people is as wide as a terminal shows it: `text.padded` knows that, formats and len do not.
 

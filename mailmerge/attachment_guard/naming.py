@@ -113,7 +113,7 @@ class Sighting(Struct):
     """Words of that row's names that it contains, if it contains none of its tokens."""
 
 
-class _Found:
+class _NamesFound:
     """What a file's text contains from a list."""
 
     def __init__(self) -> None:
@@ -322,7 +322,7 @@ class Identities:
         self._count(sighting, mine, own, found)
         return sighting
 
-    def _own(self, text: str, found: _Found, mine: frozenset[int]) -> frozenset[int]:
+    def _own(self, text: str, found: _NamesFound, mine: frozenset[int]) -> frozenset[int]:
         """Return a row's own tokens in the text: one that may occur by chance must certainly occur."""
         names = {
             token
@@ -331,8 +331,8 @@ class Identities:
         }
         return frozenset(names or self._generous(text, mine))
 
-    def _found(self, text: str) -> _Found:
-        result = _Found()
+    def _found(self, text: str) -> _NamesFound:
+        result = _NamesFound()
         plain_text = plain(text)
         readings = [whole(text)]
         if is_divided(plain_text):
@@ -352,7 +352,7 @@ class Identities:
                 self._find_unspaced(run, result)
         return result
 
-    def _find(self, found: Words, result: _Found) -> None:
+    def _find(self, found: Words, result: _NamesFound) -> None:
         forms = self._forms
         for word in {*found.words} - forms.keys():
             forms[word] = name_form(word), key_form(word)
@@ -373,13 +373,13 @@ class Identities:
             if is_key(found, start, end):
                 result.add(token, names[start - 1] if start else START)
 
-    def _find_joined(self, run: str, result: _Found) -> None:
+    def _find_joined(self, run: str, result: _NamesFound) -> None:
         for start in range(len(run) - 4):
             for form, token in self._joined.get(run[start : start + 4], ()):
                 if run.startswith(form, start):
                     result.add(token, ALONE if form == run else "")
 
-    def _find_unspaced(self, run: str, result: _Found) -> None:
+    def _find_unspaced(self, run: str, result: _NamesFound) -> None:
         for start in range(len(run)):
             for form, token in self._unspaced.get(run[start : start + 2], ()):
                 if run.startswith(form, start):
@@ -409,7 +409,7 @@ class Identities:
         sighting: Sighting,
         mine: Collection[int],
         own: Collection[int],
-        found: _Found,
+        found: _NamesFound,
     ) -> None:
         """Record what this text shows about the others."""
         if sighting.digest in self._seen:

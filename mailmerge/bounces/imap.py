@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from mailmerge.bounces.mime import MOST_OCTETS, split_fields
 from mailmerge.bounces.report import may_be_report
-from mailmerge.bounces.sources import Letter
+from mailmerge.bounces.sources import FoundMessage
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -39,7 +39,7 @@ class ImapMailbox:
         self._seen: set[tuple[int, int]] = set()
         """What was read before: UIDVALIDITY and UID."""
 
-    def letters(self, since: datetime | None, stopped: Callable[[], bool]) -> Iterator[Letter]:
+    def letters(self, since: datetime | None, stopped: Callable[[], bool]) -> Iterator[FoundMessage]:
         """Yield the messages that may be reports, without those that were read before.
 
         Args:
@@ -54,7 +54,9 @@ class ImapMailbox:
         with self._server.signed_in() as client:
             yield from self._look(client, since, stopped)
 
-    def _look(self, client: Any, since: datetime | None, stopped: Callable[[], bool]) -> Iterator[Letter]:
+    def _look(
+        self, client: Any, since: datetime | None, stopped: Callable[[], bool]
+    ) -> Iterator[FoundMessage]:
         place = self._server.place
         chosen = client.select_folder(place.folder, readonly=True)
         validity = int(chosen.get(b"UIDVALIDITY", 0))
@@ -67,7 +69,7 @@ class ImapMailbox:
                 fetched = client.fetch([uid], [f"BODY.PEEK[]<0.{MOST_OCTETS}>"])
                 raw = _octets(fetched.get(uid, {}))
                 if raw:
-                    yield Letter(f"{place} uid {uid}", raw[:MOST_OCTETS])
+                    yield FoundMessage(f"{place} uid {uid}", raw[:MOST_OCTETS])
             self._seen.update((validity, uid) for uid in uids[start : start + _AT_A_TIME])
             if stopped():
                 return

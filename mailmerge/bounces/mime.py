@@ -49,7 +49,7 @@ ENCLOSED = frozenset(
 """Types of parts that are another message, or its header."""
 
 
-class Part(Struct, frozen=True, dict=True):
+class MimePart(Struct, frozen=True, dict=True):
     """One part of a message, or the message itself."""
 
     fields: tuple[tuple[str, str], ...]
@@ -78,12 +78,12 @@ class Part(Struct, frozen=True, dict=True):
         return readable(text) if self.type == "text/html" else text
 
 
-def take_apart(raw: bytes) -> list[Part]:
+def take_apart(raw: bytes) -> list[MimePart]:
     """Return the message and its parts in order; of a long or deep one, what is within the limits."""
     raw = raw[:MOST_OCTETS].replace(b"\r\n", b"\n").replace(b"\r", b"\n").lstrip(b"\n")
     if raw.startswith((b"From ", b">From ")):  # of an mbox
         raw = raw.partition(b"\n")[2]
-    parts: list[Part] = []
+    parts: list[MimePart] = []
     waiting: list[tuple[bytes, str, int, bool]] = [(raw, "text/plain", 0, False)]
     while waiting and len(parts) < _MOST_PARTS:
         entity, default, depth, enclosed = waiting.pop()
@@ -97,23 +97,23 @@ def take_apart(raw: bytes) -> list[Part]:
     return parts
 
 
-def _part(entity: bytes, default: str, *, enclosed: bool) -> Part:
+def _part(entity: bytes, default: str, *, enclosed: bool) -> MimePart:
     fields, body = split_fields(entity)
     content_type = next((value for name, value in fields if name == "content-type"), "")
     kind, parameters = _content_type(content_type, default)
     encoding = next((value for name, value in fields if name == "content-transfer-encoding"), "")
     if not kind.startswith("multipart/"):
         body = _transfer_decoded(body, encoding.strip().lower())
-    return Part(fields, kind, parameters, body, enclosed)
+    return MimePart(fields, kind, parameters, body, enclosed)
 
 
-def _is_message(part: Part) -> bool:
+def _is_message(part: MimePart) -> bool:
     """Return whether the header of a part is that of a message, although its type does not say so."""
     names = {name for name, _ in part.fields}
     return "from" in names and bool(names & {"received", "message-id"})
 
 
-def _inside(part: Part, depth: int) -> Iterator[tuple[bytes, str, int, bool]]:
+def _inside(part: MimePart, depth: int) -> Iterator[tuple[bytes, str, int, bool]]:
     if part.type in ENCLOSED:
         yield part.body.lstrip(b"\n"), "text/plain", depth, True
     elif part.type.startswith("multipart/"):

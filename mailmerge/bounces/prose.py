@@ -16,7 +16,7 @@ from msgspec import Struct
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-    from mailmerge.bounces.mime import Part
+    from mailmerge.bounces.mime import MimePart
 
 
 class Surroundings(Struct, frozen=True):
@@ -64,7 +64,7 @@ _RETURNED = re.compile(
 )
 
 
-def text_of(parts: Sequence[Part]) -> str:
+def text_of(parts: Sequence[MimePart]) -> str:
     """Join the text parts of a message; HTML parts only if it has no plain text."""
     own = [part for part in parts if not part.enclosed]
     plain = [part.text for part in own if part.type.startswith("text/") and part.type != "text/html"]
@@ -238,7 +238,7 @@ def is_challenge(about: Surroundings) -> bool:
     )
 
 
-def is_automatic(top: Part, about: Surroundings) -> bool:
+def is_automatic(top: MimePart, about: Surroundings) -> bool:
     """Return whether a program wrote it in reply to ours (RFC 3834, and what was usual before)."""
     submitted = top.field("auto-submitted").strip().lower()
     if submitted and not submitted.startswith("no"):

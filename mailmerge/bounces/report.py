@@ -23,7 +23,7 @@ from mailmerge.text import printable
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
-    from mailmerge.bounces.mime import Part
+    from mailmerge.bounces.mime import MimePart
     from mailmerge.bounces.reasons import Enhanced
 
 Kind = Literal["report", "prose", "complaint", "auto_reply", "challenge", "other"]
@@ -158,13 +158,13 @@ def may_be_report(fields: Iterable[tuple[str, str]]) -> bool:
 
 
 def _sorted(
-    parts: Sequence[Part], about: prose.Surroundings, returned: dict[str, str]
+    parts: Sequence[MimePart], about: prose.Surroundings, returned: dict[str, str]
 ) -> tuple[Kind, list[Failure]]:
     return _by_form(parts, about, returned) or _by_words(parts[0], about)
 
 
 def _by_form(
-    parts: Sequence[Part], about: prose.Surroundings, returned: dict[str, str]
+    parts: Sequence[MimePart], about: prose.Surroundings, returned: dict[str, str]
 ) -> tuple[Kind, list[Failure]] | None:
     """Classify a message by the types of its parts; None: they do not show it."""
     for part in parts:
@@ -188,7 +188,7 @@ def _by_form(
     return ("report", _of_prose(about)) if reports else None
 
 
-def _by_words(top: Part, about: prose.Surroundings) -> tuple[Kind, list[Failure]]:
+def _by_words(top: MimePart, about: prose.Surroundings) -> tuple[Kind, list[Failure]]:
     if prose.is_bounce(about):
         return "prose", _of_prose(about)
     if prose.is_challenge(about):
@@ -199,7 +199,7 @@ def _by_words(top: Part, about: prose.Surroundings) -> tuple[Kind, list[Failure]
 # --- delivery reports (RFC 3464) -----------------------------------------------------------------------
 
 
-def _of_status(part: Part, about: prose.Surroundings) -> Iterator[Failure]:
+def _of_status(part: MimePart, about: prose.Surroundings) -> Iterator[Failure]:
     """Parse the blocks of a delivery report: the first is about the message, each other about a recipient."""
     found = [_block(block) for block in re.split(rb"\n[ \t]*\n", part.body[:200_000])]
     blocks = [block for block in found if block]
@@ -306,7 +306,7 @@ def codes(said: str) -> tuple[int | None, Enhanced | None]:
 _NO_COMPLAINT = frozenset({"not-spam", "auth-failure", "dkim", "virus"})
 
 
-def _complaint(part: Part, about: prose.Surroundings) -> tuple[Kind, list[Failure]]:
+def _complaint(part: MimePart, about: prose.Surroundings) -> tuple[Kind, list[Failure]]:
     fields = _block(part.body[:100_000])
     kind = fields.get("feedback-type", "abuse").strip().lower()
     if kind in _NO_COMPLAINT:
@@ -341,7 +341,7 @@ def _of_prose(about: prose.Surroundings) -> list[Failure]:
 # --- which message it is about -------------------------------------------------------------------------
 
 
-def _returned(parts: Sequence[Part], behind: str) -> dict[str, str]:
+def _returned(parts: Sequence[MimePart], behind: str) -> dict[str, str]:
     """Return the header of the returned message: that of a part, or as it is quoted in the text."""
     fields: dict[str, str] = {}
     for part in parts:
@@ -358,7 +358,7 @@ def _returned(parts: Sequence[Part], behind: str) -> dict[str, str]:
     return fields
 
 
-def _our_ids(parts: Sequence[Part], said: str) -> tuple[str, ...]:
+def _our_ids(parts: Sequence[MimePart], said: str) -> tuple[str, ...]:
     found: dict[str, None] = {}
     for part in parts:
         found.update(dict.fromkeys(_own_ids(part.fields)))
@@ -401,7 +401,7 @@ _ID_IN_TRACE = re.compile(r"\bid[ =]<?([^\s<>;()]{1,300})", re.IGNORECASE)
 _NAMED_BY_SERVERS = ("x-postfix-queue-id", "original-envelope-id", "x-original-message-id", "x-message-id")
 
 
-def _references(parts: Sequence[Part], returned: dict[str, str]) -> Iterator[str]:
+def _references(parts: Sequence[MimePart], returned: dict[str, str]) -> Iterator[str]:
     for part in parts:
         if part.type == "message/delivery-status" and not part.enclosed:
             fields = _block(re.split(rb"\n[ \t]*\n", part.body[:200_000])[0])
@@ -413,11 +413,11 @@ def _references(parts: Sequence[Part], returned: dict[str, str]) -> Iterator[str
     yield from _ID_IN_TRACE.findall(returned.get("received", "")[:1000])
 
 
-def _named(part: Part, name: str) -> list[str]:
+def _named(part: MimePart, name: str) -> list[str]:
     return [address for value in part.fields_of(name) for address in _AN_ADDRESS.findall(value)]
 
 
-def _mark(top: Part, raw: bytes) -> str:
+def _mark(top: MimePart, raw: bytes) -> str:
     """Return a digest of what is the same wherever a message is stored: no line ends, no added fields."""
     body = raw.replace(b"\r\n", b"\n").partition(b"\n\n")[2]
     body = re.sub(rb"^>(>*From )", rb"\1", body, flags=re.MULTILINE)

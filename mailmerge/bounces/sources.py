@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from mailmerge.mail_folders.place import MailPlace
 
 
-class Letter(Struct, frozen=True):
+class FoundMessage(Struct, frozen=True):
     """One message that was found."""
 
     name: str
@@ -32,7 +32,7 @@ class Letter(Struct, frozen=True):
     """Its first megabyte."""
 
 
-def letters(place: MailPlace) -> Iterator[Letter]:
+def letters(place: MailPlace) -> Iterator[FoundMessage]:
     """Yield the messages of a place on this machine, as they are found.
 
     Raises:
@@ -52,7 +52,7 @@ def letters(place: MailPlace) -> Iterator[Letter]:
         ) from error
 
 
-def _of_maildir(folder: Path) -> Iterator[Letter]:
+def _of_maildir(folder: Path) -> Iterator[FoundMessage]:
     found = [folder / name for name in ("cur", "new") if (folder / name).is_dir()]
     if not found:
         folder.stat()  # reports that it does not exist
@@ -65,7 +65,7 @@ def _of_maildir(folder: Path) -> Iterator[Letter]:
         yield from _in_folder(part)
 
 
-def _of_files(path: Path) -> Iterator[Letter]:
+def _of_files(path: Path) -> Iterator[FoundMessage]:
     if path.is_dir():
         yield from _in_folder(path)
         return
@@ -76,7 +76,7 @@ def _of_files(path: Path) -> Iterator[Letter]:
     yield letter
 
 
-def _in_folder(folder: Path) -> Iterator[Letter]:
+def _in_folder(folder: Path) -> Iterator[FoundMessage]:
     with os.scandir(folder) as entries:
         plain = (entry for entry in entries if entry.is_file(follow_symlinks=False))
         names = sorted(entry.name for entry in plain if not entry.name.startswith("."))
@@ -85,7 +85,7 @@ def _in_folder(folder: Path) -> Iterator[Letter]:
             yield letter
 
 
-def _of_file(path: Path) -> Letter | None:
+def _of_file(path: Path) -> FoundMessage | None:
     """Read a regular file; None: it is not one, or was moved meanwhile, as mail programs do."""
     try:
         file = open_to_read(str(path))
@@ -94,20 +94,20 @@ def _of_file(path: Path) -> Letter | None:
     with file:
         if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
             return None
-        return Letter(str(path), file.read(MOST_OCTETS))
+        return FoundMessage(str(path), file.read(MOST_OCTETS))
 
 
 _ENVELOPE = re.compile(rb"From \S+.{0,80}\d\d:\d\d")
 """The line with which a message begins in an mbox; other lines with that word are content."""
 
 
-def _of_mbox(path: Path) -> Iterator[Letter]:
+def _of_mbox(path: Path) -> Iterator[FoundMessage]:
     if not path.is_file():
         path.stat()
         raise CampaignFileError(f"{path} is not an mbox file", code="B802", hint="--maildir takes a folder")
     with path.open("rb") as file:
         for number, raw in enumerate(_in_mbox(file), 1):
-            yield Letter(f"{path}:{number}", raw)
+            yield FoundMessage(f"{path}:{number}", raw)
 
 
 def _in_mbox(file: BinaryIO) -> Iterator[bytes]:

@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from mailmerge.bounces.report import Failure
-    from mailmerge.bounces.sources import Letter
+    from mailmerge.bounces.sources import FoundMessage
     from mailmerge.campaign.definition import Definition
     from mailmerge.campaign.opening import OpenCampaign
     from mailmerge.clock import Clock
@@ -147,13 +147,13 @@ class Postman:
         self._clock = clock
         self._stop = stop
         self.places = _places(request, account)
-        self._sources: list[Callable[[datetime | None], Iterable[Letter]]] = []
+        self._sources: list[Callable[[datetime | None], Iterable[FoundMessage]]] = []
         for place in self.places:
             self._sources.append(self._source(place, request, account))
 
     def _source(
         self, place: MailPlace, request: BounceRequest, account: Account | None
-    ) -> Callable[[datetime | None], Iterable[Letter]]:
+    ) -> Callable[[datetime | None], Iterable[FoundMessage]]:
         if place.form != "imap":
             return lambda _since: letters(place)
         from mailmerge.bounces.imap import ImapMailbox
@@ -185,7 +185,7 @@ class Postman:
     def _read(
         self,
         opened: OpenCampaign,
-        batch: Sequence[Letter],
+        batch: Sequence[FoundMessage],
         summary: BounceSummary,
         tell: Callable[[Told], None],
     ) -> None:

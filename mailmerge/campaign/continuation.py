@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from mailmerge.campaign.definition import Definition
     from mailmerge.campaign.standing import Standing
-    from mailmerge.ledger.reader import LedgerReader, Run
+    from mailmerge.ledger.reader import LedgerReader, RunRecord
     from mailmerge.ledger.work import FleetView
 
 
@@ -185,7 +185,7 @@ def continuation(definition: Definition, standing: Standing, *, rows: str | None
     )
 
 
-def _rest_of_limit(earlier: Invocation | None, last: Run | None) -> int | None:
+def _rest_of_limit(earlier: Invocation | None, last: RunRecord | None) -> int | None:
     limit = earlier.one("limit") if earlier else None
     if limit is None or last is None or last.reason == str(Reason.FINISHED):
         return None

@@ -105,7 +105,7 @@ def copy_place(definition: Definition, account: Account) -> CopyPlace | None:
     return CopyPlace(form, path=path)
 
 
-class Copies:
+class SentCopies:
     """The copies of one run.
 
     Args:

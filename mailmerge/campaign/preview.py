@@ -209,7 +209,7 @@ def write_broken(path: Path, title: str, error: MailmergeError) -> None:
         page.finish({**facts, "columns": [], "counts": {}, "rows": 0, "live": True})
 
 
-class _Shown(Struct, frozen=True):
+class _ShownRow(Struct, frozen=True):
     """A row to show."""
 
     recipient: Recipient
@@ -270,12 +270,12 @@ class _Look:
         """How many rows there are; None: they have not been counted."""
         return self._planned.summary.understanding.rows if self._planned else None
 
-    def rows(self, selection: RowSelection | None = None) -> Iterator[_Shown]:
+    def rows(self, selection: RowSelection | None = None) -> Iterator[_ShownRow]:
         """Yield the rows, or those that are named."""
         planned = self._planned
         return self._made_now(selection) if planned is None else self._of_plan(planned.reader, selection)
 
-    def _of_plan(self, plan: PlanReader, selection: RowSelection | None) -> Iterator[_Shown]:
+    def _of_plan(self, plan: PlanReader, selection: RowSelection | None) -> Iterator[_ShownRow]:
         standing = Standing(self._ledger, plan, self._join)
         keyed = self._definition.file.data.key is not None
         found = plan.findings()
@@ -295,9 +295,9 @@ class _Look:
             frozen = None
             if planned.message is not None:
                 frozen = self._composer.planned(plan, planned, keyed=keyed)
-            yield _Shown(recipient, row, self._own(findings), frozen)
+            yield _ShownRow(recipient, row, self._own(findings), frozen)
 
-    def _made_now(self, selection: RowSelection | None) -> Iterator[_Shown]:
+    def _made_now(self, selection: RowSelection | None) -> Iterator[_ShownRow]:
         """Plan only what is shown; what only the whole list shows is not checked."""
         lint = self._composer.lint()
         maker = RowMaker(self._composer, lint)
@@ -313,7 +313,7 @@ class _Look:
             made = maker.make(recipient)
             self._problems.add(made.findings)
             row = standing.of(plan_row(n, recipient, made))
-            yield _Shown(recipient, row, self._own(made.findings), made.frozen)
+            yield _ShownRow(recipient, row, self._own(made.findings), made.frozen)
         self._problems.add(one for one in self._recipients.warnings if one not in known)
         self._problems.add(lint.finish())
 
@@ -327,7 +327,7 @@ class _Look:
         )
 
     @staticmethod
-    def first(rows: Iterator[_Shown], limit: int) -> Iterator[_Shown]:
+    def first(rows: Iterator[_ShownRow], limit: int) -> Iterator[_ShownRow]:
         """Yield rows up to the one with the last message wanted."""
         count = 0
         for shown in rows:
@@ -336,7 +336,7 @@ class _Look:
             if count == limit:
                 return
 
-    def refuse(self, shown: _Shown, *, named: bool) -> None:
+    def refuse(self, shown: _ShownRow, *, named: bool) -> None:
         """Stop at a row that cannot become a message, if that is the campaign's fault or it was *named*."""
         if shown.row.own is not Status.INVALID:
             return
@@ -345,7 +345,7 @@ class _Look:
         if named and errors:
             raise RowError(errors[0].message, code=errors[0].code, problems=errors)
 
-    def message(self, shown: _Shown) -> ShownMessage | None:
+    def message(self, shown: _ShownRow) -> ShownMessage | None:
         """Return the row's message as it would be sent; None: it would not be."""
         if shown.row.own is not Status.PENDING or shown.frozen is None:
             return None
@@ -391,7 +391,7 @@ class _Look:
                 break
         return done
 
-    def _row(self, shown: _Shown) -> PageRow:
+    def _row(self, shown: _ShownRow) -> PageRow:
         result, recipient = shown.row.result, shown.recipient
         line = standing_line(result, self._now, went_out=False)
         bare = PageRow(result, recipient, shown.findings, printable(line))

@@ -43,7 +43,7 @@ if TYPE_CHECKING:
     from mailmerge.config.accounts import Account
     from mailmerge.model import Result
     from mailmerge.recipients import RecipientList
-    from mailmerge.report.report_page import Facts
+    from mailmerge.report.report_page import PageFacts
 
 PAGE = "report.html"
 _RESOLVE: tuple[tuple[str, ...], ...] = ((), ("--as-accepted",), ("--resend",))
@@ -293,7 +293,7 @@ def report_run(
     # A command line contains names of people and folders; a redacted page has none.
     shown = None if wanted and wanted.redact else going
 
-    def facts() -> Facts:
+    def facts() -> PageFacts:
         return page_facts(definition, standing, recipients, account, stopped=stopped, going=shown)
 
     to = definition.file.message.to
@@ -344,7 +344,7 @@ def publish(
     standing: Standing,
     recipients: RecipientList | None,
     folder: Path,
-    facts: Callable[[], Facts],
+    facts: Callable[[], PageFacts],
     wanted: ReportOptions | None = None,
     *,
     source: Path | None = None,
@@ -404,7 +404,7 @@ def _write_page(
     published: WrittenFiles,
     standing: Standing,
     picked: RowSample,
-    facts: Callable[[], Facts],
+    facts: Callable[[], PageFacts],
     people: Mapping[int, str],
     redactor: Redactor | None,
 ) -> Path | None:
@@ -450,7 +450,7 @@ def people_of(
     return {row.row: names.of([displayed(cell) for cell in row.cells]) for row in rows}
 
 
-def _names(facts: Facts, recipients: RecipientList | None, folder: Path) -> set[str]:
+def _names(facts: PageFacts, recipients: RecipientList | None, folder: Path) -> set[str]:
     """Return what identifies the campaign in a file to be shared: its name, its list and its folder."""
     found = {facts.campaign, facts.list_name, Path(facts.list_name).stem}
     places = [folder.absolute().parent]
@@ -462,7 +462,7 @@ def _names(facts: Facts, recipients: RecipientList | None, folder: Path) -> set[
     return found - {"", ".", "/", "out"}
 
 
-def _redacted(facts: Facts, redactor: Redactor) -> Facts:
+def _redacted(facts: PageFacts, redactor: Redactor) -> PageFacts:
     return replace(
         facts,
         redacted=True,
@@ -554,9 +554,9 @@ def page_facts(
     *,
     stopped: str = "",
     going: Continuation | None = None,
-) -> Facts:
+) -> PageFacts:
     """Return them; *stopped* is a sentence with what ended the run, *going* the commands that continue it."""
-    from mailmerge.report.report_page import Facts
+    from mailmerge.report.report_page import PageFacts
 
     ledger = standing.ledger
     rehearsal = ledger.throwaway
@@ -568,7 +568,7 @@ def page_facts(
     if recipients is not None and definition.given_list is None:
         with contextlib.suppress(OSError):
             digest = sha256(recipients.path)
-    return Facts(
+    return PageFacts(
         campaign=definition.name,
         account=BUILT_IN if rehearsal else signed_in,
         server=BUILT_IN if rehearsal else host,

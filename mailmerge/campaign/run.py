@@ -23,7 +23,7 @@ from mailmerge.campaign.connect import (
     searching,
     server_profile,
 )
-from mailmerge.campaign.copies import Copies
+from mailmerge.campaign.copies import SentCopies
 from mailmerge.campaign.drafts import Drafter, way_of
 from mailmerge.campaign.opening import Access, account_key, open_run
 from mailmerge.campaign.planning import Planning, not_kept, plan_cache
@@ -156,7 +156,7 @@ def send(  # noqa: PLR0913  who watches, stops and is informed
         run = (kind or Run)(
             opened, request, account, clock=clock, stop=stop, observe=observe, listener=listener, kept=kept
         )
-        copies = Copies(opened, account, request.ask_secret, stop, drafts=request.drafts)
+        copies = SentCopies(opened, account, request.ask_secret, stop, drafts=request.drafts)
         plan = copies.announced(run.plan())
         if not confirm(plan) or request.dry_run:
             return None
@@ -584,11 +584,11 @@ class Run:
         )
         return replace(report, seconds=self._seconds)
 
-    def copy(self, copies: Copies) -> Iterator[str]:
-        """Make the copies of accepted messages that are missing; see `Copies.make`."""
+    def copy(self, copies: SentCopies) -> Iterator[str]:
+        """Make the copies of accepted messages that are missing; see `SentCopies.make`."""
         return copies.make(self._planned.reader, self._composer)
 
-    def drop_messages(self, report: Report, copies: Copies) -> None:
+    def drop_messages(self, report: Report, copies: SentCopies) -> None:
         """Remove the finished messages from the cache if no row needs one any more."""
         waiting = copies.pending or any(report.counts[status] for status in MAY_BE_SENT)
         if not waiting and not self._request.keep_plan and not self._ledger.throwaway:

@@ -262,7 +262,7 @@ _NAMED = re.compile(r"<[a-zA-Z][^\s/<>]*[\s/]")
 """The beginning of a tag, from which its element can be told."""
 
 
-class _Tag(NamedTuple):
+class _ValueTag(NamedTuple):
     """A tag that values are part of."""
 
     pieces: tuple[str, ...]
@@ -279,7 +279,7 @@ class _Tags(NamedTuple, Generic[_Found]):
     double: Callable[[Sequence[str]], str]
     """Joins the values in double quotes: none may end them."""
     single: Callable[[Sequence[str]], str]
-    items: tuple[_Tag | tuple[_Found, ...], ...]
+    items: tuple[_ValueTag | tuple[_Found, ...], ...]
     """In order: tags to check, and what was found in those that are the same in all rows."""
 
     def are_those_of(self, chunks: Sequence[str]) -> bool:
@@ -366,7 +366,7 @@ class TagReader(Generic[_Found]):
             if tags is not None and tags.are_those_of(chunks):
                 return (
                     chain.from_iterable(
-                        self._look(_put_together(item, chunks)) if isinstance(item, _Tag) else item
+                        self._look(_put_together(item, chunks)) if isinstance(item, _ValueTag) else item
                         for item in tags.items
                     )
                     if tags.items
@@ -376,7 +376,7 @@ class TagReader(Generic[_Found]):
 
     def _go_through(self, tags: _Tags[_Found], chunks: Sequence[str]) -> Iterator[_Found]:
         for item in tags.items:
-            yield from self._look(_put_together(item, chunks)) if isinstance(item, _Tag) else item
+            yield from self._look(_put_together(item, chunks)) if isinstance(item, _ValueTag) else item
 
     def _quick(self, shape: Shape) -> _Tags[_Found] | None:
         """Return what to do if values are plain."""
@@ -387,7 +387,7 @@ class TagReader(Generic[_Found]):
         return self._tags(shape, settles=lambda _pieces: False)
 
     def _tags(self, shape: Shape, settles: Callable[[Sequence[str]], bool]) -> _Tags[_Found] | None:
-        items: list[_Tag | tuple[_Found, ...]] = []
+        items: list[_ValueTag | tuple[_Found, ...]] = []
         places: dict[str, list[int]] = {end: [] for end in self._known}
         where, pieces, values = _BETWEEN, [""], dict[int, str]()
         for place, chunk in enumerate(shape.chunks):
@@ -401,7 +401,7 @@ class TagReader(Generic[_Found]):
             read = self._known[where].get(chunk) or self._read_fixed(chunk, where)
             if read.closing:
                 pieces[-1] += read.closing
-                tag = _Tag(tuple(pieces), tuple(values))
+                tag = _ValueTag(tuple(pieces), tuple(values))
                 plain = False
                 if not values:
                     items.append(tuple(self._look(pieces[0])))
@@ -473,7 +473,7 @@ class TagReader(Generic[_Found]):
         return self._find(tag) if self._wanted.match(tag) else ()
 
 
-def _put_together(tag: _Tag, chunks: Sequence[str]) -> str:
+def _put_together(tag: _ValueTag, chunks: Sequence[str]) -> str:
     values = [*(chunks[place] for place in tag.values), ""]
     return "".join(chain.from_iterable(zip(tag.pieces, values, strict=True)))
 

@@ -19,8 +19,8 @@ from mailmerge.check.html_document import HtmlDocument
 from mailmerge.check.message_view import (
     Construct,
     Finding,
-    Layout,
     ListTally,
+    MessageLayout,
     MessageView,
     SourceLocator,
     diagnostic,
@@ -193,7 +193,7 @@ class Lint:
 
     def _of_layout(self, view: MessageView, document: HtmlDocument | None) -> Iterator[Diagnostic]:
         bulk = any(name.lower() == "list-unsubscribe" for name, _ in view.rendered.headers)
-        layout = Layout(view, document, bulk)
+        layout = MessageLayout(view, document, bulk)
         found = [finding for rule in rules.EACH_LAYOUT for finding in rule(layout)]
         if document is not None:
             found += [finding for rule in rules.EACH_DOCUMENT for finding in rule(document)]

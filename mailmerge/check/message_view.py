@@ -1,7 +1,7 @@
 """What rules look at, and how they report what they find.
 
-A rule gets one message (`MessageView`), the first message of each layout (`Layout`), or the list as a whole
-(`ListTally`), and yields `Finding`s. `SourceLocator` finds the author's source of rendered text.
+A rule gets one message (`MessageView`), the first message of each layout (`MessageLayout`), or the list as a
+whole (`ListTally`), and yields `Finding`s. `SourceLocator` finds the author's source of rendered text.
 """
 
 from __future__ import annotations
@@ -252,7 +252,7 @@ class MessageView(Struct, frozen=True, dict=True):
         return f"column {max(pairs)[1]}" if pairs else None
 
 
-class Layout(Struct, frozen=True):
+class MessageLayout(Struct, frozen=True):
     """The first message of a kind: other rows with the same fixed text have the same structure."""
 
     view: MessageView

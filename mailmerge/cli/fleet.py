@@ -54,7 +54,7 @@ def worker(
     """  # noqa: D301  click's own mark
     from mailmerge.campaign.fleet import Worker, account_names
 
-    show = _Lines(as_json=as_json, verbose=verbose)
+    show = _EventWriter(as_json=as_json, verbose=verbose)
     own = Worker(ledger, account_names(accounts or ""), until_done=until_done, tell=show)
     for line in own.check():
         show.say("ready", line)
@@ -67,7 +67,7 @@ def worker(
     return 6 if refused else 0
 
 
-class _Lines:
+class _EventWriter:
     """Writes one line per event to stderr: time and text, or a JSON object."""
 
     def __init__(self, *, as_json: bool, verbose: bool) -> None:
@@ -104,7 +104,7 @@ class _Lines:
 class _Stop:
     """The first signal asks the worker to finish, the second one ends it immediately."""
 
-    def __init__(self, show: _Lines) -> None:
+    def __init__(self, show: _EventWriter) -> None:
         self.flag = threading.Event()
         self.code = 0
         self._show = show

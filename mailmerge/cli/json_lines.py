@@ -21,13 +21,13 @@ State = Literal[
 States = dict[State, int]
 
 
-class Line(Struct, kw_only=True, tag_field="type", tag=str.lower):
+class Line(Struct, kw_only=True, tag_field="type", tag=lambda name: name.removesuffix("Line").lower()):
     """One line: an object with a version and a type."""
 
     v: Literal[1]
 
 
-class Problem(Line):
+class ProblemLine(Line):
     """A problem of a campaign, in one or many rows. From check, send, rehearse, drafts."""
 
     code: str
@@ -43,7 +43,7 @@ class Problem(Line):
     stops: bool
 
 
-class OptOuts(Struct):
+class OptOutList(Struct):
     """A list of people who are not written to."""
 
     path: str
@@ -51,7 +51,7 @@ class OptOuts(Struct):
     listed: int
 
 
-class Check(Line):
+class CheckLine(Line):
     """How many rows of a list can be sent. The last line of check."""
 
     rows: int
@@ -61,10 +61,10 @@ class Check(Line):
     blank_rows: int
     notices: list[str]
     files: dict[str, int]
-    opt_outs: list[OptOuts]
+    opt_outs: list[OptOutList]
 
 
-class Plan(Line):
+class PlanLine(Line):
     """What is about to be sent. From send, rehearse, drafts, before the first message."""
 
     campaign: str
@@ -86,7 +86,7 @@ class Plan(Line):
     seconds: int
 
 
-class Outcome(Line):
+class OutcomeLine(Line):
     """What happened to one row. From send, rehearse, drafts."""
 
     row: int | None
@@ -96,13 +96,13 @@ class Outcome(Line):
     reply: str
 
 
-class Progress(Line):
+class ProgressLine(Line):
     """How far the workers of a fleet have got. From send --fleet."""
 
     statuses: States
 
 
-class Report(Line):
+class ReportLine(Line):
     """The result of a run. The last line of send, rehearse, drafts, report."""
 
     campaign: str
@@ -115,7 +115,7 @@ class Report(Line):
     exit_code: int
 
 
-class Test(Line):
+class TestLine(Line):
     """What happened to one test message. From test."""
 
     row: int
@@ -125,7 +125,7 @@ class Test(Line):
     rows: list[int] = []
 
 
-class Status(Line):
+class StatusLine(Line):
     """The status of a campaign. From status."""
 
     campaign: str
@@ -141,7 +141,7 @@ class Status(Line):
     queued: int
 
 
-class Bounce(Line):
+class BounceLine(Line):
     """One message of the mailbox. From bounces."""
 
     name: str
@@ -155,7 +155,7 @@ class Bounce(Line):
     subject: str
 
 
-class Bounces(Line):
+class BouncesLine(Line):
     """The result of reading the mailbox. The last line of bounces."""
 
     campaign: str
@@ -171,7 +171,7 @@ class Bounces(Line):
     exit_code: int
 
 
-class Provider(Line):
+class ProviderLine(Line):
     """A mail provider. From providers."""
 
     name: str
@@ -199,7 +199,7 @@ class Provider(Line):
     marks: dict[str, str]
 
 
-class Suppressed(Line):
+class SuppressedLine(Line):
     """Somebody who is not written to. From suppress list."""
 
     entry: str
@@ -207,7 +207,7 @@ class Suppressed(Line):
     source: str | None
 
 
-class Worker(Line):
+class WorkerLine(Line):
     """An event of a worker. From worker."""
 
     event: str
@@ -219,7 +219,7 @@ class Worker(Line):
     counts: dict[str, int] = {}
 
 
-class Fleet(Line):
+class FleetLine(Line):
     """What the workers of a ledger are doing. From fleet."""
 
     ledger: str
@@ -230,8 +230,8 @@ class Fleet(Line):
 
 
 LINES = (
-    Problem, Check, Plan, Outcome, Progress, Report, Test, Status, Bounce, Bounces, Provider, Suppressed,
-    Worker, Fleet,
+    ProblemLine, CheckLine, PlanLine, OutcomeLine, ProgressLine, ReportLine, TestLine, StatusLine,
+    BounceLine, BouncesLine, ProviderLine, SuppressedLine, WorkerLine, FleetLine,
 )  # fmt: skip
 
 

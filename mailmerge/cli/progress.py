@@ -38,7 +38,7 @@ LINE_EVERY = 30.0
 """Seconds between two lines where stderr is not a terminal."""
 
 
-class _Shown:
+class _ProgressDisplay:
     """A bar on a terminal, or a line now and then elsewhere; use it as a context manager."""
 
     def __init__(self) -> None:
@@ -59,7 +59,7 @@ class _Shown:
         return due
 
 
-class Bar(_Shown):
+class Bar(_ProgressDisplay):
     """Shows the progress of one run."""
 
     def __init__(self, *, quiet: bool = False, as_json: bool = False) -> None:
@@ -177,11 +177,11 @@ class PlanningTime:
             )
 
 
-class RowCounter(_Shown, PlanningTime):
+class RowCounter(_ProgressDisplay, PlanningTime):
     """Shows how many rows were looked at: a bar on a terminal, elsewhere a line now and then."""
 
     def __init__(self) -> None:
-        _Shown.__init__(self)
+        _ProgressDisplay.__init__(self)
         PlanningTime.__init__(self)
 
     def __call__(self, rows: int) -> None:

@@ -85,12 +85,12 @@ def hide_secrets(source: str) -> str:
 
 def find_places(text: str, shown: str) -> TomlPlaces:
     """Return the places of all keys and values in *text*, which tomllib has accepted."""
-    reader = _Reader(TomlText(text, shown))
+    reader = _TomlReader(TomlText(text, shown))
     reader.read_document()
     return TomlPlaces(reader.keys, reader.values, frozenset(reader.headers))
 
 
-class _Reader:
+class _TomlReader:
     """One pass over the text; ``pos`` is always at the next unread character."""
 
     def __init__(self, toml: TomlText) -> None:

@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING, Any, Final
 
 from mailmerge.convert.header_block import (
     TAG,
-    Header,
     HeaderBlock,
+    HeaderField,
     begins_with_headers,
     joined_conditions,
     read_header_block,
@@ -201,7 +201,7 @@ class _Translation:
         if isinstance(value, list):
             self._taken.places |= {f"message.{key}[{number}]": place for number in range(len(value))}
 
-    def _text(self, header: Header) -> str:
+    def _text(self, header: HeaderField) -> str:
         text = f"{self._defines_for(header.value)}{header.value}"
         return f"{{% if {header.condition} %}}{text}{{% endif %}}" if header.condition else text
 
@@ -211,7 +211,7 @@ class _Translation:
         names = {name for names in self._defined for name in names if name}
         return self._block.defines if words & names else ""
 
-    def _mailboxes(self, header: Header) -> Iterator[str]:
+    def _mailboxes(self, header: HeaderField) -> Iterator[str]:
         """Yield the mailboxes of a header, split at commas of the template, never of a value."""
         if re.search(r"\{%[-+]?\s*for\b", header.value) and "," in _without_tags(header.value):
             raise self._refused("a list of addresses in a `for`", header)
@@ -246,7 +246,7 @@ class _Translation:
 
     # --- bodies --------------------------------------------------------------------------------
 
-    def _bodies(self, block: HeaderBlock, types: list[Header], depth: int = 0) -> None:
+    def _bodies(self, block: HeaderBlock, types: list[HeaderField], depth: int = 0) -> None:
         header = types[-1] if types else None
         kind, boundary = _content_type(header.value if header else "text/plain")
         if "{" in kind:
@@ -263,7 +263,7 @@ class _Translation:
         else:
             raise self._refused(f"a body of the type {quoted(kind)}", header)
 
-    def _decode(self, block: HeaderBlock, content_type: Header | None) -> None:
+    def _decode(self, block: HeaderBlock, content_type: HeaderField | None) -> None:
         """Decode a body that was pasted as mail programs send it (RFC 2045, section 6); no tag is encoded.
 
         Raises:
@@ -336,7 +336,7 @@ class _Translation:
         if rules:
             self._taken.tables["attach"] = rules
 
-    def _rule(self, header: Header) -> dict[str, Any]:
+    def _rule(self, header: HeaderField) -> dict[str, Any]:
         rule = attachment_rule(header.value, self._defines_for(header.value))
         if header.condition:
             rule |= {"path": f"{{% if {header.condition} %}}{rule['path']}{{% endif %}}", "missing": "skip"}
@@ -346,7 +346,7 @@ class _Translation:
             )
         return rule
 
-    def _refused(self, what: str, header: Header | None) -> TemplateError:
+    def _refused(self, what: str, header: HeaderField | None) -> TemplateError:
         return TemplateError(
             f"{what} cannot be translated",
             code="C541",

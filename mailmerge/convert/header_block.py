@@ -41,7 +41,7 @@ _LONGEST: Final = 20_000
 _DEEPEST: Final = 20
 
 
-class Header(Struct):
+class HeaderField(Struct):
     """One header as it was written."""
 
     name: str
@@ -58,14 +58,14 @@ class Header(Struct):
 class HeaderBlock(Struct):
     """A template split into its headers and its body."""
 
-    headers: list[Header] = field(default_factory=list)
+    headers: list[HeaderField] = field(default_factory=list)
     defines: str = ""
     """Statements that define names for everything below them."""
     body: str = ""
     body_line: int = 1
     """The line of the file in which the body begins."""
 
-    def every(self, name: str) -> list[Header]:
+    def every(self, name: str) -> list[HeaderField]:
         """Return the headers of a name, in order."""
         return [header for header in self.headers if header.name == name]
 
@@ -88,10 +88,10 @@ def read_header_block(text: str, shown: str, first_line: int = 1) -> HeaderBlock
         TemplateError: headers depend on a condition in a way that our headers cannot (C541).
 
     """
-    return _Reader(text, shown, first_line).read()
+    return _HeaderReader(text, shown, first_line).read()
 
 
-class _Reader:
+class _HeaderReader:
     """One pass over the lines of the block."""
 
     def __init__(self, text: str, shown: str, first_line: int) -> None:
@@ -181,7 +181,7 @@ class _Reader:
         start = line.find(value) + 1 if value else 1
         place = Place(self._shown, number, start, max(1, len(value)), line)
         self.block.headers.append(
-            Header(found[1].lower(), found[1], value, place, joined_conditions(self._conditions))
+            HeaderField(found[1].lower(), found[1], value, place, joined_conditions(self._conditions))
         )
 
     def _decode(self) -> None:

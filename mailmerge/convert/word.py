@@ -117,7 +117,7 @@ def read_letter(data: bytes, shown: str, columns: ListColumns) -> Letter:
     """
     package = _Package(data, shown)
     letter = Letter()
-    letter.markdown = _Reader(package, letter, columns).read()
+    letter.markdown = _WordReader(package, letter, columns).read()
     return letter
 
 
@@ -217,7 +217,7 @@ def _read_settings(package: _Package, letter: Letter) -> None:
         letter.left.append(f"the filter of the list{where[1][:200]}: use `where`")
 
 
-class _Field(Struct):
+class _WordField(Struct):
     """A field that has begun."""
 
     code: str = ""
@@ -234,13 +234,13 @@ class _Piece(Struct):
     code: bool = False
 
 
-class _Reader:
+class _WordReader:
     """One pass over the letter."""
 
     def __init__(self, package: _Package, letter: Letter, columns: ListColumns) -> None:
         self._package, self._letter, self._columns = package, letter, columns
         self._relations = package.relations("word/document.xml")
-        self._fields: list[_Field] = []
+        self._fields: list[_WordField] = []
         self._pieces: list[_Piece] = []
         self._styles = self._style_names()
         self._numbers = self._number_formats()
@@ -346,7 +346,7 @@ class _Reader:
             if tag == f"{_W}r":
                 self._run(child)
             elif tag == f"{_W}fldSimple":
-                self._fields.append(_Field(_val(child, "instr"), in_result=True))
+                self._fields.append(_WordField(_val(child, "instr"), in_result=True))
                 self._inline(child)
                 self._end_field()
             elif tag == f"{_W}hyperlink":
@@ -390,7 +390,7 @@ class _Reader:
 
     def _mark(self, kind: str) -> None:
         if kind == "begin":
-            self._fields.append(_Field())
+            self._fields.append(_WordField())
         elif kind == "separate" and self._fields:
             self._fields[-1].in_result = True
         elif kind == "end" and self._fields:

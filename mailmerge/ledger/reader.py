@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from mailmerge.ledger.statistics import Aggregates
 
 
-class Run(Struct, frozen=True):
+class RunRecord(Struct, frozen=True):
     """One process that worked on the campaign."""
 
     id: int
@@ -479,7 +479,7 @@ class LedgerReader:
 
     # --- runs and versions ----------------------------------------------------------------------------
 
-    def last_run(self, kind: str = "send") -> Run | None:
+    def last_run(self, kind: str = "send") -> RunRecord | None:
         """Return the latest run of this *kind*."""
         row = self._db.row(_LAST_RUN, (self._id, kind))
         if row is None:
@@ -487,7 +487,7 @@ class LedgerReader:
         number, kind, started, pid, version, ended, reason, counts, command, plan = row
         begun = datetime.fromtimestamp(started, UTC)
         tally = json.loads(counts)
-        return Run(number, kind, begun, pid, version, moment(ended), reason, tally, command, plan)
+        return RunRecord(number, kind, begun, pid, version, moment(ended), reason, tally, command, plan)
 
     def versions(self) -> list[Version]:
         """Return the versions that rows were accepted with, latest last, each with its number of rows."""

@@ -39,7 +39,7 @@ from mailmerge.plan.rows import (
 )
 from mailmerge.plan.sqlite_store import ROW, pack_row
 from mailmerge.plan.store import following
-from mailmerge.recipients.survey import BLOCK, Survey, Surveyed
+from mailmerge.recipients.survey import BLOCK, ListSurvey, Surveyed
 from mailmerge.recipients.understanding import ColumnsSeen
 from mailmerge.text import plural, quoted
 
@@ -185,7 +185,7 @@ class Planner:
         """Read the list to its end, before any row is made: the types of its cells depend on all of them."""
         self._spool = Spool(writer, self._recipients.columns)
         renderer = self._composer.renderer
-        survey = Survey(self._recipients, renderer.used_names, renderer.written_names)
+        survey = ListSurvey(self._recipients, renderer.used_names, renderer.written_names)
         rows = self._recipients.watched(self._seen)
         while block := list(islice(rows, BLOCK)):
             # Other findings in rows that are already invalid do not matter.

@@ -55,7 +55,7 @@ def environment() -> dict[str, str]:
     return {**kept, **same}
 
 
-class Worker:
+class WorkerProcess:
     """One worker process.
 
     Args:
@@ -174,12 +174,12 @@ class WorkerPool:
 
     def __init__(self, count: int, setup: bytes, version: str) -> None:
         self._version = version
-        self._workers: list[Worker] = []
+        self._workers: list[WorkerProcess] = []
         self._done: dict[int, PackedChunk | None] = {}
         self._looked_at: list[LookedAtPaths] = []
         try:
             for _ in range(count):
-                self._workers.append(Worker(setup))
+                self._workers.append(WorkerProcess(setup))
         except BaseException:
             self.close()
             raise
@@ -230,14 +230,14 @@ class WorkerPool:
             if worker.answers in found or worker.errors in found:
                 self._take(worker)
 
-    def _take(self, worker: Worker) -> None:
+    def _take(self, worker: WorkerProcess) -> None:
         try:
             for answer in worker.read():
                 self._take_answer(worker, answer)
         except EOFError:
             raise self._died(worker) from None
 
-    def _take_answer(self, worker: Worker, answer: bytes) -> None:
+    def _take_answer(self, worker: WorkerProcess, answer: bytes) -> None:
         if not worker.version:
             worker.version = answer.decode("ascii")
             if worker.version != self._version:
@@ -252,7 +252,7 @@ class WorkerPool:
         else:
             self._looked_at.append(LOOKED_AT.decode(answer))
 
-    def _died(self, worker: Worker) -> MailmergeError:
+    def _died(self, worker: WorkerProcess) -> MailmergeError:
         at = f" at {worker.chunks[0].extent}" if worker.chunks else ""
         return MailmergeError(f"a process that helped to plan ended{at}: {worker.end()}", code=DIED)
 

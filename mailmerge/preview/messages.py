@@ -55,7 +55,7 @@ def write_eml(messages: Iterable[Message], folder: Path, *, unsent: bool = False
         FileError: the folder cannot be written, or contains other messages.
 
     """
-    record = _Record(complete=False)
+    record = _MessagesRecord(complete=False)
     with files.folder(folder, named=True) as opened:
         opened.sweep()
         _clear(opened)
@@ -83,7 +83,7 @@ def as_draft(message: Message) -> bytes:
     return _DRAFT + b"".join(kept) + end.removeprefix(b"\r\n") + body
 
 
-class _Record(msgspec.Struct):
+class _MessagesRecord(msgspec.Struct):
     """Record of our messages in a folder, with their SHA-256, as in the folder of results."""
 
     files: dict[str, str] = msgspec.field(default_factory=dict)
@@ -97,7 +97,7 @@ class _Record(msgspec.Struct):
         return not self.complete and bool(_OUR_NAME.match(name))
 
 
-def _keep(folder: Folder, record: _Record) -> None:
+def _keep(folder: Folder, record: _MessagesRecord) -> None:
     with folder.replacing(_RECORD) as stream:
         stream.write(msgspec.json.encode(record))
 
@@ -105,10 +105,10 @@ def _keep(folder: Folder, record: _Record) -> None:
 def _clear(folder: Folder) -> None:
     """Remove the messages of an earlier call, which are listed in a record next to them."""
     names = [name for name in folder.names() if name.lower().endswith(".eml") and _is_file(folder, name)]
-    record = _Record()
+    record = _MessagesRecord()
     if names:
         with contextlib.suppress(msgspec.DecodeError):
-            record = msgspec.json.decode(folder.content(_RECORD, _LARGEST), type=_Record)
+            record = msgspec.json.decode(folder.content(_RECORD, _LARGEST), type=_MessagesRecord)
     if others := sorted(name for name in names if not record.has(name, folder)):
         more = f" and {len(others) - 1} more" if len(others) > 1 else ""
         raise FileError(

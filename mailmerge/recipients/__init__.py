@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from mailmerge.options import Hidden
-    from mailmerge.recipients.kinds import Kind
+    from mailmerge.recipients.kinds import FileKind
     from mailmerge.values import Cell
 
 __all__ = [
@@ -122,7 +122,7 @@ def open_list(path: Path, *, shown: str | None = None, **options: Unpack[ListOpt
     return recipients
 
 
-def kind_of(path: Path, shown: str) -> Kind:
+def kind_of(path: Path, shown: str) -> FileKind:
     """Return what kind of list a file is, judged by its content."""
     refuse_name(path, shown)
     _check_file(path, shown)

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Sequence
 
     from mailmerge.model import Place
-    from mailmerge.recipients.recipient_list import Header
+    from mailmerge.recipients.recipient_list import HeaderRow
 
 _T = TypeVar("_T")
 LOOKED_AT: Final = 60
@@ -156,7 +156,7 @@ def read_headings(
     wanted: int | None,
     shown: str,
     place: Callable[[int, int], Place],
-) -> Header:
+) -> HeaderRow:
     """Read the headings of a list.
 
     Args:

@@ -197,7 +197,7 @@ class JsonList(RecipientList):
         array = self._form == "array"
         row = _FIRST
         with self._open() as file:
-            window = _Window(file, skip=int(array))
+            window = _TextWindow(file, skip=int(array))
             while len(problems) < MAX_PROBLEMS:
                 char = window.next(comma=array and row > _FIRST)
                 if not char or (array and char == "]"):
@@ -217,7 +217,7 @@ class JsonList(RecipientList):
                     problems.append(self._no_object(value, line))
                 row += 1
 
-    def _end_of(self, array: bool, window: _Window) -> list[Diagnostic]:
+    def _end_of(self, array: bool, window: _TextWindow) -> list[Diagnostic]:
         """Find what is wrong at the end of the file."""
         place = Place(path=self.shown, line=window.line)
         rest = window.text[window.at + 1 :].strip()
@@ -279,7 +279,7 @@ def _after(pattern: re.Pattern[str], text: str, at: int) -> int:
     return found.end() if found else at
 
 
-class _Window:
+class _TextWindow:
     """The part of a file that contains the object being parsed."""
 
     def __init__(self, file: TextIO, *, skip: int) -> None:

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
 
-class Kind(Struct, frozen=True):
+class JunkKind(Struct, frozen=True):
     """A kind of junk."""
 
     code: str
@@ -33,78 +33,80 @@ class Kind(Struct, frozen=True):
     """Whether it may be a person's name: it is an error only if rows repeat it."""
 
 
-ERROR = Kind(
+ERROR = JunkKind(
     "D255", "the error of a formula", "correct the formula in the list's program, or empty the cells"
 )
-HASHES = Kind(
+HASHES = JunkKind(
     "D255",
     "number signs instead of a number",
     "the column was too narrow when it was saved: widen it, and save it again",
 )
-NOTHING = Kind(
+NOTHING = JunkKind(
     "D256",
     "what a program writes for an empty cell",
     'empty the cells; if it really is a name: types = {{ {key} = "text" }} in [data]',
     meant=True,
     doubtful=True,
 )
-NO_OBJECT = Kind("D256", "what a program writes for an empty cell", "empty the cells, or export them again")
-EXPONENT = Kind(
+NO_OBJECT = JunkKind(
+    "D256", "what a program writes for an empty cell", "empty the cells, or export them again"
+)
+EXPONENT = JunkKind(
     "D257",
     "a number that lost its digits",
     "format the column as text or number without decimals, and save it again; if it is intended: "
     'types = {{ {key} = "text" }} in [data]',
     meant=True,
 )
-DECIMAL_ID = Kind(
+DECIMAL_ID = JunkKind(
     "D257",
     "a number that got decimals",
     "the program that wrote it treated the column as numbers: export it as text; if it is intended: "
     'types = {{ {key} = "text" }} in [data]',
     meant=True,
 )
-ROUNDED = Kind(
+ROUNDED = JunkKind(
     "D257",
     "a number of more than 15 digits",
     "spreadsheet programs keep 15 digits and replace the others with 0: type them as text",
 )
-GARBLED = Kind(
+GARBLED = JunkKind(
     "D258",
     "text that was read in the wrong encoding",
     "export the list again as UTF-8, from the program that has it right",
 )
-QUOTED = Kind(
+QUOTED = JunkKind(
     "D259",
     "a formula that was meant to keep a number as it is",
     'write what is in the quotes; types = {{ {key} = "text" }} in [data] accepts it as it is',
     meant=True,
 )
-MARKUP = Kind(
+MARKUP = JunkKind(
     "D259",
     "characters as HTML writes them",
     'write the characters themselves; types = {{ {key} = "text" }} in [data] accepts them as they are',
     meant=True,
 )
-ESCAPED = Kind(
+ESCAPED = JunkKind(
     "D259",
     "characters as programs write them",
     'write the characters themselves; types = {{ {key} = "text" }} in [data] accepts them as they are',
     meant=True,
 )
-MERGE_FIELD = Kind(
+MERGE_FIELD = JunkKind(
     "D260",
     "a merge field that was never filled in",
     "fill in the cells, or use the column in the template; "
     'types = {{ {key} = "text" }} in [data] accepts them',
     meant=True,
 )
-OWN_FIELD = Kind(
+OWN_FIELD = JunkKind(
     "D260",
     "markup of a template",
     "cells are never rendered: write the value itself, or use the column in the template",
     meant=True,
 )
-HIDDEN_AT = Kind("D261", "a mail address without its @", "write the address: ann@example.org")
+HIDDEN_AT = JunkKind("D261", "a mail address without its @", "write the address: ann@example.org")
 
 # --- formulas and empty values ------------------------------------------------------------------------
 
@@ -142,13 +144,13 @@ _DOUBTFUL = frozenset(
 """Also names of people and places: Null, None, Nan, Nil, Namibia (NA)."""
 
 
-def _formula(text: str) -> Kind | None:
+def _formula(text: str) -> JunkKind | None:
     if text.upper() in _ERRORS:
         return ERROR
     return HASHES if len(text) > 2 and not text.strip("#") else None
 
 
-def _code(text: str) -> Kind | None:
+def _code(text: str) -> JunkKind | None:
     return ERROR if _CODE(text) else None
 
 
@@ -176,13 +178,13 @@ def names_something(heading: str) -> bool:
     return _NUMBERS(re.sub(r"(?<=[a-z])(?=[A-Z])", " ", heading.replace("_", " "))) is not None
 
 
-def exponent(text: str, *, name: bool) -> Kind | None:
+def exponent(text: str, *, name: bool) -> JunkKind | None:
     """Judge a number with an exponent; *name*: in a column whose numbers are identifiers."""
     found = _SCIENTIFIC(text)
     return EXPONENT if found and (name or int(found[1]) >= _TELLING) else None
 
 
-def decimal_id(text: str, *, name: bool) -> Kind | None:
+def decimal_id(text: str, *, name: bool) -> JunkKind | None:
     """Judge a whole number with a decimal, as pandas writes a column with empty cells."""
     return DECIMAL_ID if name and _WHOLE(text) else None
 
@@ -210,11 +212,11 @@ _AT = re.compile(
 ).fullmatch
 
 
-def _kept(text: str) -> Kind | None:
+def _kept(text: str) -> JunkKind | None:
     return QUOTED if _KEPT(text) else None
 
 
-def _entity(text: str) -> Kind | None:
+def _entity(text: str) -> JunkKind | None:
     return MARKUP if any(_is_entity(found[0]) for found in _ENTITY(text)) else None
 
 
@@ -229,25 +231,25 @@ def _is_entity(text: str) -> bool:
     return text[1] == "#" or text[1:] in _names()
 
 
-def _escape(text: str) -> Kind | None:
+def _escape(text: str) -> JunkKind | None:
     return ESCAPED if _ESCAPE.search(text) else None
 
 
-def _percent(text: str) -> Kind | None:
+def _percent(text: str) -> JunkKind | None:
     return ESCAPED if _PERCENT.search(text) and "/" not in text else None
 
 
-def _merge_field(text: str) -> Kind | None:
+def _merge_field(text: str) -> JunkKind | None:
     if _FIELD(text):
         return MERGE_FIELD
     return OWN_FIELD if _OWN_FIELD(text) else None
 
 
-def _hidden_at(text: str) -> Kind | None:
+def _hidden_at(text: str) -> JunkKind | None:
     return HIDDEN_AT if _AT(text) else None
 
 
-def _object(text: str) -> Kind | None:
+def _object(text: str) -> JunkKind | None:
     return NO_OBJECT if "[object " in text else None
 
 
@@ -350,7 +352,7 @@ def _may_be_garbled(block: str) -> bool:
     return False
 
 
-def _garbled(text: str) -> Kind | None:
+def _garbled(text: str) -> JunkKind | None:
     if text.isascii():
         return None
     found = _garbled_name(text) if len(text) <= _LONGEST_NAME else garbled(text)
@@ -364,7 +366,7 @@ _garbled_name = lru_cache(maxsize=4096)(garbled)
 
 # --- a block of cells ------------------------------------------------------------------------------------
 
-_SEARCHES: tuple[tuple[str, Callable[[str], Kind | None]], ...] = (
+_SEARCHES: tuple[tuple[str, Callable[[str], JunkKind | None]], ...] = (
     ("#", _formula),
     (":", _code),
     ("[", _object),
@@ -379,7 +381,7 @@ _SEARCHES: tuple[tuple[str, Callable[[str], Kind | None]], ...] = (
 """What a cell must contain, and its judge; searching for one character is ten times as fast as for two."""
 
 
-def search(block: str, cells: Sequence[str], *, name: bool) -> Iterator[tuple[int, Kind]]:
+def search(block: str, cells: Sequence[str], *, name: bool) -> Iterator[tuple[int, JunkKind]]:
     """Find the junk in a block of cells, whose ends are trimmed.
 
     Args:
@@ -408,8 +410,8 @@ def search(block: str, cells: Sequence[str], *, name: bool) -> Iterator[tuple[in
 
 
 def _judged(
-    cells: Sequence[str], judge: Callable[[str], Kind | None], needle: str = ""
-) -> Iterator[tuple[int, Kind]]:
+    cells: Sequence[str], judge: Callable[[str], JunkKind | None], needle: str = ""
+) -> Iterator[tuple[int, JunkKind]]:
     for at, cell in enumerate(cells):
         if cell and needle in cell and (kind := judge(cell)) is not None:
             yield at, kind

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 
-class Kind(Struct, frozen=True):
+class FileKind(Struct, frozen=True):
     """A kind of file that can be a list."""
 
     name: str
@@ -31,14 +31,14 @@ class Kind(Struct, frozen=True):
     workbook: bool = False
 
 
-XLSX = Kind("xlsx", "an Excel workbook", (".xlsx", ".xlsm", ".xltx", ".xltm"), workbook=True)
-ODS = Kind("ods", "an OpenDocument spreadsheet", (".ods", ".ots"), workbook=True)
-FODS = Kind("fods", "a flat OpenDocument spreadsheet", (".fods",), workbook=True)
-XLS = Kind("xls", "an Excel 97-2003 workbook", (".xls", ".xlt"), workbook=True)
-JSON = Kind("json", "JSON", (".jsonl", ".ndjson", ".json", ".ldjson"))
+XLSX = FileKind("xlsx", "an Excel workbook", (".xlsx", ".xlsm", ".xltx", ".xltm"), workbook=True)
+ODS = FileKind("ods", "an OpenDocument spreadsheet", (".ods", ".ots"), workbook=True)
+FODS = FileKind("fods", "a flat OpenDocument spreadsheet", (".fods",), workbook=True)
+XLS = FileKind("xls", "an Excel 97-2003 workbook", (".xls", ".xlt"), workbook=True)
+JSON = FileKind("json", "JSON", (".jsonl", ".ndjson", ".json", ".ldjson"))
 PIPED = ".stdin"
 """The name of the private file with a list from standard input: text, if it is nothing else."""
-TEXT = Kind("text", "a text file", (".csv", ".tsv", ".tab", ".txt", PIPED))
+TEXT = FileKind("text", "a text file", (".csv", ".tsv", ".tab", ".txt", PIPED))
 KINDS = (XLSX, ODS, FODS, XLS, JSON, TEXT)
 _BY_SUFFIX = {suffix: kind for kind in KINDS for suffix in kind.suffixes}
 
@@ -225,7 +225,7 @@ def _locked(name: str) -> str:
     return name.removeprefix("~$") if name.startswith("~$") else name.removeprefix(".~lock.").rstrip("#")
 
 
-def find_kind(path: Path, shown: str) -> Kind:
+def find_kind(path: Path, shown: str) -> FileKind:
     """Tell what kind of list a file is.
 
     Raises:
@@ -267,7 +267,7 @@ def is_workbook(path: Path) -> bool:
     return by_name is not None and by_name.workbook
 
 
-def misnamed(path: Path, shown: str, kind: Kind) -> Diagnostic | None:
+def misnamed(path: Path, shown: str, kind: FileKind) -> Diagnostic | None:
     """Return a warning that a list is of another kind than its name suggests; None if it is not."""
     suffix = path.suffix.lower()
     if suffix in {*kind.suffixes, "", PIPED}:
@@ -285,7 +285,7 @@ def _refused(shown: str, what: str, hint: str, code: str = "D120") -> ListError:
     return ListError(f"{shown} {what}", code=code, hint=hint, place=Place(path=shown))
 
 
-def _kind_of_zip(path: Path, shown: str) -> Kind:
+def _kind_of_zip(path: Path, shown: str) -> FileKind:
     import zipfile
 
     try:
@@ -320,7 +320,7 @@ def _kind_of_zip(path: Path, shown: str) -> Kind:
     raise _refused(shown, f"is {what}", f"{hint}: {inside[0]}" if inside else hint)
 
 
-def _kind_of_ole(path: Path, shown: str) -> Kind:
+def _kind_of_ole(path: Path, shown: str) -> FileKind:
     """Look for the names of streams: they are in a directory that may be anywhere in the file."""
     with path.open("rb") as file:
         content = file.read(_MAX_DIRECTORY)
@@ -336,7 +336,7 @@ def _kind_of_ole(path: Path, shown: str) -> Kind:
     return XLS
 
 
-def _kind_of_text(start: bytes, path: Path, shown: str, by_name: Kind | None) -> Kind:
+def _kind_of_text(start: bytes, path: Path, shown: str, by_name: FileKind | None) -> FileKind:
     text = _decoded(start).lstrip("\ufeff \t\r\n")
     for prefix, pattern, what, hint in _WORDED:
         if text[: len(prefix)].lower() == prefix and re.match(pattern, text, re.IGNORECASE):
@@ -354,7 +354,7 @@ def _kind_of_text(start: bytes, path: Path, shown: str, by_name: Kind | None) ->
     return _unnamed_text(text, path, shown, by_name)
 
 
-def _unnamed_text(text: str, path: Path, shown: str, by_name: Kind | None) -> Kind:
+def _unnamed_text(text: str, path: Path, shown: str, by_name: FileKind | None) -> FileKind:
     """Accept text as a table only if it looks like one: nothing else shows that it is."""
     suffix = path.suffix.lower()
     if by_name is None and suffix in _FOREIGN:
@@ -371,7 +371,7 @@ def _unnamed_text(text: str, path: Path, shown: str, by_name: Kind | None) -> Ki
     raise _refused(shown, f"({suffix}) is not a supported kind of list", hint)
 
 
-def _kind_of_markup(text: str, shown: str, by_name: Kind | None) -> Kind | None:
+def _kind_of_markup(text: str, shown: str, by_name: FileKind | None) -> FileKind | None:
     """Return the kind of a table in markup; None if it is not markup."""
     head = text[:4096].lower()
     if "urn:oasis:names:tc:opendocument:xmlns:office" in text and "<office:document" in head:

@@ -53,7 +53,7 @@ class OpenDocument(Workbook):
         styles = Styles()
         if not flat:
             self._look_around(styles)
-        self._found = structure = _Structure(styles)
+        self._found = structure = _SpreadsheetStructure(styles)
         with self._parsing(structure.parser) as file:
             while block := file.read(_BLOCK):
                 structure.parser.Parse(block)
@@ -183,7 +183,7 @@ class _Facts:
             self.active = text
 
 
-class _Structure(_Facts):
+class _SpreadsheetStructure(_Facts):
     """One pass over everything except the text of cells."""
 
     def __init__(self, styles: Styles) -> None:

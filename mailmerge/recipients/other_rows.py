@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from mailmerge.model import Place
     from mailmerge.recipients.heading_row import NumberedRow
-    from mailmerge.recipients.recipient_list import Header
+    from mailmerge.recipients.recipient_list import HeaderRow
 
 _TOTALS: Final = frozenset(
     """
@@ -83,7 +83,7 @@ class OtherRows:
 
     def __init__(
         self,
-        header: Header,
+        header: HeaderRow,
         rows: Sequence[NumberedRow],
         shown: str,
         place: Callable[[int, int | None], Place],

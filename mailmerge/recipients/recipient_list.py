@@ -47,7 +47,7 @@ _ADDRESS = r"[^@\s]+@[^@\s]+\.[^@\s.]+\Z"
 # --- the header ----------------------------------------------------------------------------------------
 
 
-class Header(Struct, frozen=True):
+class HeaderRow(Struct, frozen=True):
     """The header row as read, and which of its columns count."""
 
     row: int
@@ -82,7 +82,7 @@ def read_header(
     cells: Sequence[str],
     row: int,
     place: Callable[[int], Place],
-) -> tuple[Header, list[Diagnostic]]:
+) -> tuple[HeaderRow, list[Diagnostic]]:
     """Determine the columns; *place* returns the place of the cell at a position.
 
     The problems are returned, not raised, so that the reader can report them with others.
@@ -94,7 +94,7 @@ def read_header(
     names: dict[str, str] = {}
     problems: list[Diagnostic] = []
     if len(cells) > MAX_COLUMNS or any(len(cell) > _MAX_HEADING for cell in cells):
-        return Header(row, 0, Columns((), ()), (), ()), [_beyond(cells, row, place)]
+        return HeaderRow(row, 0, Columns((), ()), (), ()), [_beyond(cells, row, place)]
     for position, cell in enumerate(cells):
         heading = _composed(cell)
         if not heading:
@@ -112,7 +112,7 @@ def read_header(
         headings.append(heading)
         names.setdefault(name, heading)
     columns = Columns(tuple(headings), tuple(names))
-    return Header(row, len(cells), columns, tuple(kept), tuple(unnamed), own), problems
+    return HeaderRow(row, len(cells), columns, tuple(kept), tuple(unnamed), own), problems
 
 
 def _composed(text: str) -> str:
@@ -259,7 +259,7 @@ class Options(Struct, frozen=True):
     defaults: Mapping[str, str] = field(default_factory=dict)
 
 
-class _Column(Struct, frozen=True):
+class _ColumnReader(Struct, frozen=True):
     """How the cells of one column become values."""
 
     position: int
@@ -296,7 +296,7 @@ class RecipientList(ABC):
     only_texts = False
     """Whether all of its cells are strings."""
 
-    def __init__(self, path: Path, shown: str, header: Header, options: Options) -> None:
+    def __init__(self, path: Path, shown: str, header: HeaderRow, options: Options) -> None:
         self.path = path
         self.shown = shown
         self.columns = header.columns
@@ -461,7 +461,7 @@ class RecipientList(ABC):
         for row, cells in self.originals(rows):
             yield row, tuple(SheetCell(displayed(cell), "s") for cell in cells)
 
-    def _columns(self, options: Options) -> tuple[_Column, ...]:
+    def _columns(self, options: Options) -> tuple[_ColumnReader, ...]:
         types: dict[int, CellType] = {}
         for name, spec in options.types.items():
             types[find_column(self.columns, name, f"data.types.{name}")] = cell_type(spec, name)
@@ -470,7 +470,7 @@ class RecipientList(ABC):
             index = find_column(self.columns, name, f"data.defaults.{name}")
             defaults[index] = types[index].default(text, name) if index in types else text
         return tuple(
-            _Column(position, types.get(index), defaults.get(index))
+            _ColumnReader(position, types.get(index), defaults.get(index))
             for index, position in enumerate(self.header.kept)
         )
 

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
     from mailmerge.model import Recipient
-    from mailmerge.recipients.junk import Kind
+    from mailmerge.recipients.junk import JunkKind
     from mailmerge.recipients.recipient_list import RecipientList
     from mailmerge.recipients.types import CellType
     from mailmerge.recipients.understanding import Understanding
@@ -124,7 +124,7 @@ def typed_rows(recipients: RecipientList, read: frozenset[str]) -> Iterator[Reci
     The list is first read to its end, unless its first rows show that all columns contain only text that is
     not numbers. Other findings of the whole list are not considered.
     """
-    survey = Survey(recipients, read)
+    survey = ListSurvey(recipients, read)
     rows = iter(recipients)
     while survey.is_open and (block := list(islice(rows, BLOCK))):
         # Other problems of rows that are already invalid do not matter.
@@ -136,7 +136,7 @@ def typed_rows(recipients: RecipientList, read: frozenset[str]) -> Iterator[Reci
     return Surveyed(types=types).settled(recipients) if types else iter(recipients)
 
 
-class Survey:
+class ListSurvey:
     """Examines the rows of a list, a block at a time.
 
     Args:
@@ -155,7 +155,7 @@ class Survey:
         typed = {find_column(columns, name, "data.types"): kind for name, kind in options.types.items()}
         key = -1 if options.key is None else find_column(columns, options.key, "data.key")
         self._columns = [
-            _Column(
+            _ColumnSurvey(
                 at,
                 heading,
                 name,
@@ -215,7 +215,7 @@ class Survey:
         faults = {position: found for position, found in faults.items() if found}
         return Surveyed(tuple(findings), tuple(notes), trimmed_cells, faults, types)
 
-    def _type(self, column: _Column, notes: list[str], findings: list[Diagnostic]) -> str | None:
+    def _type(self, column: _ColumnSurvey, notes: list[str], findings: list[Diagnostic]) -> str | None:
         """Return the type that an undeclared column gets; None: its cells are unchanged."""
         if column.settled:
             return None
@@ -239,10 +239,10 @@ class Survey:
             notes.append(f"{column.heading} is read as text: {numbers.doubt}")
         return None
 
-    def _place(self, column: _Column) -> Place:
+    def _place(self, column: _ColumnSurvey) -> Place:
         return Place(path=self._shown, cell=f'column "{column.heading}"')
 
-    def _unsure(self, column: _Column) -> Iterator[Diagnostic]:
+    def _unsure(self, column: _ColumnSurvey) -> Iterator[Diagnostic]:
         place = self._place(column)
         written = not self._written.isdisjoint({column.name, column.heading, "row"})
         for code, shown in column.unsure.items():
@@ -278,7 +278,7 @@ class Survey:
                     place=place,
                 )
 
-    def _mixed(self, column: _Column) -> Diagnostic:
+    def _mixed(self, column: _ColumnSurvey) -> Diagnostic:
         return Diagnostic(
             "D264",
             f"the column {quoted(column.heading)} has cells of several types: {column.mixture()}",
@@ -291,7 +291,7 @@ class Survey:
 class _Hits:
     """The cells of a column that are junk of one kind."""
 
-    def __init__(self, kind: Kind) -> None:
+    def __init__(self, kind: JunkKind) -> None:
         self.kind = kind
         self.texts: dict[str, int] = {}
         """The different texts, and how many cells contain each."""
@@ -312,7 +312,7 @@ class _Hits:
         """Return whether it makes a row invalid if its column is used where it matters most."""
         return not self.kind.doubtful or self.texts[text] > 1
 
-    def faults(self, column: _Column, role: str, place: Place) -> Iterator[tuple[str, Diagnostic]]:
+    def faults(self, column: _ColumnSurvey, role: str, place: Place) -> Iterator[tuple[str, Diagnostic]]:
         """Yield the texts that make a row invalid, with the diagnostic."""
         if self.kind is HIDDEN_AT and role.startswith(_AS_ADDRESS):
             return  # reported like any text that is not an address
@@ -327,7 +327,7 @@ class _Hits:
                 ),
             )
 
-    def told(self, column: _Column, role: str | None, place: Place) -> Iterator[Diagnostic]:
+    def told(self, column: _ColumnSurvey, role: str | None, place: Place) -> Iterator[Diagnostic]:
         """Yield diagnostics of the whole column: cells that make no row invalid, and too many of them."""
         if self.beyond and role is not None:
             message = (
@@ -352,7 +352,7 @@ class _Hits:
                 place=place,
             )
 
-    def _hint(self, column: _Column) -> str:
+    def _hint(self, column: _ColumnSurvey) -> str:
         return self.kind.hint.format(key=toml_key(column.name))
 
 
@@ -364,7 +364,7 @@ class _Slip(Struct):
     first: list[tuple[int, str]] = field(default_factory=list)
 
 
-class _Column:
+class _ColumnSurvey:
     """What is known of a column so far."""
 
     def __init__(
@@ -394,7 +394,7 @@ class _Column:
         """The first cells of each type, with their rows."""
         self.numbers: NumberColumn | None = None if self.settled else NumberColumn()
         """What is known of its numbers; None: it contains other text."""
-        self.junk: dict[Kind, _Hits] = {}
+        self.junk: dict[JunkKind, _Hits] = {}
         self._domains: set[str] = set()
         self.slips: dict[str, _Slip] = {}
         """Domains that may be mistyped."""
@@ -456,7 +456,7 @@ class _Column:
                     place=place,
                 )
 
-    def _hit(self, kind: Kind, row: int, text: str) -> None:
+    def _hit(self, kind: JunkKind, row: int, text: str) -> None:
         if kind not in self.junk:
             self.junk[kind] = _Hits(kind)
         self.junk[kind].add(row, text)

@@ -43,7 +43,7 @@ from mailmerge.recipients.recipient_list import (
     MAX_CELL,
     MAX_PROBLEMS,
     CellError,
-    Header,
+    HeaderRow,
     Options,
     RecipientList,
     Record,
@@ -299,7 +299,7 @@ class TextList(RecipientList):
         """Return the text of a cell in one of our columns, without the character that disables formulas."""
         return unguarded(cell)
 
-    def _read_header(self, wanted: int | None) -> Header:
+    def _read_header(self, wanted: int | None) -> HeaderRow:
         problems: list[Diagnostic] = []
         first: dict[int, tuple[int, list[str]]] = {}
         for row, line, cells in self._numbered(problems):

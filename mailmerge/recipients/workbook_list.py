@@ -37,8 +37,8 @@ if TYPE_CHECKING:
 
     from mailmerge.options import Hidden
     from mailmerge.recipients.heading_row import NumberedRow
-    from mailmerge.recipients.kinds import Kind
-    from mailmerge.recipients.recipient_list import Header
+    from mailmerge.recipients.kinds import FileKind
+    from mailmerge.recipients.recipient_list import HeaderRow
     from mailmerge.recipients.workbook import Range, Sheet, SheetRow, Workbook
     from mailmerge.values import Cell
 
@@ -197,7 +197,7 @@ class WorkbookList(RecipientList):
                 before = row.number
                 yield row.number, [_shown(cell) for cell in row.cells]
 
-    def _read_header(self, heads: Heads, wanted: int | None) -> Header:
+    def _read_header(self, heads: Heads, wanted: int | None) -> HeaderRow:
         area = self._table.area
         rows = [row for row in (cut(one, area) for one in self._first_rows(heads, area, wanted)) if row]
         if not rows:
@@ -299,13 +299,13 @@ class WorkbookList(RecipientList):
         return ListError(message, code=code, hint=hint, place=place)
 
 
-def _within(concealed: Sequence[range], header: Header) -> frozenset[str]:
+def _within(concealed: Sequence[range], header: HeaderRow) -> frozenset[str]:
     """Return the names of the list's columns that are in one of the ranges."""
     pairs = zip(header.columns.names, header.kept, strict=True)
     return frozenset(name for name, at in pairs if any(at + 1 in columns for columns in concealed))
 
 
-def open_workbook(path: Path, shown: str, kind: Kind) -> Workbook:
+def open_workbook(path: Path, shown: str, kind: FileKind) -> Workbook:
     """Open a workbook of any kind.
 
     Raises:

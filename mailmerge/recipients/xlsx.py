@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from msgspec import Struct, field
 
 from mailmerge.recipients.workbook import Range, Sheet, SheetRow, Workbook, cell_range
-from mailmerge.recipients.xlsx_cells import Cells, Copies, SharedTexts, read_formats
+from mailmerge.recipients.xlsx_cells import Cells, SharedTexts, StoredCells, read_formats
 from mailmerge.recipients.xlsx_package import TRUE, Package, local, parser_of, reading
 from mailmerge.recipients.xlsx_rows import PlainRows, SheetParser
 
@@ -92,7 +92,7 @@ class XlsxWorkbook(Workbook):
 
     def copies(self, sheet: Sheet) -> Iterator[tuple[int, Sequence[SheetCell]]]:
         """Yield the same rows with their numbers, each cell as the file stores it, for a copy."""
-        for number, cells, _ in self._read(sheet, Copies, {}):
+        for number, cells, _ in self._read(sheet, StoredCells, {}):
             yield number, cells
 
     def merged(self, sheet: Sheet) -> Sequence[Range]:
@@ -116,7 +116,7 @@ class XlsxWorkbook(Workbook):
         main = next((one.target for one in roots if one.kind == "officeDocument"), "xl/workbook.xml")
         self._relations = package.relations(main)
         self._folder = posixpath.dirname(main)
-        found = self._structure = _Structure()
+        found = self._structure = _WorkbookStructure()
         package.parse(main, found.start, found.end)
         related = [(name, visible, self._relations[relation]) for name, visible, relation in found.sheets]
         self.sheets = [
@@ -230,7 +230,7 @@ class XlsxWorkbook(Workbook):
         return self._formats
 
 
-class _Structure:
+class _WorkbookStructure:
     """The facts from the part that represents the whole workbook."""
 
     def __init__(self) -> None:

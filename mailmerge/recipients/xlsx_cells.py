@@ -308,7 +308,7 @@ def _text_formats(formats: list[str]) -> dict[str | None, Callable[[str], str]]:
     return found
 
 
-class Copies(Cells):
+class StoredCells(Cells):
     """Makes cells as the file stores them."""
 
     def raw(self, kind: str | None, text: str, style: str | None) -> SheetCell:

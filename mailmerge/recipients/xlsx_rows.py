@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from mailmerge.recipients.cells import text_cell, uncalculated
 from mailmerge.recipients.workbook import Range, cell_name, cell_position, cell_range
-from mailmerge.recipients.xlsx_cells import EMPTY, NOT_CALCULATED, Copies
+from mailmerge.recipients.xlsx_cells import EMPTY, NOT_CALCULATED, StoredCells
 from mailmerge.recipients.xlsx_package import TRUE, local, parser_of
 
 if TYPE_CHECKING:
@@ -79,7 +79,7 @@ class SheetParser:
         self, part: str, make: Cells, links: dict[tuple[int, int], str], *, recalculated: bool
     ) -> None:
         self._make = make
-        self._copies = make if isinstance(make, Copies) else None
+        self._copies = make if isinstance(make, StoredCells) else None
         self._empty = "" if self._copies is None else EMPTY
         self._texts = make.texts.texts
         self._rewritten = make.rewritten if self._copies is None else {}

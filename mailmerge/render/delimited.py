@@ -48,7 +48,7 @@ def quoted_fields(text: str) -> str:
     return written if written.endswith("\n") else f"{written}\r\n"
 
 
-class _Field(Struct):
+class _DelimitedField(Struct):
     """A field while it is read."""
 
     raw: str = ""
@@ -98,7 +98,7 @@ class _Field(Struct):
 
 
 def _written(text: str, separator: str) -> Iterator[str]:
-    field = _Field()
+    field = _DelimitedField()
     for piece in _PIECES.split(text):
         if piece.startswith(START):
             field.add_value(piece[1:-1])
@@ -109,5 +109,5 @@ def _written(text: str, separator: str) -> Iterator[str]:
                 continue
             yield field.written()
             yield "\r\n" if char == "\n" else char
-            field = _Field()
+            field = _DelimitedField()
     yield field.written()

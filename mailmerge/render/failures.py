@@ -25,7 +25,7 @@ from mailmerge.model import Diagnostic, Place
 from mailmerge.render.environments import UnknownName
 from mailmerge.render.mistakes import Mistakes, nearest, plainly
 from mailmerge.render.sources import URL
-from mailmerge.render.survey import Reference, Survey
+from mailmerge.render.survey import Reference, TemplateSurvey
 from mailmerge.text import did_you_mean, quoted, toml_key
 from mailmerge.values import BadValue, Value, displayed
 
@@ -59,7 +59,7 @@ class _Reached(Struct):
     name: str
     tree: nodes.Template
     sees_row: bool
-    survey: Survey
+    survey: TemplateSurvey
 
 
 class Seen(NamedTuple):
@@ -127,7 +127,7 @@ class NameCheck:
 
     def _reach(self, name: str, tree: nodes.Template) -> tuple[list[_Reached], list[Diagnostic]]:
         """Follow literal references from the template *tree*; return reached templates and problems."""
-        reached = [_Reached(name, tree, sees_row=True, survey=Survey(tree, parts=self._grouped))]
+        reached = [_Reached(name, tree, sees_row=True, survey=TemplateSurvey(tree, parts=self._grouped))]
         broken: list[Diagnostic] = []
         for one in reached:  # grows while it is walked
             for reference, other in one.survey.references:
@@ -145,7 +145,9 @@ class NameCheck:
                     broken.append(uncompilable_problem(error, other, self._sources))
                 else:
                     broken += wrong
-                    reached.append(_Reached(other, found, sees_row, Survey(found, parts=self._grouped)))
+                    reached.append(
+                        _Reached(other, found, sees_row, TemplateSurvey(found, parts=self._grouped))
+                    )
         return reached, broken
 
     def _load(self, name: str) -> tuple[nodes.Template, list[Diagnostic]]:
@@ -308,7 +310,7 @@ def _exported(tree: nodes.Template) -> set[str]:
     """Return what is bound at the top of a template, and so is known in its blocks too."""
     kinds = (nodes.Assign, nodes.AssignBlock, nodes.Import, nodes.FromImport)
     top: list[nodes.Node] = [node for node in tree.body if isinstance(node, kinds)]
-    return Survey(nodes.Template(top)).bound | {
+    return TemplateSurvey(nodes.Template(top)).bound | {
         node.name for node in tree.body if isinstance(node, nodes.Macro)
     }
 

@@ -44,11 +44,11 @@ class Markdown(Struct, frozen=True):
     """The template itself, without lines that contained only tags."""
 
 
-class _Group(Struct):
+class _TagGroup(Struct):
     """Tags that belong together, such as ``if``, ``else`` and ``endif``, and the groups between them."""
 
     numbers: list[int]
-    inner: list[_Group] = field(default_factory=list)
+    inner: list[_TagGroup] = field(default_factory=list)
 
     def every(self) -> Iterator[int]:
         """Yield its tags and those of the groups in it."""
@@ -227,7 +227,7 @@ class _Conversion:
 
     def _place(
         self,
-        groups: Iterable[_Group],
+        groups: Iterable[_TagGroup],
         gaps: _Gaps,
         positions: dict[int, int],
         bounds: tuple[int, int],
@@ -301,7 +301,7 @@ class _Conversion:
             if whole and words in (["macro", "endmacro"], ["set", "endset"], ["set", "set"]):
                 tokens[at - 1].hidden = tokens[at + 1].hidden = True
 
-    def _torn(self, group: _Group) -> TemplateError:
+    def _torn(self, group: _TagGroup) -> TemplateError:
         first, last = self._tags[group.numbers[0]], self._tags[group.numbers[-1]]
         return TemplateError(
             f"`{first.word}` begins in one paragraph and ends in another, in line {last.line}",
@@ -415,10 +415,10 @@ def _places_of(lines: Sequence[str]) -> dict[int, tuple[int, str]]:
     return found
 
 
-def _grouped(numbers: Iterable[int], tags: Tags) -> list[_Group]:
+def _grouped(numbers: Iterable[int], tags: Tags) -> list[_TagGroup]:
     """Group the tags that belong together; a tag without an end is a group by itself."""
-    open_: list[_Group] = []
-    done: list[_Group] = []
+    open_: list[_TagGroup] = []
+    done: list[_TagGroup] = []
 
     def close() -> None:
         group = open_.pop()
@@ -436,13 +436,13 @@ def _grouped(numbers: Iterable[int], tags: Tags) -> list[_Group]:
             open_[-1].numbers.append(number)
             close()
         else:
-            open_.append(_Group([number]))
+            open_.append(_TagGroup([number]))
     while open_:
         _dissolve(open_, done)
     return done
 
 
-def _dissolve(open_: list[_Group], done: list[_Group]) -> None:
+def _dissolve(open_: list[_TagGroup], done: list[_TagGroup]) -> None:
     """Treat the innermost open group as a tag without an end: what follows it is not in it."""
     single = open_.pop()
     outer = open_[-1].inner if open_ else done
@@ -450,7 +450,7 @@ def _dissolve(open_: list[_Group], done: list[_Group]) -> None:
     outer += [single, *inner]
 
 
-def _every(groups: Iterable[_Group]) -> Iterator[_Group]:
+def _every(groups: Iterable[_TagGroup]) -> Iterator[_TagGroup]:
     for group in groups:
         yield group
         yield from _every(group.inner)

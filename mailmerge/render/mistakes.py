@@ -137,7 +137,7 @@ class Mistake(NamedTuple):
     code: str = "T101"
 
 
-class _Tag(NamedTuple):
+class _TemplateTag(NamedTuple):
     start: int
     end: int
     text: str
@@ -169,7 +169,7 @@ class Mistakes:
         """Return what is wrong with the tags of *source*, and *source* with all of them repaired."""
         found: list[Mistake] = []
         pieces: list[str] = []
-        open_tags: list[tuple[str, _Tag]] = []
+        open_tags: list[tuple[str, _TemplateTag]] = []
         at = 0
         for tag in self._tags(source):
             line = source.count("\n", 0, tag.start) + 1
@@ -191,7 +191,7 @@ class Mistakes:
         pieces += (source[at:], *(f"{{% end{word} %}}" for word, _ in reversed(open_tags)))
         return sorted(found, key=lambda mistake: mistake.line), "".join(pieces)
 
-    def _looked_at(self, tag: _Tag, line: int, inside: list[str]) -> tuple[str, Mistake | None]:
+    def _looked_at(self, tag: _TemplateTag, line: int, inside: list[str]) -> tuple[str, Mistake | None]:
         """Return the repaired tag, and what is wrong with it."""
         first = tag.text.strip().partition("\n")[0]
         if tag.text == "{#":
@@ -230,7 +230,12 @@ class Mistakes:
         return Mistake(line, first, message, f"write {_one_line(meant)}", "T160")
 
     def _close(
-        self, text: str, line: int, open_tags: list[tuple[str, _Tag]], source: str, found: list[Mistake]
+        self,
+        text: str,
+        line: int,
+        open_tags: list[tuple[str, _TemplateTag]],
+        source: str,
+        found: list[Mistake],
     ) -> tuple[str, Mistake | None]:
         """Remove the block that *text* ends from *open_tags*; return the ends that were missing before it."""
         word = _word(text)
@@ -282,7 +287,7 @@ class Mistakes:
 
     # --- tags --------------------------------------------------------------------------------------
 
-    def _tags(self, source: str) -> Iterator[_Tag]:
+    def _tags(self, source: str) -> Iterator[_TemplateTag]:
         """Yield the tags of a template as a person would see them, without complete comments."""
         at = 0
         while opening := _OPENING.search(source, at):
@@ -290,19 +295,19 @@ class Mistakes:
             if opening[0] == "{#":
                 end = source.find("#}", start + 2) + 2
                 if end < 2:
-                    yield _Tag(start, start + 2, "{#")
+                    yield _TemplateTag(start, start + 2, "{#")
                 at = end if end >= 2 else start + 2
             elif raw := _RAW.match(source, start):
                 end_of_raw = _END_OF_RAW.search(source, raw.end())
                 if end_of_raw is None:
-                    yield _Tag(start, raw.end(), raw[0])
+                    yield _TemplateTag(start, raw.end(), raw[0])
                 at = (end_of_raw or raw).end()
             else:
                 tag = self._tag(source, start)
                 yield tag
                 at = tag.end
 
-    def _tag(self, source: str, start: int) -> _Tag:
+    def _tag(self, source: str, start: int) -> _TemplateTag:
         """Find the end of a tag: the first one with which it can be read, else the first one."""
         sign = "}}" if source.startswith("{{", start) else "%}"
         ends: list[int] = []
@@ -312,21 +317,21 @@ class Mistakes:
             at = end
         for end in ends:
             if self._problem(source[start:end]) is None:
-                return _Tag(start, end, source[start:end])
+                return _TemplateTag(start, end, source[start:end])
         first = _SIGNS.search(source, start + (3 if source.startswith("{{{", start) else 2))
         if first and first[0] == sign:
             end = first.end()
             end += source.startswith("{{{", start) and source.startswith("}", end)
-            return _Tag(start, end, source[start:end])
+            return _TemplateTag(start, end, source[start:end])
         if first and first[0] in {"}}", "%}"}:  # the other one
-            return _Tag(start, first.end(), source[start : first.end()], whole=False)
+            return _TemplateTag(start, first.end(), source[start : first.end()], whole=False)
         line_end = source.find("\n", start)
         limit = min(
             (place for place in (line_end, first.start() if first else -1) if place >= 0), default=len(source)
         )
         single = re.match(r"\{[{%][^{}%\n]*[%}]", source[start:limit])
         end = start + (single.end() if single else len(source[start:limit].rstrip()))
-        return _Tag(start, max(end, start + 2), source[start : max(end, start + 2)], whole=False)
+        return _TemplateTag(start, max(end, start + 2), source[start : max(end, start + 2)], whole=False)
 
     def _completed(self, text: str) -> str:
         """Return a tag that does not end, or ends with the wrong characters, with its end; empty: unknown."""
@@ -501,7 +506,7 @@ def _wrong_call(node: nodes.Filter, function: Any) -> Mistake | None:
     return None
 
 
-def _unclosed(word: str, tag: _Tag, source: str) -> Mistake:
+def _unclosed(word: str, tag: _TemplateTag, source: str) -> Mistake:
     line = source.count("\n", 0, tag.start) + 1
     message = f"template syntax: `{_one_line(tag.text)}` is never closed"
     hint = f"write {{% end{word} %}} where it should end"

@@ -16,7 +16,7 @@ _VALUE_FILTERS = frozenset({"date", "time", "money", "number", "int", "float", "
 """Filters that format a value themselves, whatever its displayed text."""
 
 
-class Survey:
+class TemplateSurvey:
     """What one template reads, binds and refers to, found in a single walk."""
 
     __slots__ = ("bound", "names", "parts", "references", "row_keys", "whole_rows", "written")

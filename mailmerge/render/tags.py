@@ -85,14 +85,14 @@ class _Lost(NamedTuple):
     """How many line breaks the first of them have together."""
 
 
-class _Line(NamedTuple):
+class _MarkedLine(NamedTuple):
     made: int
     """The line in the text with marks."""
     in_tags: int
     """How many lines the tags before it have."""
 
 
-class _Lines:
+class _LineIndex:
     """Index of lines and marks: a place is found without reading what is before it."""
 
     def __init__(self, text: str, tags: Sequence[Tag]) -> None:
@@ -102,10 +102,10 @@ class _Lines:
         self._marks = [end for end, _ in marks]
         self._in_tags = [0, *accumulate(tags[number].source.count("\n") for _, number in marks)]
 
-    def line(self, offset: int) -> _Line:
+    def line(self, offset: int) -> _MarkedLine:
         """Return the line of a place."""
         made = 1 + bisect_left(self._ends, offset)
-        return _Line(made, self._in_tags[bisect_right(self._marks, offset)])
+        return _MarkedLine(made, self._in_tags[bisect_right(self._marks, offset)])
 
 
 class Tags:
@@ -117,7 +117,7 @@ class Tags:
         self._left_out: list[tuple[str, int, int]] = []
         """Comments by template: the line of the result from which each is missing, and its line breaks."""
         self._lost_before: dict[str, _Lost] = {}
-        self._indexed: _Lines | None = None
+        self._indexed: _LineIndex | None = None
 
     def __getitem__(self, number: int) -> Tag:
         """Return the tag of a mark."""
@@ -187,7 +187,7 @@ class Tags:
     def line_of(self, name: str, text: str, offset: int) -> int:
         """Return the original line, in template *name*, of a place in *text*, which `take_out` returned."""
         if self._indexed is None or self._indexed.text is not text:
-            self._indexed = _Lines(text, self._tags)
+            self._indexed = _LineIndex(text, self._tags)
         line = self._indexed.line(offset)
         return line.made + line.in_tags + self._lost(name, line.made)
 

@@ -29,7 +29,7 @@ from mailmerge.render.failures import (
     value_error,
 )
 from mailmerge.render.mistakes import Mistakes, plainly
-from mailmerge.render.survey import Survey
+from mailmerge.render.survey import TemplateSurvey
 from mailmerge.text import joined_columns, quoted, trimmed
 from mailmerge.values import BadValue, canonical, kind_of, truth
 from mailmerge.values.notation import read_truth
@@ -92,7 +92,7 @@ class Expression:
         self._environment = environment
         assign = nodes.Assign(nodes.Name(_RESULT, "store", lineno=1), self._prepared(tree), lineno=1)
         template = nodes.Template([assign], lineno=1)
-        self.names = frozenset(Survey(template).names)
+        self.names = frozenset(TemplateSurvey(template).names)
         """The names that it reads."""
         code = environment.compile(template, self.option)
         self._template = Template.from_code(environment, code, environment.make_globals(None))

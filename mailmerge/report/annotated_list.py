@@ -155,7 +155,7 @@ def _extended(raw: str, cells: list[str], ours: list[int], added: Iterable[str],
 def _written(cells: Iterable[str], dialect: Dialect) -> str:
     lines: list[str] = []
     writer = csv.writer(
-        _Lines(lines),
+        _LineSink(lines),
         delimiter=dialect.delimiter,
         quotechar=dialect.quote,
         escapechar=dialect.escape,
@@ -166,7 +166,7 @@ def _written(cells: Iterable[str], dialect: Dialect) -> str:
     return "".join(lines)
 
 
-class _Lines:
+class _LineSink:
     """The part of a file's interface that `csv.writer` needs."""
 
     def __init__(self, lines: list[str]) -> None:

@@ -106,7 +106,7 @@ class Figures(Protocol):
         """Return how the time of the runs was spent."""
 
 
-class Facts(Struct, frozen=True):
+class PageFacts(Struct, frozen=True):
     """What the page shows in addition to the ledger's figures."""
 
     campaign: str
@@ -149,7 +149,7 @@ class _Tile(Struct, frozen=True):
 
 def write_page(
     path: Path,
-    facts: Facts,
+    facts: PageFacts,
     counts: Counts,
     picked: RowSample,
     figures: Figures,
@@ -185,7 +185,7 @@ def write_page(
         stream.writelines(_environment().get_template("page.html").generate(values))
 
 
-def _head(facts: Facts, counts: Counts, runs: Runs, gone: int) -> dict[str, Any]:
+def _head(facts: PageFacts, counts: Counts, runs: Runs, gone: int) -> dict[str, Any]:
     left = counts[Status.PENDING] + counts[Status.DEFERRED]
     verdict = _VERDICTS.get(runs.reason, "Stopped.") if runs.ended else "Still running, or killed."
     if not runs.count:
@@ -222,7 +222,7 @@ def _tile(counts: Counts, name: str, words: str, statuses: tuple[Status, ...]) -
     return _Tile(name, words, sum(counts[status] for status in statuses), ", ".join(details))
 
 
-def _figures(facts: Facts, figures: Figures, redactor: Redactor | None) -> dict[str, Any]:
+def _figures(facts: PageFacts, figures: Figures, redactor: Redactor | None) -> dict[str, Any]:
     timeline = figures.timeline()
     outcomes = charts.outcomes(timeline)
     found, domain_count = figures.domains()

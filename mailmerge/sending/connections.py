@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 _PROBE_AFTER = 5.0
 
 
-class Connection(Protocol):
+class Transport(Protocol):
     """A connection to the server, as the sender sees it."""
 
     @property
@@ -112,10 +112,10 @@ class ConnectionSlot:
     and `advance` does the next one. So a silent server does not delay other connections.
     """
 
-    def __init__(self, connect: Callable[[], Connection], clock: Clock) -> None:
+    def __init__(self, connect: Callable[[], Transport], clock: Clock) -> None:
         self._connect = connect
         self._clock = clock
-        self.connection: Connection | None = None
+        self.connection: Transport | None = None
         self.opened = False
         """Whether the last `advance` opened a connection."""
         self.wanted: Wait | None = None
@@ -232,7 +232,7 @@ class ConnectionSlot:
         self._steps = self._probing(self.connection)
         return self.advance()
 
-    def _probing(self, connection: Connection) -> Generator[Wait, None, None]:
+    def _probing(self, connection: Transport) -> Generator[Wait, None, None]:
         alive = False
         with contextlib.suppress(SessionError):
             alive = yield from connection.probing()
@@ -249,7 +249,7 @@ class ConnectionSlot:
 class ConnectionPool:
     """As many slots as there are sessions: one, unless the user configured more."""
 
-    def __init__(self, connect: Callable[[], Connection], clock: Clock, sessions: int) -> None:
+    def __init__(self, connect: Callable[[], Transport], clock: Clock, sessions: int) -> None:
         self._slots = [ConnectionSlot(connect, clock) for _ in range(sessions)]
 
     def __iter__(self) -> Iterator[ConnectionSlot]:
@@ -335,7 +335,7 @@ class Settled(Struct, frozen=True):
     row: RowDecision
 
 
-class Unconfirmed(dict[int, Settled]):
+class UnconfirmedRows(dict[int, Settled]):
     """What was settled since the last sync point of its session, by token."""
 
     def confirm(self, connection: str) -> None:

@@ -33,7 +33,7 @@ from mailmerge.clock import ClockWatch
 from mailmerge.errors import AuthError, LedgerError, SessionError, TlsError
 from mailmerge.ledger.attempts import IntentRefusedError
 from mailmerge.model import Outcome, Status
-from mailmerge.sending.connections import ConnectionPool, InFlight, Settled, Unconfirmed
+from mailmerge.sending.connections import ConnectionPool, InFlight, Settled, UnconfirmedRows
 from mailmerge.sending.group_commit import OutcomeWriter, ProgressTally
 from mailmerge.sending.policy import History
 from mailmerge.sending.runs import Again, Context, Reason, RunEnd
@@ -48,7 +48,7 @@ if TYPE_CHECKING:
     from mailmerge.ledger.account_usage import Quota, Reservation
     from mailmerge.ledger.attempts import Settlement
     from mailmerge.model import Attempt
-    from mailmerge.sending.connections import Connection, ConnectionSlot
+    from mailmerge.sending.connections import ConnectionSlot, Transport
     from mailmerge.sending.group_commit import LedgerWriter, OutcomeListener
     from mailmerge.sending.policy import Policy
     from mailmerge.sending.runs import Progress, RunDecision, StopFlag
@@ -98,7 +98,7 @@ class Sender:
     def __init__(  # noqa: PLR0913  each is a replaceable part
         self,
         ledger: LedgerWriter,
-        connect: Callable[[], Connection],
+        connect: Callable[[], Transport],
         throttle: Pace,
         clock: Clock,
         *,
@@ -136,7 +136,7 @@ class Sender:
         self._quota = quota
         self._queue = WorkQueue(())
         self._in_flight: dict[int, InFlight] = {}
-        self._unconfirmed = Unconfirmed()
+        self._unconfirmed = UnconfirmedRows()
         self._submitted = 0
         self._end: RunEnd | None = None
         self._refused = False  # the ledger can record no more intents

@@ -72,7 +72,7 @@ class Pace(Protocol):
         ...
 
 
-class _Window:
+class _RateWindow:
     """The last N times of one rate."""
 
     def __init__(self, rate: Rate) -> None:
@@ -93,7 +93,7 @@ class _Domains:
     def __init__(self, rates: Sequence[Rate]) -> None:
         self._rates = rates
         self._longest = max((rate.seconds for rate in rates), default=0.0)
-        self._windows: dict[str, list[_Window]] = {}
+        self._windows: dict[str, list[_RateWindow]] = {}
         self._taken = 0
 
     def delay(self, domains: Iterable[str], now: float) -> float:
@@ -106,7 +106,7 @@ class _Domains:
         for domain in domains:
             windows = self._windows.get(domain)
             if windows is None:
-                windows = self._windows[domain] = [_Window(rate) for rate in self._rates]
+                windows = self._windows[domain] = [_RateWindow(rate) for rate in self._rates]
             for window in windows:
                 window.times.append(now)
         self._taken += 1
@@ -141,7 +141,7 @@ class Throttle:
         per_domain: Sequence[Rate] = (),
         domain_history: Iterable[tuple[str, float]] = (),
     ) -> None:
-        self._windows = [_Window(rate) for rate in rates]
+        self._windows = [_RateWindow(rate) for rate in rates]
         self._jitter = jitter
         self._random = random
         self._domains = _Domains(per_domain)

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from mailmerge.model import Reply, SignIn
-    from mailmerge.smtp.reply_queue import Handler, ReplyQueue, Slot
+    from mailmerge.smtp.reply_queue import DueReply, Handler, ReplyQueue
     from mailmerge.smtp.state import SessionState
 
 _MOST_CHALLENGES = 5
@@ -126,7 +126,7 @@ class Handshake:
         if known and self._state.overlap in {Overlap.UNTRIED, Overlap.PASSED}:
             self._state.on(Trigger.NOT_BORNE)
 
-    def _on_greeting(self, _slot: Slot, reply: Reply) -> None:
+    def _on_greeting(self, _slot: DueReply, reply: Reply) -> None:
         # RFC 5321 section 3.1: 554, and 421, are greetings of a server that refuses the connection.
         if reply.severity != 2:
             raise refused_session(self._host, "refused the connection", reply, Phase.GREETING)
@@ -134,7 +134,7 @@ class Handshake:
         self._state.on(Trigger.GREETED)
         self._say_ehlo()
 
-    def _on_ehlo(self, _slot: Slot, reply: Reply) -> None:
+    def _on_ehlo(self, _slot: DueReply, reply: Reply) -> None:
         state = self._state
         if reply.severity == 2:
             state.offers = Extensions.from_reply(reply)
@@ -152,7 +152,7 @@ class Handshake:
             raise refused_session(self._host, "refused our EHLO", reply, Phase.EHLO)
         self._go_on()
 
-    def _on_helo(self, _slot: Slot, reply: Reply) -> None:
+    def _on_helo(self, _slot: DueReply, reply: Reply) -> None:
         if reply.severity != 2:
             raise refused_session(self._host, "refused our HELO", reply, Phase.EHLO)
         self._go_on()
@@ -181,7 +181,7 @@ class Handshake:
         self._replies.ask(Step.STARTTLS, b"STARTTLS")
         self._state.on(Trigger.STARTTLS_SAID)
 
-    def _on_starttls(self, _slot: Slot, reply: Reply) -> None:
+    def _on_starttls(self, _slot: DueReply, reply: Reply) -> None:
         if reply.code == 421:
             raise refused_session(self._host, "closed the session", reply, Phase.STARTTLS)
         if reply.severity != 2:
@@ -218,7 +218,7 @@ class Handshake:
         self._replies.ask(Step.AUTH, line, shown=f"AUTH {name} {MASK}")
         self._state.on(Trigger.AUTH_SAID)
 
-    def _on_auth(self, _slot: Slot, reply: Reply) -> None:
+    def _on_auth(self, _slot: DueReply, reply: Reply) -> None:
         if reply.severity == 3 and self._mechanism:
             self._state.on(Trigger.CHALLENGED)
             self._challenges += 1

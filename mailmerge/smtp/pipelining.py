@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from mailmerge.model import Outcome, Reply
-    from mailmerge.smtp.reply_queue import Handler, ReplyQueue, Slot
+    from mailmerge.smtp.reply_queue import DueReply, Handler, ReplyQueue
     from mailmerge.smtp.state import SessionState
     from mailmerge.smtp.transactions import Transaction
 
@@ -57,7 +57,7 @@ class BdatTrial:
         self._replies.ask(Step.TRIAL_NOOP, b"NOOP")
         self._state.on(Trigger.TRIAL_SAID)
 
-    def _on_reply(self, slot: Slot, reply: Reply) -> None:
+    def _on_reply(self, slot: DueReply, reply: Reply) -> None:
         self._digits.append(reply.severity)
         if slot.step is Step.TRIAL_NOOP:
             passed = self._digits == _PASSED

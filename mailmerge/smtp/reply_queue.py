@@ -21,14 +21,14 @@ if TYPE_CHECKING:
     from mailmerge.smtp.state import SessionState
     from mailmerge.smtp.transactions import Outbox, Transaction
 
-    Handler = Callable[["Slot", Reply], None]
+    Handler = Callable[["DueReply", Reply], None]
 
 _FEW = 4
 _TELLING = 8
 """From this length, in octets, a secret cannot be an ordinary word of a reply."""
 
 
-class Slot(NamedTuple):
+class DueReply(NamedTuple):
     """One reply that is due."""
 
     step: Step
@@ -64,7 +64,7 @@ class ReplyQueue:
         self._transcript = transcript
         self._parser = ReplyParser()
         # The greeting is due from the start: the server sends first (RFC 5321 section 3.1).
-        self._slots: deque[Slot] = deque([Slot(Step.GREETING, None, 0)])
+        self._slots: deque[DueReply] = deque([DueReply(Step.GREETING, None, 0)])
 
     # --- what is sent ---------------------------------------------------------------------------------
 
@@ -79,7 +79,7 @@ class ReplyQueue:
         """
         self._state.check(step)
         due = self._outbox.put(line + b"\r\n")
-        self._slots.append(Slot(step, transaction, due))
+        self._slots.append(DueReply(step, transaction, due))
         if self._transcript:
             self._note("C", shown or line.decode("utf-8", "backslashreplace"))
 
@@ -90,14 +90,14 @@ class ReplyQueue:
         return self._outbox.put(line + b"\r\n")
 
     def owe(self, step: Step, transaction: Transaction | None, due: int) -> None:
-        """Add a slot for the reply to content, which the caller queues; *due* as in `Slot`.
+        """Add a slot for the reply to content, which the caller queues; *due* as in `DueReply`.
 
         Raises:
             RuntimeError: *step* may not be sent now.
 
         """
         self._state.check(step)
-        self._slots.append(Slot(step, transaction, due))
+        self._slots.append(DueReply(step, transaction, due))
 
     def note_content(self, octets: int) -> None:
         """Write a line about content to the transcript; the content itself is private and long."""
@@ -120,7 +120,7 @@ class ReplyQueue:
         """
         return self._parser.feed(data)
 
-    def take(self, reply: Reply) -> tuple[Slot | None, Reply]:
+    def take(self, reply: Reply) -> tuple[DueReply | None, Reply]:
         """Return the slot that *reply* fills, and the reply with secrets masked.
 
         No slot: nothing that was sent is unanswered. A command that still waits in our outbox cannot have

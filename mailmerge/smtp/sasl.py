@@ -70,7 +70,7 @@ class Mechanism(Protocol):
         """Return the reason of a refusal that a challenge contained; empty: none."""
 
 
-class _Mechanism:
+class _SimpleMechanism:
     """What most mechanisms have in common: no proof by the server, no reason in a challenge."""
 
     def accepted(self) -> None:
@@ -81,7 +81,7 @@ class _Mechanism:
         return ""
 
 
-class Plain(_Mechanism):
+class PlainMechanism(_SimpleMechanism):
     """PLAIN (RFC 4616)."""
 
     def __init__(self, user: str, secret: str) -> None:
@@ -96,7 +96,7 @@ class Plain(_Mechanism):
         return self._message
 
 
-class Login(_Mechanism):
+class LoginMechanism(_SimpleMechanism):
     """LOGIN: never standardised, but often the only one offered; two prompts with any text."""
 
     def __init__(self, user: str, secret: str) -> None:
@@ -112,7 +112,7 @@ class Login(_Mechanism):
         return self._answers.pop()
 
 
-class CramMd5(_Mechanism):
+class CramMd5(_SimpleMechanism):
     """CRAM-MD5 (RFC 2195): the secret itself is never sent."""
 
     def __init__(self, user: str, secret: str) -> None:
@@ -128,7 +128,7 @@ class CramMd5(_Mechanism):
         return self._user + b" " + digest.encode("ascii")
 
 
-class _BearerToken(_Mechanism):
+class _BearerToken(_SimpleMechanism):
     """What the two bearer token mechanisms share: after a refused token, a challenge has the reason."""
 
     answer = b""
@@ -175,7 +175,7 @@ class OAuthBearer(_BearerToken):
         super().__init__(f"n,a={_sasl_name(user)},\1auth=Bearer {secret}\1\1".encode())
 
 
-class External(_Mechanism):
+class External(_SimpleMechanism):
     """EXTERNAL (RFC 4422 appendix A): our TLS client certificate shows who we are."""
 
     def __init__(self, user: str, secret: str) -> None:
@@ -247,7 +247,7 @@ _MOST_ROUNDS = 1_000_000
 """The most iterations that a server may require; 4,096 are usual, and more than this only costs us time."""
 
 
-class Scram(_Mechanism):
+class Scram(_SimpleMechanism):
     """SCRAM-SHA-256 and SCRAM-SHA-256-PLUS (RFC 5802, RFC 7677).
 
     Args:
@@ -409,8 +409,8 @@ class _Entry(NamedTuple):
 MECHANISMS: Final[Mapping[str, _Entry]] = {
     "SCRAM-SHA-256-PLUS": _Entry(Scram, "password", in_clear=True),
     "SCRAM-SHA-256": _Entry(Scram, "password", in_clear=True),
-    "PLAIN": _Entry(Plain, "password"),
-    "LOGIN": _Entry(Login, "password"),
+    "PLAIN": _Entry(PlainMechanism, "password"),
+    "LOGIN": _Entry(LoginMechanism, "password"),
     "CRAM-MD5": _Entry(CramMd5, "password", in_clear=True),
     "XOAUTH2": _Entry(XOAuth2, "token"),
     "OAUTHBEARER": _Entry(OAuthBearer, "token"),

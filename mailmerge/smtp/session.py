@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
 
     from mailmerge.model import Message, Mode, Pipeline, Reply
-    from mailmerge.smtp.reply_queue import Handler, Slot
+    from mailmerge.smtp.reply_queue import DueReply, Handler
     from mailmerge.smtp.sasl import ChannelBinding, Credentials
     from mailmerge.smtp.state import Event
     from mailmerge.smtp.transactions import ConnectionLimit
@@ -335,7 +335,7 @@ class Session:
         else:
             raise refused_session(self._host, "closed the session", reply, Phase.EHLO)
 
-    def _on_quit(self, _slot: Slot, reply: Reply) -> None:
+    def _on_quit(self, _slot: DueReply, reply: Reply) -> None:
         # Nearly any reply will do; RFC 5321 section 4.1.1.10 has us wait for it, so that the server
         # sees a session that ended as it should.
         if not self._transfer.unconfirmed.fits(reply):

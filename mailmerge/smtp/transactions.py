@@ -398,7 +398,7 @@ _ANSWERS_QUIT = frozenset({221, 421, 500, 502, 503})
 """What a server may reply to QUIT but hardly to the end of a message."""
 
 
-class Unconfirmed:
+class UnconfirmedOutcomes:
     """The outcomes since the last sync point."""
 
     def __init__(self) -> None:

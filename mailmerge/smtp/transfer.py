@@ -46,7 +46,7 @@ from mailmerge.smtp.state import (
 from mailmerge.smtp.transactions import (
     MessageLimit,
     Transaction,
-    Unconfirmed,
+    UnconfirmedOutcomes,
     Window,
     closing,
     needs_stuffing,
@@ -60,7 +60,7 @@ if TYPE_CHECKING:
 
     from mailmerge.errors import SessionError
     from mailmerge.model import Message, Mode, Pipeline, Reply
-    from mailmerge.smtp.reply_queue import Handler, ReplyQueue, Slot
+    from mailmerge.smtp.reply_queue import DueReply, Handler, ReplyQueue
     from mailmerge.smtp.state import Event, SessionState
     from mailmerge.smtp.transactions import EndGate, Outbox
 
@@ -100,7 +100,7 @@ class Transfer:
         """Whether the caller allows a message to begin behind an unanswered one."""
         self.sync_due = False
         """Whether the next message of a window goes by DATA, because of its 354."""
-        self.unconfirmed = Unconfirmed()
+        self.unconfirmed = UnconfirmedOutcomes()
         self.handlers: Mapping[Step, Handler] = {
             Step.MAIL: self._on_mail,
             Step.RCPT: self._on_rcpt,
@@ -284,7 +284,7 @@ class Transfer:
         if self._state.reset is Reset.DUE:
             self._state.on(Trigger.RSET_SAID)
 
-    def _on_early_rset(self, slot: Slot, reply: Reply) -> None:
+    def _on_early_rset(self, slot: DueReply, reply: Reply) -> None:
         if reply.severity != 2:
             self._note_refusal(slot.owner(), reply, Phase.RSET)
         if reply.severity != 2 and self._state.begun:
@@ -329,7 +329,7 @@ class Transfer:
         else:
             self._complete(transaction, Outcome(Status.PENDING, Scope.ROW, Phase.RCPT, reason="envelope"))
 
-    def _on_mail(self, slot: Slot, reply: Reply) -> None:
+    def _on_mail(self, slot: DueReply, reply: Reply) -> None:
         transaction = slot.owner()
         transaction.unanswered -= 1
         if reply.severity != 2:
@@ -337,7 +337,7 @@ class Transfer:
         if not transaction.by_chunk:
             self._go_on_with(transaction)
 
-    def _on_rcpt(self, slot: Slot, reply: Reply) -> None:
+    def _on_rcpt(self, slot: DueReply, reply: Reply) -> None:
         transaction = slot.owner()
         transaction.unanswered -= 1
         answered = transaction.taken + len(transaction.refused)
@@ -359,7 +359,7 @@ class Transfer:
         if not transaction.by_chunk:
             self._go_on_with(transaction)
 
-    def _on_data(self, slot: Slot, reply: Reply) -> None:
+    def _on_data(self, slot: DueReply, reply: Reply) -> None:
         transaction = slot.owner()
         transaction.unanswered -= 1
         if reply.severity != 3:
@@ -422,7 +422,7 @@ class Transfer:
             gate.state = gate.state.after(Trigger.END_REACHED)
             self._events.append(ReleaseNeeded(gate.token))
 
-    def _on_content(self, slot: Slot, reply: Reply) -> None:
+    def _on_content(self, slot: DueReply, reply: Reply) -> None:
         transaction = slot.owner()
         if transaction.written_whole(self._outbox.written):
             self._complete(transaction, classify(reply, Phase.CONTENT, transaction.message.envelope))
@@ -457,7 +457,7 @@ class Transfer:
         # The size is stated: no dot is doubled, and none ends the content (RFC 3030 section 2).
         self._queue_content(transaction, transaction.message.segments, b"")
 
-    def _on_chunk(self, slot: Slot, reply: Reply) -> None:
+    def _on_chunk(self, slot: DueReply, reply: Reply) -> None:
         transaction = slot.owner()
         refusal = transaction.refusal
         if not transaction.written_whole(self._outbox.written):
@@ -596,5 +596,5 @@ class Transfer:
         self._withdraw()
 
 
-def _ignore(_slot: Slot, _reply: Reply) -> None:
+def _ignore(_slot: DueReply, _reply: Reply) -> None:
     """Ignore a reply that changes nothing."""

@@ -12,7 +12,7 @@ from mailmerge.ledger.attempts import Settlement
 from mailmerge.ledger.ledger import Ledger
 from mailmerge.model import Attempt, Counts, Outcome, Phase, Rate, Reply, Scope, Status
 from mailmerge.plan.store import PlanRow
-from mailmerge.report.report_page import Facts, write_page
+from mailmerge.report.report_page import PageFacts, write_page
 from mailmerge.report.summary import RowSample
 from plans import standing
 
@@ -62,7 +62,7 @@ def write(path: Path, rows: Iterable[tuple[str, Status, str]], **facts: object) 
         for result in found.results():
             picked.add(result)
             counts[result.status] = counts.get(result.status, 0) + 1
-        known = Facts(
+        known = PageFacts(
             campaign="spring-invoices",
             account="smtp.example.org as me@example.org",
             server="smtp.example.org",

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import jsonschema
 
 from mailmerge.campaign.fleet import FleetStatus
-from mailmerge.cli.fleet import _Lines, _plain
+from mailmerge.cli.fleet import _EventWriter, _plain
 from mailmerge.cli.json_lines import as_markdown, output_schema
 from mailmerge.cli.output import emit
 from mailmerge.cli.progress import Bar
@@ -67,7 +67,7 @@ def test_every_command_prints_lines_of_documented_shapes(mailmerge: Mailmerge, s
 
 def test_the_lines_of_a_fleet_have_documented_shapes(capsys) -> None:
     """What a worker tells, what `fleet` shows, and how far the workers of a run are."""
-    _Lines(as_json=True, verbose=False)(
+    _EventWriter(as_json=True, verbose=False)(
         WorkerEvent("slot_began", "begins", "work", "spring", 3, {"accepted": 1})
     )
     emit("fleet", **_plain(FleetStatus("office", (), (), (), {"work": 1})))

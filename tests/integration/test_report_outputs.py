@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from mailmerge.campaign.standing import Standing
-    from mailmerge.report.report_page import Facts
+    from mailmerge.report.report_page import PageFacts
 
 STARTS = ("=1+1", "+1", "-1", "@SUM(A1)", "\t=1", "\r=1", '=HYPERLINK("http://evil.test")')
 
@@ -397,11 +397,11 @@ def scratch() -> Standing:
     return standing(ledger, replace(ana, address="ana@example.org"), wrong)
 
 
-def facts() -> Facts:
+def facts() -> PageFacts:
     """Return the least that a page needs."""
-    from mailmerge.report.report_page import Facts
+    from mailmerge.report.report_page import PageFacts
 
-    return Facts("spring")
+    return PageFacts("spring")
 
 
 def test_f43_everything_shared_is_redacted_and_private(tmp_path):
@@ -431,7 +431,7 @@ def test_f43_everything_shared_is_redacted_and_private(tmp_path):
 def test_no_page_makes_a_run_fail(tmp_path):
     """Whatever goes wrong with it, results and summary are there, and no older page pretends to be new."""
 
-    def broken() -> Facts:
+    def broken() -> PageFacts:
         raise ZeroDivisionError
 
     with (found := scratch()).ledger:

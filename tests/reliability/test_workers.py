@@ -263,7 +263,7 @@ def test_a_worker_that_is_killed_is_an_error_with_its_rows(campaign: Campaign, t
     """Killed in the middle, it is an error that names the rows; no plan is left, and no process."""
     started: list[int] = []
 
-    class Killed(workers.Worker):
+    class Killed(workers.WorkerProcess):
         def give(self, chunk: Chunk) -> None:
             super().give(chunk)
             started.append(self.process.pid)
@@ -271,7 +271,7 @@ def test_a_worker_that_is_killed_is_an_error_with_its_rows(campaign: Campaign, t
                 os.kill(self.process.pid, signal.SIGKILL)
 
     with pytest.MonkeyPatch.context() as patch, at_most(60):
-        patch.setattr(workers, "Worker", Killed)
+        patch.setattr(workers, "WorkerProcess", Killed)
         patch.setattr(workers, "WorkerPool", ReadyPool)
         patch.setattr("mailmerge.plan.planner.Planner._is_worth_workers", lambda _self: True)
         with pytest.raises(MailmergeError, match=r"ended at rows [\d,]+ to [\d,]+: SIGKILL") as caught:

@@ -12,7 +12,7 @@ from mailmerge.plan.rows import Spool
 from mailmerge.plan.sqlite_store import SqlitePlanWriter
 from mailmerge.plan.store import MemoryPlan
 from mailmerge.recipients import from_rows, open_list
-from mailmerge.recipients.survey import Survey, typed_rows
+from mailmerge.recipients.survey import ListSurvey, typed_rows
 from mailmerge.text import trimmed
 from mailmerge.values import Number, displayed
 
@@ -30,7 +30,7 @@ MADE = datetime(2026, 11, 27, tzinfo=UTC)
 
 def survey(recipients: RecipientList, *read: str, block: int = 2) -> Surveyed:
     """Survey a list, of which templates read these columns; all of them where none is named."""
-    found = Survey(recipients, frozenset(read or recipients.columns.names))
+    found = ListSurvey(recipients, frozenset(read or recipients.columns.names))
     rows = list(recipients)
     for start in range(0, len(rows), block):
         some = rows[start : start + block]
@@ -177,7 +177,7 @@ ROLES = {"email": "as an address in To", "name": "in the greeting"}
 
 def junk(recipients: RecipientList) -> tuple[list[str], list[tuple[int, str]]]:
     """Return the warnings about the whole, and the rows that are invalid, with their codes."""
-    found = Survey(recipients, frozenset(recipients.columns.names))
+    found = ListSurvey(recipients, frozenset(recipients.columns.names))
     rows = list(recipients)
     found.add([recipient.row for recipient in rows], [recipient.values for recipient in rows])
     surveyed = found.finish(lambda: ROLES)
@@ -223,7 +223,7 @@ def test_columns_that_nothing_reads_have_no_junk() -> None:
 def test_a_column_that_is_damaged_as_a_whole_refuses_the_list() -> None:
     """More different damaged texts than are remembered: no row of it can be trusted."""
     recipients = people(name=[f"JÃ¶rg {n}" for n in range(10_002)])
-    found = Survey(recipients, frozenset(recipients.columns.names))
+    found = ListSurvey(recipients, frozenset(recipients.columns.names))
     rows = list(recipients)
     found.add([recipient.row for recipient in rows], [recipient.values for recipient in rows])
     (error,) = found.finish(lambda: ROLES).findings

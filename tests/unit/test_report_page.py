@@ -17,7 +17,7 @@ from mailmerge.ledger.attempts import Settlement
 from mailmerge.ledger.ledger import Ledger
 from mailmerge.model import Attempt, Counts, Delivery, Outcome, Phase, Rate, Result, Scope, Status
 from mailmerge.report import charts
-from mailmerge.report.report_page import Facts, write_page
+from mailmerge.report.report_page import PageFacts, write_page
 from mailmerge.report.summary import MOST_ROWS, RowSample
 from plans import people, standing
 
@@ -60,7 +60,7 @@ def write(path: Path, results: Iterable[Result], **facts: object) -> str:
         picked.add(one)
         counts[one.status] = counts.get(one.status, 0) + 1
         gone += one.row is None
-    known = Facts(campaign="spring", resolve=RESOLVE, **facts)  # type: ignore[arg-type]
+    known = PageFacts(campaign="spring", resolve=RESOLVE, **facts)  # type: ignore[arg-type]
     with Ledger.scratch(None, "spring") as ledger:
         write_page(path, known, Counts(counts), picked, ledger.aggregates(lambda _keys: {}), gone=gone)
     return path.read_text("utf-8")
@@ -296,7 +296,7 @@ def test_before_anything_happened_there_is_a_page(tmp_path):
         for one in found.results():
             picked.add(one)
         path = tmp_path / "report.html"
-        write_page(path, Facts("spring"), ledger.counts(), picked, found.aggregates())
+        write_page(path, PageFacts("spring"), ledger.counts(), picked, found.aggregates())
 
     assert "No message has been attempted yet" in text_of(path.read_text("utf-8"))
 
@@ -326,6 +326,6 @@ def test_an_attempt_that_got_no_reply_is_on_the_page(tmp_path, status):
         ledger.attempts.record_intent([attempt])
         outcome = Outcome(status, Scope.CONNECTION, Phase.RCPT, reason="dropped")
         ledger.attempts.record_outcomes([Settlement(attempt, outcome, status, date)])
-        known = Facts(campaign="spring", resolve=RESOLVE)
+        known = PageFacts(campaign="spring", resolve=RESOLVE)
         write_page(path, known, Counts({status: 1}), RowSample(), ledger.aggregates(lambda _keys: {}), gone=0)
     assert re.search("no answer|the reply was lost", text_of(path.read_text("utf-8")))

@@ -15,10 +15,10 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from mailmerge.check.html_document import HtmlDocument
-    from mailmerge.check.message_view import Finding, Layout, ListTally, MessageView
+    from mailmerge.check.message_view import Finding, ListTally, MessageLayout, MessageView
 
     MessageRule = Callable[[MessageView], Iterator[Finding]]
-    LayoutRule = Callable[[Layout], Iterator[Finding]]
+    LayoutRule = Callable[[MessageLayout], Iterator[Finding]]
     DocumentRule = Callable[[HtmlDocument], Iterator[Finding]]
     ListRule = Callable[[ListTally], Iterator[Finding]]
 

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from lxml.etree import _Element as Element
 
-    from mailmerge.check.message_view import Layout, MessageView, SourceLocator
+    from mailmerge.check.message_view import MessageLayout, MessageView, SourceLocator
     from mailmerge.check.shapes import Shape
 
 _LEFTOVER = re.compile(r"\{\{[^{}]{0,200}\}\}|\{%[^{}]{0,200}%\}")
@@ -126,7 +126,7 @@ def _greeting(text: str) -> re.Match[str] | None:
     return None
 
 
-class _Line(NamedTuple):
+class _GreetingLine(NamedTuple):
     """A line of a body that a value is part of, and that may begin with a greeting."""
 
     before: str
@@ -154,10 +154,10 @@ class _Line(NamedTuple):
         )
 
 
-class _Lines(NamedTuple):
+class _GreetingLines(NamedTuple):
     """What has to be known about a body's lines to find its greeting."""
 
-    touched: tuple[_Line, ...]
+    touched: tuple[_GreetingLine, ...]
     written: tuple[str, ...]
     """The greetings that no value is part of."""
 
@@ -169,7 +169,7 @@ class _Lines(NamedTuple):
         return False
 
 
-def _beginnings(shape: Shape) -> _Lines:
+def _beginnings(shape: Shape) -> _GreetingLines:
     touched, written = [], []
     before, first = "", -1
     for place, chunk in enumerate((*shape.chunks, "\n")):
@@ -181,12 +181,12 @@ def _beginnings(shape: Shape) -> _Lines:
             if first >= 0:
                 if _may_greet(before):
                     greeted, bare = bool(_GREETING_AND_BLANK.match(before)), not re.search(r"\w", before)
-                    touched.append(_Line(before, first, place, end, greeted, bare))
+                    touched.append(_GreetingLine(before, first, place, end, greeted, bare))
             elif match := _greeting(before + end):
                 written.append(match[0])
             before, first = "", -1
         before += rest if first < 0 else ""
-    return _Lines(tuple(touched), tuple(written))
+    return _GreetingLines(tuple(touched), tuple(written))
 
 
 def _may_greet(before: str) -> bool:
@@ -231,7 +231,7 @@ def _spoken(text: str) -> str:
 
 
 @each_layout
-def no_text_part(layout: Layout) -> Iterator[Finding]:
+def no_text_part(layout: MessageLayout) -> Iterator[Finding]:
     """Find a message with HTML only."""
     if layout.view.text is None:
         yield Finding(
@@ -242,7 +242,7 @@ def no_text_part(layout: Layout) -> Iterator[Finding]:
 
 
 @each_layout
-def text_part_differs(layout: Layout) -> Iterator[Finding]:
+def text_part_differs(layout: MessageLayout) -> Iterator[Finding]:
     """Find a text part that is much shorter than the HTML, or leaves out its links."""
     text, document = layout.view.text, layout.document
     if text is None or document is None:

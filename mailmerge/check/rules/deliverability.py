@@ -15,7 +15,7 @@ from mailmerge.text import figure, quoted
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from mailmerge.check.message_view import Layout, ListTally, MessageView
+    from mailmerge.check.message_view import ListTally, MessageLayout, MessageView
     from mailmerge.model import FrozenMessage, Rate
     from mailmerge.providers import Provider
 
@@ -131,7 +131,7 @@ def _html_octets(message: FrozenMessage) -> int:
 
 
 @each_layout
-def ways_out(layout: Layout) -> Iterator[Finding]:
+def ways_out(layout: MessageLayout) -> Iterator[Finding]:
     """Find mail to subscribers without a List-Unsubscribe header or a visible unsubscribe link."""
     view, document = layout.view, layout.document
     headers = {name.lower(): value for name, value in view.rendered.headers}
@@ -170,7 +170,7 @@ _ADDRESS = re.compile(
 
 
 @each_layout
-def postal_address(layout: Layout) -> Iterator[Finding]:
+def postal_address(layout: MessageLayout) -> Iterator[Finding]:
     """Find mail to subscribers without a postal address, which the laws of several countries require."""
     if not layout.bulk:
         return

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from mailmerge.addresses import Mailbox
-    from mailmerge.check.message_view import Layout, MessageView
+    from mailmerge.check.message_view import MessageLayout, MessageView
 
 _SUBJECT_LENGTH = 78
 _FEW_LETTERS = 10
@@ -105,7 +105,7 @@ def _domain(header: str, domain: str) -> tuple[Finding, ...]:
 
 
 @each_layout
-def reply_to(layout: Layout) -> Iterator[Finding]:
+def reply_to(layout: MessageLayout) -> Iterator[Finding]:
     """Find replies that go to a free mailbox although the sender has its own domain."""
     rendered = layout.view.rendered
     sender = rendered.from_.address.domain
@@ -121,7 +121,7 @@ def reply_to(layout: Layout) -> Iterator[Finding]:
 
 
 @each_layout
-def own_headers(layout: Layout) -> Iterator[Finding]:
+def own_headers(layout: MessageLayout) -> Iterator[Finding]:
     """Find headers that do not have the effect that people expect."""
     headers = {name.lower(): value for name, value in layout.view.rendered.headers}
     if "precedence" in headers:

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from mailmerge.check.html_document import HtmlDocument
-    from mailmerge.check.message_view import Layout, ListTally
+    from mailmerge.check.message_view import ListTally, MessageLayout
 
 _ACTIVE = ("script", "form", "iframe", "object", "embed", "applet", "video", "audio")
 _SAFE = re.compile(r"\{\{(?:(?!\}\}).)*?\|\s*safe\b", re.DOTALL)
@@ -90,7 +90,7 @@ def pictures(document: HtmlDocument) -> Iterator[Finding]:
 
 
 @each_layout
-def preheader(layout: Layout) -> Iterator[Finding]:
+def preheader(layout: MessageLayout) -> Iterator[Finding]:
     """Find a message to subscribers without a preheader."""
     document = layout.document
     if not layout.bulk or document is None:

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from jinja2.nodes import Template
     from lxml.etree import _Element as Element
 
-    from mailmerge.check.message_view import Layout, ListTally
+    from mailmerge.check.message_view import ListTally, MessageLayout
 
 # --- template comments -------------------------------------------------------------------------------
 
@@ -117,7 +117,7 @@ _TAG_IN_VALUE = re.compile(r"""=\s*(?:"[^"<]*<[a-zA-Z/!][^"]*"|'[^'<]*<[a-zA-Z/!
 
 
 @each_layout
-def hidden_by_mistake(layout: Layout) -> Iterator[Finding]:
+def hidden_by_mistake(layout: MessageLayout) -> Iterator[Finding]:
     """Find unclosed comments, elements and quotes: what follows them is not shown."""
     html, at = layout.view.html or "", 0
     while opening := _OPENING.search(html, at):
@@ -197,7 +197,7 @@ _ATTRIBUTES = (
 
 
 @each_layout
-def left_behind(layout: Layout) -> Iterator[Finding]:
+def left_behind(layout: MessageLayout) -> Iterator[Finding]:
     """Find local files that the HTML as sent refers to, but that are not part of the message."""
     document = layout.document
     # Sending makes addresses part of the message, and adds none: what has none need not be parsed again.
@@ -220,7 +220,7 @@ def left_behind(layout: Layout) -> Iterator[Finding]:
             break
 
 
-def _finished(layout: Layout) -> HtmlDocument | None:
+def _finished(layout: MessageLayout) -> HtmlDocument | None:
     """Return the parsed HTML of the finished message."""
     from email import message_from_bytes
 

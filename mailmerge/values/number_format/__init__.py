@@ -16,7 +16,7 @@ from mailmerge.values.number_format.digits import general, general_within, numbe
 from mailmerge.values.number_format.languages import language
 from mailmerge.values.number_format.moments import EPOCH, EPOCH_1904, moment_section
 from mailmerge.values.number_format.numerals import Numerals, numerals
-from mailmerge.values.number_format.syntax import Section, UnknownFormat, sections_of
+from mailmerge.values.number_format.syntax import FormatSection, UnknownFormat, sections_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -79,7 +79,7 @@ class NumberFormat:
         except UnknownFormat as error:
             self.problem = str(error)
 
-    def _compile(self, sections: Sequence[Section]) -> None:
+    def _compile(self, sections: Sequence[FormatSection]) -> None:
         self.system = any(section.language.upper() in _SYSTEMS for section in sections)
         last = sections[-1]
         texts = last if last.has("cell") or len(sections) == 4 else None
@@ -113,7 +113,7 @@ def _general(number: float, _epoch: int = EPOCH) -> str:
     return general(number)
 
 
-def _compiled(section: Section) -> Callable[..., str | None]:
+def _compiled(section: FormatSection) -> Callable[..., str | None]:
     code = section.language.upper()
     if code in _SYSTEM and section.has("moment"):
         return _compiled(sections_of(_SYSTEM[code])[0])
@@ -133,7 +133,7 @@ def _compiled(section: Section) -> Callable[..., str | None]:
     return lambda number, _epoch=EPOCH: show(number)
 
 
-def _numerals(section: Section, *, dated: bool = False) -> Numerals | None:
+def _numerals(section: FormatSection, *, dated: bool = False) -> Numerals | None:
     """Find the characters that a section's numbers are written in; of no language, Chinese ones in dates.
 
     Raises:
@@ -150,7 +150,7 @@ def _numerals(section: Section, *, dated: bool = False) -> Numerals | None:
     return numerals(section.numerals, tag)
 
 
-def _with_general(section: Section) -> Callable[..., str | None]:
+def _with_general(section: FormatSection) -> Callable[..., str | None]:
     if section.has("digit"):
         raise UnknownFormat("mixes digits with General or @")
     parts = [None if part.kind in {"general", "cell"} else part.text for part in section.parts]
@@ -166,7 +166,7 @@ def _with_general(section: Section) -> Callable[..., str | None]:
     return show
 
 
-def _text_section(section: Section) -> Callable[[str], str]:
+def _text_section(section: FormatSection) -> Callable[[str], str]:
     if section.has("digit", "moment", "exponent"):
         return str
     parts = [None if part.kind == "cell" else part.text for part in section.parts]
@@ -174,7 +174,7 @@ def _text_section(section: Section) -> Callable[[str], str]:
 
 
 def _choice(
-    sections: Sequence[Section], shows: Sequence[Callable[..., str | None]]
+    sections: Sequence[FormatSection], shows: Sequence[Callable[..., str | None]]
 ) -> Callable[..., str | None]:
     """Choose a section by its condition; where two or three have none, by the sign of the number."""
     tests, bare = _conditions(sections)
@@ -192,7 +192,7 @@ def _choice(
 
 
 def _conditions(
-    sections: Sequence[Section],
+    sections: Sequence[FormatSection],
 ) -> tuple[list[tuple[Callable[[float, float], bool], float]], set[int]]:
     """Return the conditions of the first sections, and the sections that only negative numbers reach.
 
@@ -219,7 +219,7 @@ def _conditions(
     return tests, bare
 
 
-def _kind(section: Section) -> str:
+def _kind(section: FormatSection) -> str:
     if section.has("elapsed"):
         return "duration"
     texts = [part.text for part in section.parts if part.kind == "moment"]

@@ -10,7 +10,7 @@ from decimal import Decimal
 from math import ceil
 from typing import TYPE_CHECKING
 
-from mailmerge.values.number_format.syntax import Part, UnknownFormat
+from mailmerge.values.number_format.syntax import FormatPart, UnknownFormat
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -106,7 +106,7 @@ def _split(units: int, decimals: int) -> tuple[str, str]:
     return text[:-decimals], text[-decimals:]
 
 
-def number_section(parts: Sequence[Part], language: Language) -> Callable[[float], str | None]:
+def number_section(parts: Sequence[FormatPart], language: Language) -> Callable[[float], str | None]:
     """Compile a section that shows a number.
 
     Raises:
@@ -124,7 +124,7 @@ def number_section(parts: Sequence[Part], language: Language) -> Callable[[float
     return _decimal(parts, language)
 
 
-def _constant(parts: Sequence[Part]) -> Callable[[float], str]:
+def _constant(parts: Sequence[FormatPart]) -> Callable[[float], str]:
     if any(part.kind == "letter" for part in parts):
         raise UnknownFormat("has neither digits nor parts of a date")
     text = "".join(part.text for part in parts)
@@ -134,14 +134,14 @@ def _constant(parts: Sequence[Part]) -> Callable[[float], str]:
 class _Layout:
     """Where the digits of a number go: before the point, after it, and the text around and between them."""
 
-    def __init__(self, parts: Sequence[Part], language: Language) -> None:
+    def __init__(self, parts: Sequence[FormatPart], language: Language) -> None:
         self.language = language
         points = [at for at, part in enumerate(parts) if part.kind == "point"]
         last = max((at for at, part in enumerate(parts) if part.kind == "digit"), default=-1)
         point = points[0] if points else last + 1
         self.point = bool(points)
-        self.whole: list[Part] = []
-        self.behind: list[Part] = []
+        self.whole: list[FormatPart] = []
+        self.behind: list[FormatPart] = []
         self.power = 0
         self.grouped = False
         for at, part in enumerate(parts):
@@ -213,18 +213,18 @@ class _Layout:
         return "".join(out)
 
 
-_ZERO = Part("digit", "0")
+_ZERO = FormatPart("digit", "0")
 _PADDING = {"0": "0", "#": "", "?": " "}
 
 
-def _beside(parts: Sequence[Part], at: int) -> tuple[bool, bool]:
+def _beside(parts: Sequence[FormatPart], at: int) -> tuple[bool, bool]:
     """Return whether digits come before and after a comma, before anything else does."""
     before = next((part.kind for part in reversed(parts[:at]) if part.kind not in {"comma", "point"}), "")
     after = next((part.kind for part in parts[at:] if part.kind != "comma"), "")
     return before == "digit", after == "digit"
 
 
-def _decimal(parts: Sequence[Part], language: Language) -> Callable[[float], str]:
+def _decimal(parts: Sequence[FormatPart], language: Language) -> Callable[[float], str]:
     layout = _Layout(parts, language)
     return _quick(layout) or _careful(layout)
 
@@ -282,7 +282,7 @@ def _quick(layout: _Layout) -> Callable[[float], str] | None:
     return show
 
 
-def _scientific(parts: Sequence[Part], language: Language) -> Callable[[float], str]:
+def _scientific(parts: Sequence[FormatPart], language: Language) -> Callable[[float], str]:
     at = next(at for at, part in enumerate(parts) if part.kind == "exponent")
     layout = _Layout(parts[:at], language)
     places = [part.text for part in layout.whole if part.kind == "digit"]
@@ -316,7 +316,7 @@ def _scientific(parts: Sequence[Part], language: Language) -> Callable[[float], 
     return show
 
 
-def _fraction(parts: Sequence[Part], slash: int) -> Callable[[float], str | None]:
+def _fraction(parts: Sequence[FormatPart], slash: int) -> Callable[[float], str | None]:
     start = slash
     while start and (parts[start - 1].kind == "digit"):
         start -= 1
@@ -386,18 +386,18 @@ def nearest(number: float, largest: int) -> tuple[int, int]:
 _NOISE = 1e-9
 
 
-def _counts(part: Part) -> bool:
+def _counts(part: FormatPart) -> bool:
     """Whether it may be part of a denominator."""
     return part.kind == "digit" or (part.kind == "text" and part.text.isdecimal())
 
 
-def _denominator(parts: Sequence[Part]) -> int:
+def _denominator(parts: Sequence[FormatPart]) -> int:
     """Return the denominator in the format (``?/16``); 0: it is to be found."""
     text = "".join(part.text for part in parts)
     return int(text) if text.isdigit() and int(text) else 0
 
 
-def _padded(places: Sequence[Part], digits: str) -> str:
+def _padded(places: Sequence[FormatPart], digits: str) -> str:
     digits_left = list(digits)
     out: list[str] = []
     first = next((at for at, part in enumerate(places) if part.kind == "digit"), -1)
@@ -414,6 +414,6 @@ def _padded(places: Sequence[Part], digits: str) -> str:
     return "".join(reversed(out))
 
 
-def _left(places: Sequence[Part], digits: str) -> str:
+def _left(places: Sequence[FormatPart], digits: str) -> str:
     """Return a denominator: its digits to the left, the rest after it."""
     return digits + "".join(_PADDING[part.text] for part in places[len(digits) :] if part.text != "0")

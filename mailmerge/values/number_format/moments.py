@@ -11,7 +11,7 @@ from math import floor
 from operator import itemgetter
 from typing import TYPE_CHECKING, Any
 
-from mailmerge.values.number_format.syntax import Part, UnknownFormat
+from mailmerge.values.number_format.syntax import FormatPart, UnknownFormat
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -43,7 +43,7 @@ _ERAS = (
 )
 _MINGUO = 1911
 _BUDDHIST = 543
-_ZERO = Part("digit", "0")
+_ZERO = FormatPart("digit", "0")
 
 
 class _Field:
@@ -64,7 +64,7 @@ if TYPE_CHECKING:
 
 
 def moment_section(
-    parts: Sequence[Part], language: Language, numerals: Numerals | None = None
+    parts: Sequence[FormatPart], language: Language, numerals: Numerals | None = None
 ) -> Callable[[float, int], str | None]:
     """Compile a section that shows a date, a time or a duration, in *numerals* if not in digits.
 
@@ -72,7 +72,7 @@ def moment_section(
         UnknownFormat: it mixes them with digits, or has an unknown letter.
 
     """
-    reader = _Reader(parts, language)
+    reader = _MomentCompiler(parts, language)
     pieces = reader.pieces()
     if numerals is not None:
         pieces = [_in_numerals(piece, numerals) if isinstance(piece, _Field) else piece for piece in pieces]
@@ -177,7 +177,7 @@ def _time(
 
 
 def _duration(
-    write: Callable[[tuple[Any, ...]], str | None], reader: _Reader
+    write: Callable[[tuple[Any, ...]], str | None], reader: _MomentCompiler
 ) -> Callable[[float, int], str | None]:
     decimals, unit = reader.decimals, reader.unit
 
@@ -214,10 +214,10 @@ def _rounded(seconds: float, decimals: int) -> tuple[int, str]:
     return int(whole), fraction
 
 
-class _Reader:
+class _MomentCompiler:
     """Goes through the parts of a section once and makes a piece of each."""
 
-    def __init__(self, parts: Sequence[Part], language: Language) -> None:
+    def __init__(self, parts: Sequence[FormatPart], language: Language) -> None:
         self.parts = list(parts)
         self.language = language
         self.decimals = 0

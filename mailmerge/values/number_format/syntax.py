@@ -19,7 +19,7 @@ class UnknownFormat(ValueError):
     """A code is not understood: what is wrong with it, to follow its name."""
 
 
-class Part(Struct, frozen=True):
+class FormatPart(Struct, frozen=True):
     """One part of a section.
 
     Args:
@@ -34,7 +34,7 @@ class Part(Struct, frozen=True):
     text: str
 
 
-class Section(Struct, frozen=True):
+class FormatSection(Struct, frozen=True):
     """One section of a code.
 
     Args:
@@ -45,7 +45,7 @@ class Section(Struct, frozen=True):
 
     """
 
-    parts: tuple[Part, ...]
+    parts: tuple[FormatPart, ...]
     condition: tuple[str, float] | None = None
     language: str = ""
     numerals: int = 0
@@ -98,7 +98,7 @@ _OTHERS = {
 }
 
 
-def sections_of(code: str) -> tuple[Section, ...]:
+def sections_of(code: str) -> tuple[FormatSection, ...]:
     """Split a code into its sections.
 
     Raises:
@@ -107,13 +107,13 @@ def sections_of(code: str) -> tuple[Section, ...]:
     """
     if len(code) > LONGEST_CODE:
         raise UnknownFormat(f"has more than {LONGEST_CODE} characters")
-    sections: list[Section] = []
-    found = _Found()
+    sections: list[FormatSection] = []
+    found = _SectionDraft()
     for match in _PART.finditer(code):
         kind, text = match.lastgroup or "", match[match.lastgroup or 0]
         if kind == "other" and text == ";":
             sections.append(found.section())
-            found = _Found()
+            found = _SectionDraft()
         elif kind == "bracket":
             found.bracket(text)
         elif part := _part(kind, text):
@@ -124,17 +124,17 @@ def sections_of(code: str) -> tuple[Section, ...]:
     return tuple(sections)
 
 
-class _Found:
+class _SectionDraft:
     """What was found of a section."""
 
     def __init__(self) -> None:
-        self.parts: list[Part] = []
+        self.parts: list[FormatPart] = []
         self.condition: tuple[str, float] | None = None
         self.language = ""
         self.numerals = 0
 
-    def section(self) -> Section:
-        return Section(tuple(self.parts), self.condition, self.language, self.numerals)
+    def section(self) -> FormatSection:
+        return FormatSection(tuple(self.parts), self.condition, self.language, self.numerals)
 
     def bracket(self, text: str) -> None:
         """Take in what is in brackets."""
@@ -142,18 +142,18 @@ class _Found:
             self.condition = match[1], float(match[2])
         elif match := _LANGUAGE.match(text):
             if match[1]:  # the sign of a currency, whose language changes nothing
-                self.parts.append(Part("text", match[1]))
+                self.parts.append(FormatPart("text", match[1]))
             else:
                 self.language = self.language or match[2] or ""
         elif _ELAPSED.match(text):
-            self.parts.append(Part("elapsed", text.lower()))
+            self.parts.append(FormatPart("elapsed", text.lower()))
         elif match := _NUMERALS.match(text):
             self.numerals = int(match[1])
         elif not _COLOUR.match(text):
             raise UnknownFormat(f"contains [{text}]")
 
 
-def _part(kind: str, text: str) -> Part | None:
+def _part(kind: str, text: str) -> FormatPart | None:
     if kind == "fill":  # repeated to fill the column's width, which text does not have
         return None
     if kind == "calendar":  # B1 is ours
@@ -161,11 +161,11 @@ def _part(kind: str, text: str) -> Part | None:
             raise UnknownFormat("counts by the Islamic calendar (B2)")
         return None
     if kind == "width":
-        return Part("text", " " * (int(_WIDTHS[ord(text) - 32]) if " " <= text <= "\x7f" else 2))
+        return FormatPart("text", " " * (int(_WIDTHS[ord(text) - 32]) if " " <= text <= "\x7f" else 2))
     if kind in {"quoted", "escaped"}:
-        return Part("text", text)
+        return FormatPart("text", text)
     if kind == "other":
         if text == '"':
             raise UnknownFormat("has a quote that does not end")
-        return Part(_OTHERS.get(text, "text"), text)
-    return Part(kind, text if kind in {"half", "letter"} else text.lower())
+        return FormatPart(_OTHERS.get(text, "text"), text)
+    return FormatPart(kind, text if kind in {"half", "letter"} else text.lower())
