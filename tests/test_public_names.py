@@ -22,7 +22,7 @@ NOT_FOR_PROGRAMS = {
     "Finding": "what a check finds before it is a Diagnostic",
     "Findings": "what a collector contains, kept in a plan",
     "Group": "findings of one code, for the terminal",
-    "Header": "how a list in a file begins",
+    "HeaderRow": "how a list in a file begins",
     "KeptPlan": "what finds a plan again, within one process",
     "LeftOut": "what knows the rows of a list that are not recipients",
     "Lookup": "the DNS, in tests another one",

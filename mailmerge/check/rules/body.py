@@ -138,9 +138,9 @@ class _GreetingLine(NamedTuple):
     after: str
     """The part of that chunk that belongs to the line."""
     greeted: bool
-    """Whether *before* is a greeting and a blank, so that what follows must be a name."""
+    """Whether *before* is a greeting and a space, so that what follows must be a name."""
     bare: bool
-    """Whether there is no word in *before*."""
+    """Whether *before* contains no word."""
 
     def greets(self, chunks: Sequence[str]) -> bool:
         """Return whether a greeting without a name begins the line in this body."""
