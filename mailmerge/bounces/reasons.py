@@ -55,7 +55,7 @@ _DECIDING = {
 """Words that decide regardless of the codes, in this order."""
 
 
-class _Words(NamedTuple):
+class _ReasonPhrases(NamedTuple):
     """The phrases that are searched for in the text of a report."""
 
     deciding: tuple[tuple[re.Pattern[str], Verdict], ...]
@@ -64,12 +64,12 @@ class _Words(NamedTuple):
 
 
 @cache
-def _words() -> _Words:
+def _words() -> _ReasonPhrases:
     """Return the phrases in ``reasons.toml``."""
     import tomllib
 
     lists = tomllib.loads(Path(__file__).with_name("reasons.toml").read_text("utf-8"))
-    return _Words(
+    return _ReasonPhrases(
         tuple((_pattern(lists[name]), verdict) for name, verdict in _DECIDING.items()),
         _pattern(lists["unwanted"]),
         _pattern(lists["later"]),

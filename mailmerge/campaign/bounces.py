@@ -196,14 +196,14 @@ class Postman:
         known = opened.ledger.bounces.known(read)
         summary.known += len(batch) - len(read) + len(known)
         fresh = [found for mark, found in read.items() if mark not in known]
-        sent = _Sent(opened, [report for _, report in fresh], self._clock.now().timestamp())
+        sent = _SentMessages(opened, [report for _, report in fresh], self._clock.now().timestamp())
         for name, report in fresh:
             told = self._take(opened, name, report, sent, summary)
             if told is not None:
                 tell(told)
 
     def _take(
-        self, opened: OpenCampaign, name: str, report: MailReport, sent: _Sent, summary: BounceSummary
+        self, opened: OpenCampaign, name: str, report: MailReport, sent: _SentMessages, summary: BounceSummary
     ) -> Told | None:
         """Record one message; return None if it was counted meanwhile, or is to be read again."""
         evidence, pairs = sent.about(report)
@@ -269,7 +269,7 @@ def _places(request: BounceRequest, account: Account | None) -> tuple[MailPlace,
     return tuple(found)
 
 
-class _Sent:
+class _SentMessages:
     """The messages that some reports may be about, looked up together."""
 
     def __init__(self, opened: OpenCampaign, reports: Sequence[MailReport], now: float) -> None:

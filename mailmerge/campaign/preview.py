@@ -180,7 +180,7 @@ def write_preview(
     with open_run(definition, Access.COPY) as opened:
         partial = request.rows is not None or request.limit is not None
         look = _Look(opened, partial=partial, progress=progress, jobs=request.jobs)
-        choice = _Choice(request, look.size)
+        choice = _RowChoice(request, look.size)
         with _placed(definition, path) as placed, replace_file(placed) as stream:
             page = PageWriter(stream, definition.name, marks=(START, END), live=live)
             done = look.write(page, choice, placed)
@@ -368,7 +368,7 @@ class _Look:
         line = standing_line(row.result, self._now, went_out=went_out)
         return ShownMessage(message, to_come, line, row.planned.rows)
 
-    def write(self, page: PageWriter, choice: _Choice, path: Path) -> Previewed:
+    def write(self, page: PageWriter, choice: _RowChoice, path: Path) -> Previewed:
         """Check every row and write those that *choice* accepts."""
         done = Previewed(
             path, counted=self._definition.counted, problems=self._problems, sampled=choice.sampled
@@ -420,7 +420,7 @@ class _Look:
         same = _plain(marked.text) == _plain(rendered.text) and _plain(marked.html) == _plain(rendered.html)
         return marked if same else None
 
-    def facts(self, done: Previewed, choice: _Choice) -> dict[str, Any]:
+    def facts(self, done: Previewed, choice: _RowChoice) -> dict[str, Any]:
         """Return what the page shows about the whole."""
         columns, file = self._recipients.columns, self._definition.file
         used = self._composer.renderer.used_names
@@ -476,7 +476,7 @@ def page_commands(invocation: Invocation) -> dict[str, str | list[str] | None]:
     }
 
 
-class _Choice:
+class _RowChoice:
     """Decides row by row which ones the page shows."""
 
     def __init__(self, request: PreviewRequest, size: int | None) -> None:

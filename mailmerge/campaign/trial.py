@@ -121,7 +121,7 @@ def send_tests(
                 give_up=stop.is_set,
             )()
             throttle = Throttle(all_rates(account.rate, definition.file.send.rate))
-            trial = _Trial(connection, throttle, opened.quota(account), clock, stop)
+            trial = _TestRun(connection, throttle, opened.quota(account), clock, stop)
             opened.ledger.start_run("test")
             end = trial.run(messages)
             end = replace(end, notes=(*end.notes, *transcript.notes()))
@@ -133,7 +133,7 @@ def send_tests(
 _STOPPED = RunEnd(Reason.INTERRUPTED, "stopped on request")
 
 
-class _Trial:
+class _TestRun:
     """Sends test messages one after another; whatever ends that, the results so far are kept."""
 
     def __init__(

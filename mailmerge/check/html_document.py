@@ -270,7 +270,7 @@ class _ValueTag(NamedTuple):
     """The indices of the values between them."""
 
 
-class _Tags(NamedTuple, Generic[_Found]):
+class _TagPlan(NamedTuple, Generic[_Found]):
     """What to do about the tags of all bodies of a shape, and for which values that is valid."""
 
     between: Callable[[Sequence[str]], str]
@@ -374,19 +374,19 @@ class TagReader(Generic[_Found]):
                 )
         return self.read(chunks)
 
-    def _go_through(self, tags: _Tags[_Found], chunks: Sequence[str]) -> Iterator[_Found]:
+    def _go_through(self, tags: _TagPlan[_Found], chunks: Sequence[str]) -> Iterator[_Found]:
         for item in tags.items:
             yield from self._look(_put_together(item, chunks)) if isinstance(item, _ValueTag) else item
 
-    def _quick(self, shape: Shape) -> _Tags[_Found] | None:
+    def _quick(self, shape: Shape) -> _TagPlan[_Found] | None:
         """Return what to do if values are plain."""
         return self._tags(shape, settles=self._settles)
 
-    def _thorough(self, shape: Shape) -> _Tags[_Found] | None:
+    def _thorough(self, shape: Shape) -> _TagPlan[_Found] | None:
         """Return what to do if values may be anything that does not end an attribute."""
         return self._tags(shape, settles=lambda _pieces: False)
 
-    def _tags(self, shape: Shape, settles: Callable[[Sequence[str]], bool]) -> _Tags[_Found] | None:
+    def _tags(self, shape: Shape, settles: Callable[[Sequence[str]], bool]) -> _TagPlan[_Found] | None:
         items: list[_ValueTag | tuple[_Found, ...]] = []
         places: dict[str, list[int]] = {end: [] for end in self._known}
         where, pieces, values = _BETWEEN, [""], dict[int, str]()
@@ -417,7 +417,7 @@ class TagReader(Generic[_Found]):
             where = read.end
         if values:
             return None  # in a tag that is not closed
-        return _Tags(
+        return _TagPlan(
             between=joining(places[_BETWEEN]),
             plain=joining(places[_IN_TAG]),
             double=joining(places[_DOUBLE]),

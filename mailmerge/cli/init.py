@@ -81,7 +81,7 @@ def init(*, folder: Path, kind: Any, copy_list: bool, **options: Any) -> int:
             refuse_without_addresses(recipients)
         elif interactive():
             recipients = ask_list(reading)
-        told = _Told(kind, sender, options["message_subject"], options["account"])
+        told = _Details(kind, sender, options["message_subject"], options["account"])
         if interactive():
             told = _asked(told, design)
         made = make_campaign(
@@ -98,7 +98,7 @@ def init(*, folder: Path, kind: Any, copy_list: bool, **options: Any) -> int:
     return 0
 
 
-class _Told(NamedTuple):
+class _Details(NamedTuple):
     """What is known about the campaign besides its list."""
 
     kind: StockTemplate | None
@@ -107,7 +107,7 @@ class _Told(NamedTuple):
     account: str | None
 
 
-def _asked(told: _Told, design: Path | None) -> _Told:
+def _asked(told: _Details, design: Path | None) -> _Details:
     """Ask for what was not given."""
     from mailmerge.campaign.adoption import is_draft
     from mailmerge.cli.login import offered
@@ -119,7 +119,7 @@ def _asked(told: _Told, design: Path | None) -> _Told:
         subject = subject or asked("Subject") or None
     if account is None:
         account = offered(sender or "me@example.org")
-    return _Told(kind, sender, subject, account)
+    return _Details(kind, sender, subject, account)
 
 
 def origins(given: Sequence[str]) -> tuple[Path | None, str | None]:

@@ -174,7 +174,7 @@ def resolve_account(
     elif document and name in _account_tables(document):
         draft = _from_config(name, document)
     elif provider := get_provider(name):
-        draft = _Draft(name, {"provider": provider.name}, "preset", f"the preset {provider.name}")
+        draft = _UnfinishedAccount(name, {"provider": provider.name}, "preset", f"the preset {provider.name}")
     else:
         raise _unknown_account(name, document, environment)
     _override(draft, overrides or {})
@@ -208,7 +208,7 @@ def account_of(name: str, values: Mapping[str, object], *, environment: Environm
         CampaignFileError: a value is not valid, or something is missing.
 
     """
-    draft = _Draft(name, _read_all(values), "config", f"[accounts.{name}] in {path}")
+    draft = _UnfinishedAccount(name, _read_all(values), "config", f"[accounts.{name}] in {path}")
     return _finish(draft, environment, None)
 
 
@@ -223,7 +223,7 @@ def account_of_folder(
         CampaignFileError: a value is not valid, or something is missing.
 
     """
-    draft = _Draft(str(values["host"]), _read_all(values), "folder", origin)
+    draft = _UnfinishedAccount(str(values["host"]), _read_all(values), "folder", origin)
     sender = _address_in(campaign_from)
     if sender is not None:
         draft.values.setdefault("aliases", (sender.normalised,))
@@ -319,7 +319,7 @@ def _toml(value: object) -> str:
     return text.replace("\x7f", "\\u007f")
 
 
-class _Draft(Struct):
+class _UnfinishedAccount(Struct):
     """What is known about an account so far, by its keys."""
 
     name: str
@@ -340,7 +340,7 @@ def _account_tables(document: Document | None) -> Mapping[str, object]:
     return accounts if isinstance(accounts, dict) else {}
 
 
-def _from_config(name: str, document: Document) -> _Draft:
+def _from_config(name: str, document: Document) -> _UnfinishedAccount:
     problems = TomlProblems()
     table = f"accounts.{name}"
     document.report_passwords(problems, planned={})
@@ -372,7 +372,7 @@ def _from_config(name: str, document: Document) -> _Draft:
             values[key] = document.folder / values[key].expanduser()
     keys = values.get("dkim", ())
     values["dkim"] = tuple(replace(one, key_file=document.folder / one.key_file.expanduser()) for one in keys)
-    return _Draft(name, values, "config", f"[{table}] in {document.path}")
+    return _UnfinishedAccount(name, values, "config", f"[{table}] in {document.path}")
 
 
 def _read(key: str, value: object) -> object:
@@ -403,7 +403,7 @@ def _unknown_account(name: str, document: Document | None, environment: Environm
 
 def _from_environment(
     environment: Environment, campaign_from: str | None, document: Document | None, way: str
-) -> _Draft:
+) -> _UnfinishedAccount:
     places: tuple[tuple[Mapping[str, str], Source, str], ...] = (
         (environment.real, "environment", "the environment"),
         (environment.file, ".env", str(environment.path)),
@@ -412,7 +412,7 @@ def _from_environment(
         named_by = _variable(values, "host")
         if named_by is None:
             continue
-        draft = _Draft(source, {}, source, f"{named_by} in {place}")
+        draft = _UnfinishedAccount(source, {}, source, f"{named_by} in {place}")
         problems = TomlProblems()
         for key in _SERVER_KEYS:
             if variable := _variable(values, key):
@@ -447,7 +447,9 @@ def _variable(values: Mapping[str, str], key: str) -> str | None:
     return next((name for name in ACCOUNT[key].environment if name in values), None)
 
 
-def _read_variable(draft: _Draft, key: str, variable: str, text: str, problems: TomlProblems) -> None:
+def _read_variable(
+    draft: _UnfinishedAccount, key: str, variable: str, text: str, problems: TomlProblems
+) -> None:
     try:
         draft.values[key] = read_typed(ACCOUNT[key].type, text.strip(" \t"))
     except ValidationError as error:
@@ -455,7 +457,7 @@ def _read_variable(draft: _Draft, key: str, variable: str, text: str, problems: 
             problems.add(issue.code, f"`{variable}` {issue.message}", issue.hint)
 
 
-def _override(draft: _Draft, overrides: Mapping[str, object]) -> None:
+def _override(draft: _UnfinishedAccount, overrides: Mapping[str, object]) -> None:
     problems = TomlProblems()
     for key, value in overrides.items():
         if value is None:
@@ -475,7 +477,7 @@ def _override(draft: _Draft, overrides: Mapping[str, object]) -> None:
 # --- putting it together ----------------------------------------------------------------------------------
 
 
-def _finish(draft: _Draft, environment: Environment, campaign_from: str | None) -> Account:
+def _finish(draft: _UnfinishedAccount, environment: Environment, campaign_from: str | None) -> Account:
     values = draft.values
     provider = get_provider(values.get("provider", "")) or provider_for_host(values.get("host", ""))
     _fill_server(draft, provider)
@@ -491,7 +493,7 @@ def _finish(draft: _Draft, environment: Environment, campaign_from: str | None) 
     return Account(name=draft.name, source=draft.source, origin=draft.origin, **known)
 
 
-def _fill_server(draft: _Draft, provider: Provider | None) -> None:
+def _fill_server(draft: _UnfinishedAccount, provider: Provider | None) -> None:
     values = draft.values
     if "host" not in values:
         if provider is None:
@@ -519,7 +521,7 @@ def _fill_server(draft: _Draft, provider: Provider | None) -> None:
 
 
 def _fill_user(
-    draft: _Draft, provider: Provider | None, environment: Environment, campaign_from: str | None
+    draft: _UnfinishedAccount, provider: Provider | None, environment: Environment, campaign_from: str | None
 ) -> None:
     values = draft.values
     problems = TomlProblems()
@@ -548,7 +550,7 @@ def _fill_user(
     values["user"] = str(sender)
 
 
-def _fill_auth(draft: _Draft, provider: Provider | None, *, named: bool) -> None:
+def _fill_auth(draft: _UnfinishedAccount, provider: Provider | None, *, named: bool) -> None:
     """Choose how to sign in if nothing is configured; *named*: the environment has a user or a secret."""
     values = draft.values
     if "auth" in values:
@@ -567,7 +569,7 @@ def _fill_auth(draft: _Draft, provider: Provider | None, *, named: bool) -> None
         values["auth"] = "none" if values["tls"] == "none" else "password"
 
 
-def _incomplete(draft: _Draft, what: str, hint: str) -> CampaignFileError:
+def _incomplete(draft: _UnfinishedAccount, what: str, hint: str) -> CampaignFileError:
     return CampaignFileError(f"the account from {draft.origin} {what}", code="C411", hint=hint)
 
 

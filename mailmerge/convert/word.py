@@ -115,7 +115,7 @@ def read_letter(data: bytes, shown: str, columns: ListColumns) -> Letter:
         CampaignFileError: it is not a Word letter, or is damaged (C543).
 
     """
-    package = _Package(data, shown)
+    package = _WordPackage(data, shown)
     letter = Letter()
     letter.markdown = _WordReader(package, letter, columns).read()
     return letter
@@ -129,11 +129,11 @@ def source_of(data: bytes, shown: str) -> Letter:
 
     """
     letter = Letter()
-    _read_settings(_Package(data, shown), letter)
+    _read_settings(_WordPackage(data, shown), letter)
     return letter
 
 
-class _Package:
+class _WordPackage:
     """The parts of a letter."""
 
     def __init__(self, data: bytes, shown: str) -> None:
@@ -193,7 +193,7 @@ class _Package:
         return {key: str(target) for key, target in found.items()}
 
 
-def _read_settings(package: _Package, letter: Letter) -> None:
+def _read_settings(package: _WordPackage, letter: Letter) -> None:
     root = package.tree("word/settings.xml")
     merge = root.find(f"{_W}mailMerge") if root is not None else None
     if merge is None:
@@ -237,7 +237,7 @@ class _Piece(Struct):
 class _WordReader:
     """One pass over the letter."""
 
-    def __init__(self, package: _Package, letter: Letter, columns: ListColumns) -> None:
+    def __init__(self, package: _WordPackage, letter: Letter, columns: ListColumns) -> None:
         self._package, self._letter, self._columns = package, letter, columns
         self._relations = package.relations("word/document.xml")
         self._fields: list[_WordField] = []

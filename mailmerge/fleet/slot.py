@@ -354,7 +354,7 @@ class _Work:
         self._terms = terms
         self._run = run
         self._secret = secret
-        self._pace = _Pace(window, slot.clock)
+        self._pace = _ClaimSize(window, slot.clock)
         self._thawer = WorkerThawer(plan, run._account.account)  # noqa: SLF001
         self._ahead: _Ahead | None = None
         self._dated = (0, datetime.fromtimestamp(0, UTC))
@@ -452,7 +452,7 @@ def _is_of_this_worker(error: Exception) -> bool:
     return isinstance(error, LedgerError) and error.code in {"L721", "L722"}
 
 
-class _Pace:
+class _ClaimSize:
     """How many rows a slot claims at a time: others may be idle while a slow one keeps what it has.
 
     Args:

@@ -52,7 +52,7 @@ def columns(table: str) -> tuple[str, ...]:
         model.close()
 
 
-class _Numbers:
+class _RowIds:
     """The numbers that a campaign's rows of one table have, in their order."""
 
     def __init__(self, db: LedgerDatabase, table: str, campaign: int) -> None:
@@ -113,7 +113,7 @@ def copy_campaign(source: LedgerDatabase, target: LedgerDatabase, name: str) -> 
             "" if column == "moved_to" else cell for column, cell in zip(own[1:], known[1:], strict=True)
         ]
         (new,) = target.row(statement, cells)
-        numbers = {table: _Numbers(source, table, old) for table in _NUMBERED}
+        numbers = {table: _RowIds(source, table, old) for table in _NUMBERED}
         for table, held in numbers.items():
             held.new = _taken(target, table, len(held.old))
         for table in _NUMBERS:
@@ -131,7 +131,7 @@ def _copy_table(
     target: LedgerDatabase,
     table: str,
     campaigns: tuple[int, int],
-    numbers: Mapping[str, _Numbers],
+    numbers: Mapping[str, _RowIds],
 ) -> None:
     names = columns(table)
     of_campaign = table not in _OF_CAMPAIGN
@@ -175,7 +175,7 @@ def _taken(db: LedgerDatabase, table: str, count: int) -> list[int]:
 
 def digest(db: LedgerDatabase, campaign: int) -> str:
     """Return the digest of everything that a ledger has of a campaign, independent of its numbers."""
-    numbers = {table: _Numbers(db, table, campaign) for table in _NUMBERED}
+    numbers = {table: _RowIds(db, table, campaign) for table in _NUMBERED}
     made = hashlib.blake2b(digest_size=16)
     row = db.row("SELECT secret, handed_over, name FROM campaign WHERE id = ?", (campaign,))
     made.update(repr((bytes(row[0]), *row[1:])).encode("utf-8", "surrogatepass"))

@@ -196,7 +196,7 @@ def lateness(seconds: float) -> float:
     return min(max(_LEAST_LATE, seconds * _LATE_SHARE), _MOST_LATE)
 
 
-class _Slot(Struct, frozen=True):
+class _RateSlot(Struct, frozen=True):
     """A moment at which one message may leave, by the worker's own steady clock."""
 
     at: float
@@ -231,10 +231,12 @@ class _ServerClock:
         return moment - self._most
 
 
-class _Turn:
+class _RateTurn:
     """A message's slot, until it has left."""
 
-    def __init__(self, throttle: SharedThrottle, slot: _Slot, domains: frozenset[str], began: float) -> None:
+    def __init__(
+        self, throttle: SharedThrottle, slot: _RateSlot, domains: frozenset[str], began: float
+    ) -> None:
         self._throttle = throttle
         self._slot = slot
         self._domains = domains
@@ -300,7 +302,7 @@ class SharedThrottle:
         self._jitter = jitter
         self._made: set[str] = set()
         self._server = _ServerClock()
-        self._free: dict[frozenset[str], deque[_Slot]] = {}
+        self._free: dict[frozenset[str], deque[_RateSlot]] = {}
         spacings = [rate.seconds / rate.count for rate in (*rates, *campaign_rates)]
         self._full_interval = max(spacings[:1] + spacings[len(rates) : len(rates) + 1], default=0.0)
         self._slowed = 0.0
@@ -338,12 +340,12 @@ class SharedThrottle:
         wait = begin - self.monotonic()
         return max(wait, _SHORTEST_DELAY) if wait > 0 or slot is None else 0.0
 
-    def take(self, now: float, domains: Iterable[str] = ()) -> _Turn | None:
+    def take(self, now: float, domains: Iterable[str] = ()) -> _RateTurn | None:
         """Count a message as begun at *now*; None: nothing limits when its end may leave."""
         self._begun.append(now)
         key = self._key(domains)
         free = self._free.get(key)
-        turn = _Turn(self, free.popleft(), key, now) if free else None
+        turn = _RateTurn(self, free.popleft(), key, now) if free else None
         if key and not free:
             self._free.pop(key, None)
             if not self._passed.get(key):
@@ -391,13 +393,13 @@ class SharedThrottle:
         """Return when the database, which had no slot for these domains, is asked again."""
         return max(self._again.get(domains, -math.inf), self._gone_until)
 
-    def another(self, domains: frozenset[str], passed: _Slot) -> _Slot | None:
+    def another(self, domains: frozenset[str], passed: _RateSlot) -> _RateSlot | None:
         """Return a slot in place of one that has *passed*; None: none is available now."""
         self._at_once = 1
         self._passed.setdefault(domains, []).append(passed.told)
         return self._free[domains].popleft() if self._next(domains, 0.0) is not None else None
 
-    def note_left(self, slot: _Slot, now: float) -> None:
+    def note_left(self, slot: _RateSlot, now: float) -> None:
         """Keep more distance after a message that was sent too late."""
         self._last_left = now
         if now > slot.until:
@@ -413,7 +415,7 @@ class SharedThrottle:
     def _key(self, domains: Iterable[str]) -> frozenset[str]:
         return frozenset(domains) if self._per_domain else frozenset()
 
-    def _next(self, key: frozenset[str], lead: float) -> _Slot | None:
+    def _next(self, key: frozenset[str], lead: float) -> _RateSlot | None:
         """Return the next slot that can still be reached, requesting more if needed."""
         free = self._free.setdefault(key, deque())
         while free and free[0].until < self.monotonic() + min(lead, self._lead):
@@ -423,7 +425,7 @@ class SharedThrottle:
             free.extend(self._asked(key, lead))
         return free[0] if free else None
 
-    def _asked(self, key: frozenset[str], lead: float) -> list[_Slot]:
+    def _asked(self, key: frozenset[str], lead: float) -> list[_RateSlot]:
         """Ask the database for slots; none: it has none now, or is gone; `asked_again` says when."""
         began = self.monotonic()
         try:
@@ -452,7 +454,7 @@ class SharedThrottle:
             self._at_once += 1
         late = self._lateness * _LEAVE_WITHIN
         return [
-            _Slot(self._server.after(slot), self._server.before(slot) + late, tuple(names), slot)
+            _RateSlot(self._server.after(slot), self._server.before(slot) + late, tuple(names), slot)
             for slot, _, taken, *_ in rows
             if taken
         ]

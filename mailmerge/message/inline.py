@@ -62,7 +62,7 @@ _MEANT = re.compile(r"\Adid you mean .*\.(?:png|jpe?g|gif|webp|svg|bmp|avif)\b",
 _DRIVE = re.compile(r"[a-zA-Z]:[\\/]")
 
 
-class _Use(NamedTuple):
+class _RewrittenChunk(NamedTuple):
     """A rewritten chunk, and the images in it: Content-ID and path."""
 
     text: str
@@ -92,7 +92,7 @@ class InlineImages:
         self._styled = any(map(_STYLED.search, static))
         self._opening = {chunk: start for chunk in static if (start := self._open_tag(chunk)) is not None}
         """By fixed chunk: where the tag begins that is open at its end."""
-        self._used: dict[str, _Use] = {}
+        self._used: dict[str, _RewrittenChunk] = {}
         self._shared: dict[str, FilePart] = {}
 
     def joined(self, chunks: tuple[str, ...]) -> tuple[str, ...]:
@@ -146,7 +146,7 @@ class InlineImages:
         tags = _ANY_TAG if _STYLED.search(chunk) else _TAG
         rewritten = tags.sub(lambda tag: self._rewrite_tag(tag[0], images), chunk)
         if images:
-            self._used[chunk] = _Use(rewritten, images)
+            self._used[chunk] = _RewrittenChunk(rewritten, images)
             fixed = chunk in self._fixed
             parts = {name: self._part(name, path) for name, path in images.items()}
             if fixed:

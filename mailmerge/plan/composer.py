@@ -440,7 +440,7 @@ def _templates(file: CampaignFile, sender: str) -> MessageTemplates:
     )
 
 
-class _Bodies(TypedDict):
+class _BodyOptions(TypedDict):
     text: TemplateSource | None
     html: TemplateSource | None
     layout: Layout | None
@@ -448,7 +448,7 @@ class _Bodies(TypedDict):
     inline_css: bool
 
 
-def _bodies(file: CampaignFile) -> _Bodies:
+def _bodies(file: CampaignFile) -> _BodyOptions:
     """Return what the bodies are made from: a Markdown file is both of them."""
     message = file.message
     text = _source(None if message.text == AUTO else message.text, "message.text")
@@ -463,7 +463,7 @@ def _bodies(file: CampaignFile) -> _Bodies:
     if chosen is not None and html is not None:
         layout = Layout(_layout_source(chosen), dict(message.layout_vars))
     inline = layout is not None if message.inline_css is None else message.inline_css
-    return _Bodies(text=text, html=html, layout=layout, preheader=message.preheader, inline_css=inline)
+    return _BodyOptions(text=text, html=html, layout=layout, preheader=message.preheader, inline_css=inline)
 
 
 def _refuse_unused(message: MessageOptions, *, html: bool, layout: bool) -> None:

@@ -59,10 +59,10 @@ class PreviewServer:
         self._ticket: str | None = None
         """One-time path that opens the page in a browser that we start."""
         self._news = _News()
-        self._servers = [_Server("127.0.0.1", port, self)]
+        self._servers = [_PageServer("127.0.0.1", port, self)]
         self.port = self._servers[0].server_port
         with contextlib.suppress(OSError):  # no IPv6 here, or the port is taken there
-            self._servers.append(_Server("::1", self.port, self))
+            self._servers.append(_PageServer("::1", self.port, self))
         self._threads = [
             threading.Thread(target=partial(server.serve_forever, poll_interval=0.05), daemon=True)
             for server in self._servers
@@ -171,7 +171,7 @@ class _News:
             return None if self.closed else self.version
 
 
-class _Server(ThreadingHTTPServer):
+class _PageServer(ThreadingHTTPServer):
     """One listening socket, with one thread per connection, at most `MOST_CONNECTIONS`."""
 
     daemon_threads = True
@@ -182,7 +182,7 @@ class _Server(ThreadingHTTPServer):
         self.address_family = socket.AF_INET6 if ":" in address else socket.AF_INET
         self.preview = preview
         self._free = threading.BoundedSemaphore(MOST_CONNECTIONS)
-        super().__init__((address, port), _Handler)
+        super().__init__((address, port), _PageHandler)
 
     def server_bind(self) -> None:
         """Bind without asking the resolver for a name."""
@@ -212,8 +212,8 @@ class _Server(ThreadingHTTPServer):
         """Ignore browsers that disconnected."""
 
 
-class _Handler(BaseHTTPRequestHandler):
-    server: _Server
+class _PageHandler(BaseHTTPRequestHandler):
+    server: _PageServer
     server_version = "mailmerge"
     sys_version = ""
     timeout = _REQUEST_SECONDS

@@ -83,8 +83,8 @@ class OpenDocument(Workbook):
                 self.active = self.active or facts.active
 
     @staticmethod
-    def _facts(archive: zipfile.ZipFile, part: str, styles: Styles) -> _Facts:
-        facts = _Facts(styles)
+    def _facts(archive: zipfile.ZipFile, part: str, styles: Styles) -> _PackageFacts:
+        facts = _PackageFacts(styles)
         with archive.open(part) as file:
             while block := file.read(_BLOCK):
                 facts.parser.Parse(block)
@@ -147,7 +147,7 @@ def _refuse_doctype(*_: object) -> None:
     raise ValueError("the file declares a document type")
 
 
-class _Facts:
+class _PackageFacts:
     """Facts from the smaller parts of a package."""
 
     def __init__(self, styles: Styles) -> None:
@@ -183,7 +183,7 @@ class _Facts:
             self.active = text
 
 
-class _SpreadsheetStructure(_Facts):
+class _SpreadsheetStructure(_PackageFacts):
     """One pass over everything except the text of cells."""
 
     def __init__(self, styles: Styles) -> None:

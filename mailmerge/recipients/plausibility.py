@@ -190,7 +190,7 @@ def _decoded(raw: bytes, codec: str) -> str | None:
 # --- the cost of text ---------------------------------------------------------------------------------
 
 
-class _Language(Struct, frozen=True):
+class _LanguageModel(Struct, frozen=True):
     name: str
     letters: Mapping[str, float]
     script: str
@@ -199,7 +199,7 @@ class _Language(Struct, frozen=True):
 
 
 @cache
-def _languages() -> tuple[_Language, ...]:
+def _languages() -> tuple[_LanguageModel, ...]:
     with (Path(__file__).parent / "letters.toml").open("rb") as file:
         tables = tomllib.load(file)
     made = []
@@ -210,7 +210,7 @@ def _languages() -> tuple[_Language, ...]:
             letters |= _HALF_WIDTH
         scripts = [script for script in map(_script, letters) if script != "Latin"]
         script = max(set(scripts), key=scripts.count) if len(scripts) * 2 > len(letters) else "Latin"
-        made.append(_Language(name, letters, script, _needed(name, alphabet, letters, script)))
+        made.append(_LanguageModel(name, letters, script, _needed(name, alphabet, letters, script)))
     return tuple(made)
 
 
@@ -269,7 +269,7 @@ def _can_write(codec: str, needed: str) -> bool:
     return True
 
 
-def _spelled(letters: str, language: _Language) -> float:
+def _spelled(letters: str, language: _LanguageModel) -> float:
     known = language.letters
     total = 0.0
     for char in letters:

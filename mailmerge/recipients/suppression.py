@@ -169,7 +169,7 @@ def _current(path: Path, known: OptOuts | None, *, needed: bool = True) -> OptOu
     return OptOuts(path) if stamp is None else read_opt_outs(path)
 
 
-class _Clock(Protocol):
+class _SteadyClock(Protocol):
     def monotonic(self) -> float: ...
 
 
@@ -179,7 +179,7 @@ class OptOutWatch:
     While that fails nothing is offered to the server, and after a minute the run must end.
     """
 
-    def __init__(self, suppressed: Suppressed, clock: _Clock) -> None:
+    def __init__(self, suppressed: Suppressed, clock: _SteadyClock) -> None:
         self.suppressed = suppressed
         self.changed = False
         """Whether anybody has been added since the run began."""

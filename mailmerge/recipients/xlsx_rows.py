@@ -58,7 +58,7 @@ Row = tuple[int, list[Any], bool]
 """Number, cells, whether it is hidden."""
 
 
-class _Columns(dict[str, int]):
+class _ColumnNumbers(dict[str, int]):
     """Cache of column numbers by letters."""
 
     def __missing__(self, letters: str) -> int:
@@ -99,7 +99,7 @@ class SheetParser:
         self._formula = ""
         self._value: str | None = None  # of a string, known at its end
         self._phonetic = 0
-        self._columns = _Columns()
+        self._columns = _ColumnNumbers()
         self._names: dict[str, str] = {}
         self._starts: dict[str, Callable[[dict[str, str]], None]] = {
             "c": self._start_cell,
@@ -345,7 +345,7 @@ class PlainRows:
         self._parser = parser
         self._make = make
         self._texts = make.texts.texts
-        self._columns = _Columns()
+        self._columns = _ColumnNumbers()
         self._rest = b""
         self._begun = self._given_up = False
 

@@ -414,7 +414,7 @@ def _unique(
     yield from (item for at, item in enumerate(items) if first[at] == at)
 
 
-class _Group(NamedTuple):
+class _GroupTuple(NamedTuple):
     grouper: Any
     list: list[Any]
 
@@ -426,12 +426,12 @@ def _groupby(
     attribute: str | int,
     default: Any = None,
     case_sensitive: bool = False,
-) -> list[_Group]:
+) -> list[_GroupTuple]:
     items = list(value)
     keys = list(map(make_attrgetter(environment, attribute, default=default), items))
-    groups: dict[int, _Group] = {}
+    groups: dict[int, _GroupTuple] = {}
     for at, first in enumerate(values.same_as(keys, fold=not case_sensitive)):
-        groups.setdefault(first, _Group(keys[first], [])).list.append(items[at])
+        groups.setdefault(first, _GroupTuple(keys[first], [])).list.append(items[at])
     found = list(groups.values())
     labels = [group.grouper for group in found]
     return [found[at] for at in _positions(labels if case_sensitive else list(map(ignore_case, labels)))]

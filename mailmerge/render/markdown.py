@@ -69,7 +69,7 @@ def convert(source: str, tags: Tags, name: str = "") -> Markdown:
         TemplateError: tags that belong together are in different paragraphs.
 
     """
-    return _Conversion(source, tags, name).run()
+    return _MarkdownConversion(source, tags, name).run()
 
 
 def as_html(source: str, name: str, tags: Tags) -> str:
@@ -85,7 +85,7 @@ def as_html(source: str, name: str, tags: Tags) -> str:
     return tags.put_back_in_lines("".join(pieces))
 
 
-class _Conversion:
+class _MarkdownConversion:
     """The conversion of one template."""
 
     def __init__(self, source: str, tags: Tags, name: str) -> None:

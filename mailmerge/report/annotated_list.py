@@ -223,7 +223,7 @@ def copy_workbook(
             name = part_key(info.filename)
             with archive.open(info) as old, made.open(entry, "w") as new:
                 if name == part:
-                    _Sheet(new, header_row, first, marks).copy(old)
+                    _SheetXml(new, header_row, first, marks).copy(old)
                 elif name == _TYPES:
                     new.write(_content_types(old.read(), macros=macros))
                 elif not macros and name.endswith("workbook.xml.rels"):
@@ -270,7 +270,7 @@ _REF = re.compile(rb"""(\sref\s*=\s*["'])([^"']*)""")
 _OTHER_WIDTHS = frozenset({"min", "max", "width", "customWidth", "bestFit", "hidden"})
 
 
-class _Sheet:
+class _SheetXml:
     """A sheet's XML with our columns inserted; everything else stays byte for byte."""
 
     def __init__(self, out: IO[bytes], header_row: int, column: int, marks: _Marks) -> None:

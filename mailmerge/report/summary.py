@@ -53,7 +53,7 @@ _EXPLAINED = (
 )
 
 
-class _Reason(Struct):
+class _ReasonTally(Struct):
     words: str
     count: int = 0
     listed: int = 0
@@ -87,7 +87,7 @@ class Summary:
 
     def __init__(self) -> None:
         self._counts: dict[Status, int] = {}
-        self._reasons: dict[tuple[Status, str], _Reason] = {}
+        self._reasons: dict[tuple[Status, str], _ReasonTally] = {}
         self._unnamed: dict[Status, int] = {}
         self.gone = 0
         """Rows that were contacted once and have been removed from the list."""
@@ -116,7 +116,7 @@ class Summary:
             if sum(status is result.status for status, _ in self._reasons) >= REPLIES_NAMED:
                 self._unnamed[result.status] = self._unnamed.get(result.status, 0) + 1
                 return
-            reason = self._reasons[identity] = _Reason(words)
+            reason = self._reasons[identity] = _ReasonTally(words)
         reason.add(result)
 
     @property
@@ -160,7 +160,7 @@ def _short(words: str, most: int = 70) -> str:
     return words if len(words) <= most else words[: most - 3] + "..."
 
 
-def _rows(reason: _Reason) -> str:
+def _rows(reason: _ReasonTally) -> str:
     words = ""
     if reason.rows:
         named = numbers(reason.rows, more=max(reason.count, reason.listed) > len(reason.rows))

@@ -397,7 +397,7 @@ def _decoded_text(challenge: str) -> str:
 # --- choosing one --------------------------------------------------------------------------------------
 
 
-class _Entry(NamedTuple):
+class _MechanismEntry(NamedTuple):
     build: Callable[[str, str], Mechanism]
     """Makes the mechanism from user name and secret."""
     takes: SignIn
@@ -406,15 +406,15 @@ class _Entry(NamedTuple):
     """Whether it hides the secret from anybody who reads the connection."""
 
 
-MECHANISMS: Final[Mapping[str, _Entry]] = {
-    "SCRAM-SHA-256-PLUS": _Entry(Scram, "password", in_clear=True),
-    "SCRAM-SHA-256": _Entry(Scram, "password", in_clear=True),
-    "PLAIN": _Entry(PlainMechanism, "password"),
-    "LOGIN": _Entry(LoginMechanism, "password"),
-    "CRAM-MD5": _Entry(CramMd5, "password", in_clear=True),
-    "XOAUTH2": _Entry(XOAuth2, "token"),
-    "OAUTHBEARER": _Entry(OAuthBearer, "token"),
-    "EXTERNAL": _Entry(External, "certificate"),
+MECHANISMS: Final[Mapping[str, _MechanismEntry]] = {
+    "SCRAM-SHA-256-PLUS": _MechanismEntry(Scram, "password", in_clear=True),
+    "SCRAM-SHA-256": _MechanismEntry(Scram, "password", in_clear=True),
+    "PLAIN": _MechanismEntry(PlainMechanism, "password"),
+    "LOGIN": _MechanismEntry(LoginMechanism, "password"),
+    "CRAM-MD5": _MechanismEntry(CramMd5, "password", in_clear=True),
+    "XOAUTH2": _MechanismEntry(XOAuth2, "token"),
+    "OAUTHBEARER": _MechanismEntry(OAuthBearer, "token"),
+    "EXTERNAL": _MechanismEntry(External, "certificate"),
 }
 """The mechanisms that we support, the preferred ones first."""
 _PLUS: Final = "SCRAM-SHA-256-PLUS"

@@ -15,7 +15,7 @@ from mailmerge.clock import VirtualClock
 from mailmerge.config.accounts import Account
 from mailmerge.errors import LedgerError
 from mailmerge.fleet import jobs
-from mailmerge.fleet.slot import SlotEnd, SlotRun, WorkerAccount, WorkerSettings, _Pace, _window
+from mailmerge.fleet.slot import SlotEnd, SlotRun, WorkerAccount, WorkerSettings, _ClaimSize, _window
 from mailmerge.fleet.terms import FleetAccount, SendingTerms
 from mailmerge.fleet.worker import FleetWorker
 from mailmerge.ledger.work import QueuedRow, enqueue, fleet_view
@@ -87,7 +87,7 @@ def test_a_slot_claims_what_it_can_send_soon(rates, rows):
 def test_a_slow_slot_keeps_few_rows_from_others(seconds, counts):
     """It claims what it sent in two seconds, and begins with a few."""
     clock = VirtualClock(datetime.now(UTC))
-    pace = _Pace(100, clock)
+    pace = _ClaimSize(100, clock)
     claimed = [pace.next()]
     for passed in seconds:
         pace.begin(claimed[-1])
@@ -95,7 +95,7 @@ def test_a_slow_slot_keeps_few_rows_from_others(seconds, counts):
         claimed.append(pace.next())
 
     assert claimed == counts
-    assert [_Pace(3, clock).next(), _Pace(1, clock).next()] == [3, 1]
+    assert [_ClaimSize(3, clock).next(), _ClaimSize(1, clock).next()] == [3, 1]
 
 
 def test_a_job_for_each_session(db):

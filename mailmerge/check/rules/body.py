@@ -272,14 +272,14 @@ _SIMPLE = re.compile(r"(?P<tag>[a-zA-Z][\w-]*|\*)?(?:#(?P<id>[\w-]+))?(?P<classe
 _HERE = "\ue0f5"
 
 
-class _Surroundings(Struct):
+class _ValueSurroundings(Struct):
     """What is known about the places of values: whether line breaks of a cell are visible there."""
 
     lost: dict[tuple[str, ...], bool] = field(default_factory=dict)
 
 
-def _surroundings(_sources: SourceLocator) -> _Surroundings:
-    return _Surroundings()
+def _surroundings(_sources: SourceLocator) -> _ValueSurroundings:
+    return _ValueSurroundings()
 
 
 @each_message

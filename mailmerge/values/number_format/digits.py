@@ -131,7 +131,7 @@ def _constant(parts: Sequence[FormatPart]) -> Callable[[float], str]:
     return lambda number: "-" + text if number < 0 and text else text
 
 
-class _Layout:
+class _DigitLayout:
     """Where the digits of a number go: before the point, after it, and the text around and between them."""
 
     def __init__(self, parts: Sequence[FormatPart], language: Language) -> None:
@@ -225,11 +225,11 @@ def _beside(parts: Sequence[FormatPart], at: int) -> tuple[bool, bool]:
 
 
 def _decimal(parts: Sequence[FormatPart], language: Language) -> Callable[[float], str]:
-    layout = _Layout(parts, language)
+    layout = _DigitLayout(parts, language)
     return _quick(layout) or _careful(layout)
 
 
-def _careful(layout: _Layout) -> Callable[[float], str]:
+def _careful(layout: _DigitLayout) -> Callable[[float], str]:
     places = layout.decimals + layout.power
 
     def show(number: float) -> str:
@@ -238,7 +238,7 @@ def _careful(layout: _Layout) -> Callable[[float], str]:
     return show
 
 
-def _quick(layout: _Layout) -> Callable[[float], str] | None:
+def _quick(layout: _DigitLayout) -> Callable[[float], str] | None:
     """Compile what nearly all formats are: ``0``, ``0.00``, ``#,##0.00``, ``0%``, ``00000``, with text."""
     places = "".join(part.text if part.kind == "digit" else "-" for part in layout.whole).rstrip("-")
     before = places[: len(places) - len(places.lstrip("-"))]
@@ -284,7 +284,7 @@ def _quick(layout: _Layout) -> Callable[[float], str] | None:
 
 def _scientific(parts: Sequence[FormatPart], language: Language) -> Callable[[float], str]:
     at = next(at for at, part in enumerate(parts) if part.kind == "exponent")
-    layout = _Layout(parts[:at], language)
+    layout = _DigitLayout(parts[:at], language)
     places = [part.text for part in layout.whole if part.kind == "digit"]
     step = len(places)
     behind = list(parts[at + 1 :])
@@ -296,7 +296,7 @@ def _scientific(parts: Sequence[FormatPart], language: Language) -> Callable[[fl
     ):
         raise UnknownFormat("has an exponent without digits")
     always = parts[at].text.endswith("+")
-    exponent_layout = _Layout([part for part in behind if part.kind != "point"], language)
+    exponent_layout = _DigitLayout([part for part in behind if part.kind != "point"], language)
 
     def show(number: float) -> str:
         digits, power = _taken_apart(abs(number))

@@ -46,7 +46,7 @@ _BUDDHIST = 543
 _ZERO = FormatPart("digit", "0")
 
 
-class _Field:
+class _NumberPiece:
     """A piece that writes one of the numbers in a fixed way."""
 
     __slots__ = ("index", "template")
@@ -75,7 +75,9 @@ def moment_section(
     reader = _MomentCompiler(parts, language)
     pieces = reader.pieces()
     if numerals is not None:
-        pieces = [_in_numerals(piece, numerals) if isinstance(piece, _Field) else piece for piece in pieces]
+        pieces = [
+            _in_numerals(piece, numerals) if isinstance(piece, _NumberPiece) else piece for piece in pieces
+        ]
     write = _joined(pieces, language.digits)
     if reader.elapsed:
         return _duration(write, reader)
@@ -86,11 +88,11 @@ def moment_section(
 
 def _joined(pieces: Sequence[Piece], digits: str) -> Callable[[tuple[Any, ...]], str | None]:
     numerals = str.maketrans(dict(zip("0123456789", digits, strict=True))) if digits else None
-    fields = [piece for piece in pieces if isinstance(piece, _Field)]
-    if len(fields) > 1 and not numerals and all(isinstance(piece, str | _Field) for piece in pieces):
+    fields = [piece for piece in pieces if isinstance(piece, _NumberPiece)]
+    if len(fields) > 1 and not numerals and all(isinstance(piece, str | _NumberPiece) for piece in pieces):
         template = "".join(
             [
-                piece.template if isinstance(piece, _Field) else str(piece).replace("%", "%%")
+                piece.template if isinstance(piece, _NumberPiece) else str(piece).replace("%", "%%")
                 for piece in pieces
             ]
         )
@@ -107,7 +109,7 @@ def _joined(pieces: Sequence[Piece], digits: str) -> Callable[[tuple[Any, ...]],
     return write
 
 
-def _in_numerals(field: _Field, numerals: Numerals) -> Piece:
+def _in_numerals(field: _NumberPiece, numerals: Numerals) -> Piece:
     """Write a year digit by digit, 二〇二六, and any other number as it is spoken, 三十一."""
     if field.index in {_YEAR, _SHORT_YEAR, _FRACTION} or not numerals.tens:
         return lambda moment: numerals.replaced(field(moment))
@@ -267,7 +269,7 @@ class _MomentCompiler:
                 zeros += 1
             if zeros:
                 self.decimals = zeros
-                return _Field(_FRACTION, f"{self.language.point}%s"), zeros + 1
+                return _NumberPiece(_FRACTION, f"{self.language.point}%s"), zeros + 1
         if part.kind == "slash":
             return self.language.slash if any(unit in _DATED for unit in self._units) else "/", 1
         if part.kind == "digit":
@@ -284,11 +286,11 @@ class _MomentCompiler:
         part, unit = self.parts[at], self._units[at]
         width = len(part.text)
         if part.kind == "elapsed":
-            return _Field(_ELAPSED[unit], f"%0{width}d")
+            return _NumberPiece(_ELAPSED[unit], f"%0{width}d")
         if unit in _FIELDS:
             self.timed = True
             index = _HALF if unit == "hour" and self.twelve and not self.elapsed else _FIELDS[unit]
-            return _Field(index, "%d" if width == 1 else "%02d")
+            return _NumberPiece(index, "%d" if width == 1 else "%02d")
         if self.elapsed:
             raise UnknownFormat("mixes a duration with a date")
         self.dated = True
@@ -297,7 +299,7 @@ class _MomentCompiler:
     def _of_date(self, at: int, unit: str, width: int) -> Piece:
         names = self.language.names
         if unit == "day" and width <= 2:
-            return _Field(_DAY_OF_MONTH, "%d" if width == 1 else "%02d")
+            return _NumberPiece(_DAY_OF_MONTH, "%d" if width == 1 else "%02d")
         if unit in {"day", "a"}:
             days = names.short_days if width == 3 else names.days
             return lambda moment: days[moment[_DATE].isoweekday() % 7]
@@ -308,7 +310,7 @@ class _MomentCompiler:
     def _month(self, at: int, width: int) -> Piece:
         names = self.language.names
         if width <= 2:
-            return _Field(_MONTH, "%d" if width == 1 else "%02d")
+            return _NumberPiece(_MONTH, "%d" if width == 1 else "%02d")
         if width == 3:
             months = names.short_months
         elif width == 5:
@@ -331,7 +333,7 @@ class _MomentCompiler:
         if calendar == "buddhist":
             template, size = ("%02d", 100) if width <= 2 and not era else ("%04d", 10_000)
             return lambda moment: template % ((moment[_YEAR] + _BUDDHIST) % size)
-        return _Field(_SHORT_YEAR, "%02d") if width <= 2 and not era else _Field(_YEAR, "%04d")
+        return _NumberPiece(_SHORT_YEAR, "%02d") if width <= 2 and not era else _NumberPiece(_YEAR, "%04d")
 
     def _era(self, width: int) -> Piece:
         if self.language.calendar == "taiwan" or self.language.tag == "zh-TW":
