@@ -64,5 +64,5 @@ def _time() -> None:
 
 
 if __name__ == "__main__":
-    sys.path.insert(0, str(HERE.parent))
+    sys.path.append(str(HERE.parent))
     _time()

@@ -26,7 +26,7 @@ from ledgers import attempt
 from measure import run_json
 
 HERE = Path(__file__).resolve()
-sys.path[:0] = [str(HERE.parent.parent), str(HERE.parent.parent / "tests")]
+sys.path += [str(HERE.parent.parent), str(HERE.parent.parent / "tests")]
 
 if TYPE_CHECKING:
     from setting import Setting

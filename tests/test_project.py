@@ -284,6 +284,21 @@ def test_a_torn_measurement_costs_only_itself(tmp_path, tear, floor, code):
 
 
 @pytest.mark.skipif(not MODULES or shutil.which("make") is None, reason="needs the source tree and make")
+def test_every_part_of_the_benchmarks_can_be_imported():
+    """Their modules, and those of the tests that some of them use, are found whatever others have added."""
+    environ = {name: text for name, text in unmeasured().items() if name != "PYTHONSAFEPATH"}
+    done = subprocess.run(
+        [sys.executable, ROOT / "benchmarks", "--help"],
+        env=environ,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+    assert done.returncode == 0, done.stderr
+    assert "throttle, run, memory" in " ".join(done.stdout.split())
+
+
 def test_make_demo_says_what_it_does():
     """Before pip is silent for a while, and before the rehearsal begins; what is said is what is run."""
     plan = subprocess.run(
