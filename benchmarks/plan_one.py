@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 import builders
 import fixtures
 
-from campaigns import with_variables
+from campaign_folders import with_variables
 from mailmerge import Campaign
 
 if TYPE_CHECKING:

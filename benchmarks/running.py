@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 import fixtures
 from measure import run_json
 
-from campaigns import environment, write_campaign, write_rival
+from campaign_folders import environment, write_campaign, write_rival
 
 if TYPE_CHECKING:
     from network import Network

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import fixtures
 
-from campaigns import environment, write_campaign
+from campaign_folders import environment, write_campaign
 
 if TYPE_CHECKING:
     from setting import Setting

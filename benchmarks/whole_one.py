@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any, cast
 import builders
 import fixtures
 
-from campaigns import with_variables
+from campaign_folders import with_variables
 from mailmerge import Campaign
 from mailmerge.campaign import run as runs
 from mailmerge.model import Outcome, Phase, Reply, Scope, Status

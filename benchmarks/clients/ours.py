@@ -73,18 +73,16 @@ def with_ledger(
 
     times: deque[float] = deque(maxlen=100_000)
     watch: list[Watch] = []
-    open_it, submit = connection.open, connection.submit
-
-    def open_and_watch() -> None:
-        open_it()
-        watch.append(Watch(seconds))
+    submit = connection.submit
 
     def submit_and_note(message: Message, token: int) -> None:
+        if not watch:  # opening the connection is not measured
+            watch.append(Watch(seconds))
         times.append(time.perf_counter())
         submit(message, token)
 
     wire: Any = connection
-    wire.open, wire.submit = open_and_watch, submit_and_note
+    wire.submit = submit_and_note
     date = datetime.now(UTC)
 
     def work() -> Iterator[Job]:
