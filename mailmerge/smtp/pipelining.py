@@ -17,6 +17,7 @@ from mailmerge.smtp.state import Overlap, Step, Trial, Trigger
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from mailmerge.errors import SessionError
     from mailmerge.model import Outcome, Reply
     from mailmerge.smtp.reply_queue import DueReply, Handler, ReplyQueue
     from mailmerge.smtp.state import SessionState
@@ -124,8 +125,10 @@ class OverlapTrial:
         text = reply.text[:4000].casefold()
         if any(word in text for word in _WORDS):
             return True
-        # The sender was accepted a moment ago, and pipelining may have made the server close.
-        return self._state.overlap is Overlap.RUNNING and (reply.code == 421 or outcome.phase is Phase.MAIL)
+        # The sender was accepted a moment ago, RSET is about no row, and pipelining may have made the server
+        # close.
+        about_us = reply.code == 421 or outcome.phase in {Phase.MAIL, Phase.RSET}
+        return self._state.overlap is Overlap.RUNNING and about_us
 
     def blames_421(self, reply: Reply) -> bool:
         """Return whether a 421 came in a trial, without text that would explain it."""
@@ -134,7 +137,7 @@ class OverlapTrial:
     def judge(self, outcome: Outcome) -> Outcome:
         """Return what the refusal of an early message means: above all, something about our pipelining."""
         running = self._state.overlap is Overlap.RUNNING
-        blamed = self._state.overlap is not Overlap.UNTRIED and self.blames(outcome)
+        blamed = bool(self.failure) or (self._state.overlap is not Overlap.UNTRIED and self.blames(outcome))
         if blamed:
             self.fail(f"it answered {outcome.reply}")
         elif running:
@@ -173,6 +176,12 @@ class OverlapTrial:
             self.fail("it stopped answering" if reason == "timeout" else "it closed the connection")
         else:
             self.suspect = True
+
+    def out_of_step(self, error: SessionError | None) -> None:
+        """Record that the session proved out of step, because of *error*: in a trial, it has failed."""
+        if self._state.overlap is Overlap.RUNNING:
+            reply = error.reply if error else None
+            self.fail(f"it answered {reply}" if reply else "its replies did not match the commands")
 
     def at_loss(self, transaction: Transaction, outcome: Outcome) -> Outcome:
         """Return what a lost connection means for a message if one was sent behind another."""

@@ -357,10 +357,13 @@ class Session:
         """Return whether *error* shows that the session is out of step.
 
         In a window, a single reply that never comes may be one that was left out long before: every message
-        since would have been settled by a reply to the one after it.
+        since would have been settled by a reply to the one after it. A trial in which commands were refused
+        for coming early is no such case: that server skips some of them.
         """
         left_out = error.code == "S613" and self._replies.awaited is Step.CHUNK and len(self._replies) == 1
-        return error.code == "S632" or left_out
+        last = self._transfer.last_error
+        refused = self._state.overlap is Overlap.RUNNING and last is not None and last.code == "S650"
+        return error.code == "S632" or (left_out and not refused)
 
     def _close(self, error: SessionError | None) -> None:
         """End the session: every message gets its outcome, then comes `Closed`, exactly once."""
@@ -369,6 +372,8 @@ class Session:
         slipped = error is not None and self._slipped(error)
         if self._state.life is Life.DRAINING:
             error = self._transfer.last_error  # the first error counts, not that the connection then broke
+        if slipped:
+            self._transfer.overlap.out_of_step(error)
         self.error = error
         self._transfer.abandon(error, slipped=slipped)
         self._state.on(Trigger.CLOSED)

@@ -57,7 +57,8 @@ have it, and DATA can have no other. So it is a sync point: what was settled bef
 session proves out of step, what was settled since the last sync point is not certain: a message that was
 written whole is then in doubt, whatever the reply was; any other is pending. BDAT has no 354. So in a window
 one message a second goes by DATA: it follows the chunks in the same group of commands, and what comes behind
-it waits for the 354, and so for all replies before it.
+it waits for the 354, and so for all replies before it. At an unknown server so does the message in front of
+the trial: only that one can be in doubt if the trial fails.
 
 The reply to QUIT is the last evidence: it must be 221, and not one that could belong to the last message.
 

@@ -267,7 +267,7 @@ class Transfer:
             self.overlap.begin()
         self._active.append(transaction)
         in_window = mode == "window" and transaction.alone
-        if in_window and not (self.sync_due and self.unconfirmed):
+        if in_window and not (self.unconfirmed and (self.sync_due or self._state.overlap is not Overlap.PASSED)):
             self._begin_chunk(transaction)
         else:
             transaction.synchronises = in_window

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from dialogues import FULL, PLAIN, Talk, message, summary
+from mailmerge.model import Scope, Status
 from mailmerge.smtp.endpoint import ServerProfile
 from mailmerge.smtp.state import Overlap
 
@@ -29,7 +30,7 @@ def overlapping() -> Talk:
 
 
 def in_window() -> Talk:
-    """Return a session with an unknown server, the envelope of 3 said behind the chunk of 2."""
+    """Return a session with an unknown server, the envelope of 3 said behind the content of 2."""
     talk = Talk(pipeline="window", borne=None).ready(FULL)
     talk.submits(message(1))
     talk.heard()
@@ -37,12 +38,14 @@ def in_window() -> Talk:
     talk.releases(1)
     talk.heard()
     talk.says(b"250 ok\r\n250 ok\r\n250 ok\r\n250 queued\r\n")
-    talk.submits(message(2), message(3))
+    talk.submits(message(2))
+    assert talk.heard().endswith(b"DATA\r\n"), "its 354 confirms what was settled before the trial"
+    talk.says(b"250 forgotten\r\n250 ok\r\n250 ok\r\n354 go\r\n")
+    talk.submits(message(3))
     talk.releases(2)
     said = talk.heard()
-    assert said.count(b"BDAT") == 2, "the second one's command rides with the first one's end"
+    assert said.count(b"BDAT") == 1, "the second one's command rides with the first one's end"
     assert talk.needed() == [1, 2], "its content is held back"
-    talk.says(b"250 forgotten\r\n250 ok\r\n250 ok\r\n")
     return talk
 
 
@@ -69,6 +72,62 @@ def test_b30_whatever_fails_wherever(begin, kind: str, place: int) -> None:
     statuses = list(talk.statuses().values())
     assert set(statuses) <= {"accepted", "pending", "in_doubt"}
     assert statuses.count("in_doubt") == (place == 0 and kind in {"crash", "silent"})
+    assert talk.session.overlap is Overlap.FAILED
+    assert talk.session.overlap_failure
+
+
+@pytest.mark.parametrize("reply", ["550 5.7.1 Out of order", "501 5.5.4 Syntax", "451 4.5.0 Not now"])
+def test_b30_a_refused_rset_is_never_about_a_row(reply: str) -> None:
+    """Whatever the words: in a trial, the first command behind a chunk was refused for coming early."""
+    talk = in_window()
+    talk.says(b"250 queued\r\n")
+    for _ in range(4):
+        if not talk.session.closed:
+            talk.says(reply.encode() + b"\r\n")
+    assert list(talk.statuses().values()) == ["accepted", "accepted", "pending"]
+    assert talk.outcomes()[3].scope is Scope.CONNECTION
+    assert talk.session.overlap is Overlap.FAILED
+
+
+@pytest.mark.parametrize("begin", SOUND, ids=lambda begin: begin.__name__)
+def test_b30_refused_and_closed_is_not_about_the_set_up(begin) -> None:
+    """The sender was accepted a moment ago: its refusal behind a message stops no run."""
+    talk = begin()
+    talk.says(b"250 queued\r\n550 5.7.1 Out of order\r\n")
+    if not talk.session.closed:
+        talk.loses("S610")
+    outcome = list(talk.outcomes().values())[-1]
+    assert (outcome.status, outcome.scope, outcome.reason) == (
+        Status.PENDING,
+        Scope.CONNECTION,
+        "pipelining",
+    )
+
+
+@pytest.mark.parametrize(
+    "replies",
+    [
+        ["250 queued", "503 5.5.1 need MAIL", "503 5.5.1 need MAIL", "503 5.5.1 need MAIL"],
+        ["250 queued", "503 5.5.1 need MAIL"],
+        ["250 queued", "220 ready again"],
+        ["250 queued", "354 go"],
+        ["250 queued", "334 "],
+    ],
+    ids=["one_swallowed", "three_swallowed", "greeting", "354", "334"],
+)
+@pytest.mark.parametrize("begin", SOUND, ids=lambda begin: begin.__name__)
+def test_b30_a_trial_whose_replies_do_not_match(begin, replies: list[str]) -> None:
+    """It has failed like any other, so it is not tried again; only the message in front may be in doubt."""
+    talk = begin()
+    for reply in replies:
+        if not talk.session.closed:
+            talk.says(reply.encode() + b"\r\n")
+    if not talk.session.closed:
+        talk.loses("S613")
+    *before, first, second = talk.statuses().values()
+    assert set(before) <= {"accepted"}
+    assert first in {"accepted", "in_doubt"}
+    assert second == "pending"
     assert talk.session.overlap is Overlap.FAILED
     assert talk.session.overlap_failure
 
