@@ -103,7 +103,12 @@ class OverlapTrial:
         """Whether the connection ended behind an overlapped hand-over, though the server had supported it."""
         self._host = host
         self._state = state
-        self._unproved = 0
+        self._refused = 0
+
+    @property
+    def unproved(self) -> bool:
+        """Whether the server has not passed the trial."""
+        return self._state.overlap is not Overlap.PASSED
 
     def begin(self) -> None:
         """Record that an envelope was sent behind an unanswered message."""
@@ -142,8 +147,8 @@ class OverlapTrial:
             self.fail(f"it answered {outcome.reply}")
         elif running:
             # Perhaps it is about the row: that will be seen when it is sent alone.
-            self._unproved += 1
-            if self._unproved < _MOST_UNPROVED:
+            self._refused += 1
+            if self._refused < _MOST_UNPROVED:
                 self._state.on(Trigger.UNPROVED)
             else:
                 self.fail(f"it answered {outcome.reply}, and not for the first time")

@@ -358,7 +358,7 @@ class Session:
 
         In a window, a single reply that never comes may be one that was left out long before: every message
         since would have been settled by a reply to the one after it. A trial in which commands were refused
-        for coming early is no such case: that server skips some of them.
+        for coming early is different: that server skips some of them.
         """
         left_out = error.code == "S613" and self._replies.awaited is Step.CHUNK and len(self._replies) == 1
         last = self._transfer.last_error

@@ -99,7 +99,7 @@ class Transfer:
         self.may_overlap = True
         """Whether the caller allows a message to begin behind an unanswered one."""
         self.sync_due = False
-        """Whether the next message of a window goes by DATA, because of its 354."""
+        """Whether the next message of a window goes by DATA, because of its 354; before a trial, it does."""
         self.unconfirmed = UnconfirmedOutcomes()
         self.handlers: Mapping[Step, Handler] = {
             Step.MAIL: self._on_mail,
@@ -267,7 +267,7 @@ class Transfer:
             self.overlap.begin()
         self._active.append(transaction)
         in_window = mode == "window" and transaction.alone
-        if in_window and not (self.unconfirmed and (self.sync_due or self._state.overlap is not Overlap.PASSED)):
+        if in_window and not (self.unconfirmed and (self.sync_due or self.overlap.unproved)):
             self._begin_chunk(transaction)
         else:
             transaction.synchronises = in_window
