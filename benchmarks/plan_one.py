@@ -16,8 +16,8 @@ from typing import TYPE_CHECKING
 
 import builders
 import fixtures
-
 from campaign_folders import with_variables
+
 from mailmerge import Campaign
 
 if TYPE_CHECKING:

@@ -11,9 +11,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import fixtures
-from measure import run_json
-
 from campaign_folders import environment, write_campaign
+from measure import run_json
 
 if TYPE_CHECKING:
     from setting import Setting

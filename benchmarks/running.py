@@ -12,9 +12,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import fixtures
-from measure import run_json
-
 from campaign_folders import environment, write_campaign, write_rival
+from measure import run_json
 
 if TYPE_CHECKING:
     from network import Network

@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import fixtures
-
 from campaign_folders import environment, write_campaign
 
 if TYPE_CHECKING:

@@ -18,8 +18,8 @@ from typing import TYPE_CHECKING, Any, cast
 
 import builders
 import fixtures
-
 from campaign_folders import with_variables
+
 from mailmerge import Campaign
 from mailmerge.campaign import run as runs
 from mailmerge.model import Outcome, Phase, Reply, Scope, Status
