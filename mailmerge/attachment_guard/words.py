@@ -11,6 +11,8 @@ import re
 import unicodedata
 from typing import TYPE_CHECKING, NamedTuple
 
+from mailmerge.lazy_re import lazy_re
+
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator, Mapping, Sequence
 
@@ -18,21 +20,17 @@ SHORTEST = 3
 """Least number of characters of a key that is worth searching for."""
 UNSPACED = "\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u9fff\uac00-\ud7a3\uf900-\ufaff"
 """Letters of scripts that need nothing between words."""
-_LOCAL = re.compile(r"([\w.+%'-]{1,64})\s{0,2}\Z")
-_DOMAIN = re.compile(r"\s{0,2}([^\W_][\w-]{0,62}(?:\.[\w-]{1,63}){1,8})")
-_WORD = re.compile(r"([^\W_]+)([\W_]*)")
-_INVISIBLE = re.compile("[\u00ad\u200b-\u200f\u2060\ufeff]")
-_DIVIDED = re.compile(
-    "(?<=[^\\W\\d_])(?:[-\u2010\u2011\x02\ufffe][ \t]*\r?\n[ \t]*|[\x02\ufffe])(?=[^\\W\\d_])"
-)
-_LOOSE_ACCENT = re.compile(
-    "(?<=[^\\W\\d_])[ ]?[\u00a8\u00b4\u02c6\u02dc\u00b8\u02da\u02c7][ ]?(?=[^\\W\\d_])"
-)
-_APOSTROPHE = re.compile("(?<=[^\\W\\d_])['\u2018\u2019\u02bc`](?=[^\\W\\d_])")
-_UNSPACED_GAP = re.compile(f"(?<=[{UNSPACED}])[ \t\u3000]+(?=[{UNSPACED}])")
-_SPACED = re.compile(r"(?<!\S)(?:\S[ \t]{1,3}){3,}\S(?!\S)")
-_ACCENTS = re.compile("[\u0300-\u036f]")
-_UMLAUT = re.compile("([aou])e")
+_LOCAL = lazy_re(r"([\w.+%'-]{1,64})\s{0,2}\Z")
+_DOMAIN = lazy_re(r"\s{0,2}([^\W_][\w-]{0,62}(?:\.[\w-]{1,63}){1,8})")
+_WORD = lazy_re(r"([^\W_]+)([\W_]*)")
+_INVISIBLE = lazy_re("[\u00ad\u200b-\u200f\u2060\ufeff]")
+_DIVIDED = lazy_re("(?<=[^\\W\\d_])(?:[-\u2010\u2011\x02\ufffe][ \t]*\r?\n[ \t]*|[\x02\ufffe])(?=[^\\W\\d_])")
+_LOOSE_ACCENT = lazy_re("(?<=[^\\W\\d_])[ ]?[\u00a8\u00b4\u02c6\u02dc\u00b8\u02da\u02c7][ ]?(?=[^\\W\\d_])")
+_APOSTROPHE = lazy_re("(?<=[^\\W\\d_])['\u2018\u2019\u02bc`](?=[^\\W\\d_])")
+_UNSPACED_GAP = lazy_re(f"(?<=[{UNSPACED}])[ \t\u3000]+(?=[{UNSPACED}])")
+_SPACED = lazy_re(r"(?<!\S)(?:\S[ \t]{1,3}){3,}\S(?!\S)")
+_ACCENTS = lazy_re("[\u0300-\u036f]")
+_UMLAUT = lazy_re("([aou])e")
 _LETTERS = str.maketrans(
     {"ø": "o", "œ": "o", "æ": "a", "ł": "l", "đ": "d", "ð": "d", "þ": "th", "ı": "i", "ħ": "h"}
 )
@@ -131,12 +129,10 @@ def divided_by_addresses(text: str) -> tuple[list[str], str]:
 _PARTICLES = word_set(
     "van von vom der den de da di du la le del della dos das do zu zum zur ten ter te af av bin ibn al el e y"
 )
-_MONEY = re.compile(
-    r"\s?(?:[%‰$€£¥₹]|(?:eur|usd|chf|gbp|sek|nok|dkk|pln|czk|huf|jpy|cny|inr)\b)", re.IGNORECASE
-)
+_MONEY = lazy_re(r"\s?(?:[%‰$€£¥₹]|(?:eur|usd|chf|gbp|sek|nok|dkk|pln|czk|huf|jpy|cny|inr)\b)", re.IGNORECASE)
 _JOINING = frozenset("-/\\._+@&$€£¥")
 _BETWEEN_DIGITS = frozenset(".,:'’")
-_BETWEEN_WORDS = re.compile(r"[\s,.;|\-\"()/&]{1,8}\Z")
+_BETWEEN_WORDS = lazy_re(r"[\s,.;|\-\"()/&]{1,8}\Z")
 
 
 def sequences(

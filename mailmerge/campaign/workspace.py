@@ -11,6 +11,7 @@ from msgspec import Struct
 
 from mailmerge import files, options
 from mailmerge.errors import FileError
+from mailmerge.lazy_re import lazy_re
 from mailmerge.ledger.databases import unusable
 
 if TYPE_CHECKING:
@@ -18,12 +19,12 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 STATE_FOLDER = ".mailmerge"
-_STATE_FILES = re.compile(r"list-|ledger\.db\.v\d+\.bak\Z")
-_REPORT_FILES = re.compile(
+_STATE_FILES = lazy_re(r"list-|ledger\.db\.v\d+\.bak\Z")
+_REPORT_FILES = lazy_re(
     r"(?:results(?:-\d+)?\.(?:csv|jsonl|xlsx)|failed(?:-\d+)?\.(?:csv|xlsx)"
     r"|(?:report|preview)(?:-\d+)?\.html|\.written)\Z"
 )
-MESSAGE_FILES = re.compile(r".*\.eml\Z", re.DOTALL)
+MESSAGE_FILES = lazy_re(r".*\.eml\Z", re.DOTALL)
 """Names of the messages that a rehearsal keeps."""
 
 

@@ -11,6 +11,8 @@ from html import unescape
 from typing import TYPE_CHECKING, Final, NamedTuple
 from urllib.parse import unquote
 
+from mailmerge.lazy_re import lazy_re
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
@@ -24,24 +26,24 @@ _LEFT, _RIGHT = (
     r"(?:\}|&\#125;|&\#x7[dD];|&rbrace;|&rcub;|｝)",
 )
 _INNER = r"(?:(?!\{\{|\{%|%\}|\}\}).){1,2000}?"
-_TAG: Final = re.compile(
+_TAG: Final = lazy_re(
     rf"(?P<open>{_LEFT}{_BETWEEN}{_LEFT})(?P<inner>{_INNER})(?P<close>{_RIGHT}{_BETWEEN}{_RIGHT})"
     rf"|(?P<open_block>{_LEFT}{_BETWEEN}%)(?P<block>{_INNER})(?P<close_block>%{_BETWEEN}{_RIGHT})",
     re.DOTALL,
 )
-_ENCODED: Final = re.compile(
+_ENCODED: Final = lazy_re(
     r"(?P<scheme>https?://|mailto:)?(?P<tag>%7B%7B(?:(?!%7D%7D)[^\s\"'<>]){1,400}%7D%7D)", re.IGNORECASE
 )
-_OPAQUE: Final = re.compile(
+_OPAQUE: Final = lazy_re(
     r"<(?P<tag>style|script)\b[^<>]*>.*?(?:</(?P=tag)\s*>|\Z)"
     r"|\{%[-+]?\s*raw\s*[-+]?%\}.*?\{%[-+]?\s*endraw\s*[-+]?%\}|\{\#.*?\#\}",
     re.IGNORECASE | re.DOTALL,
 )
-_STRINGS: Final = re.compile(r'"(?:\\.|[^"\\\n])*"' + r"|'(?:\\.|[^'\\\n])*'")
-_ENTITY: Final = re.compile(r"&(?:#\d{1,7}|#x[0-9a-fA-F]{1,6}|[a-zA-Z]{2,20});")
-_CURLY_DOUBLE: Final = re.compile("[“”„‟«»＂]")
-_CURLY_SINGLE: Final = re.compile("(?<!\\w)[‘’‚‛]|[‘’‚‛](?!\\w)")
-_NAME: Final = re.compile(r"</?([a-zA-Z][^\s/>]*)")
+_STRINGS: Final = lazy_re(r'"(?:\\.|[^"\\\n])*"' + r"|'(?:\\.|[^'\\\n])*'")
+_ENTITY: Final = lazy_re(r"&(?:#\d{1,7}|#x[0-9a-fA-F]{1,6}|[a-zA-Z]{2,20});")
+_CURLY_DOUBLE: Final = lazy_re("[“”„‟«»＂]")
+_CURLY_SINGLE: Final = lazy_re("(?<!\\w)[‘’‚‛]|[‘’‚‛](?!\\w)")
+_NAME: Final = lazy_re(r"</?([a-zA-Z][^\s/>]*)")
 _VOID: Final = frozenset({"br", "wbr", "img", "hr", "input", "meta", "link"})
 
 

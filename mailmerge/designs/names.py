@@ -7,13 +7,15 @@ import unicodedata
 from html import unescape
 from typing import TYPE_CHECKING, NamedTuple
 
+from mailmerge.lazy_re import lazy_re
+
 if TYPE_CHECKING:
     from mailmerge.model import Columns
 
 UNSUBSCRIBE = "unsubscribe_url"
 """The variable that contains the recipient's own unsubscribe address."""
 
-_MARKS = re.compile(r"""["'\\{}%#]""")
+_MARKS = lazy_re(r"""["'\\{}%#]""")
 _RESERVED = frozenset(
     """and else elif if for in is not or import from as with without context block extends include macro call
     filter set do true false none True False None loop self super caller varargs kwargs range dict lipsum
@@ -58,7 +60,7 @@ _PERSONAL = frozenset(
     фамилия 姓名 名前 氏名""".split()  # noqa: SIM905
 )
 """Names that in brackets are not prose, whether or not the list has such a column."""
-_OPT_OUT = re.compile(
+_OPT_OUT = lazy_re(
     r"unsub(?:scribe)?(?:me|url|uri|link|linkurl|linkall|here|fromall|fromlist|email)?"
     r"|unsub(?:scribe)?link(?:[a-z]{2}|url)|(?:tag|mailinglist|global|list|newsletter|one?click)unsub(?:scribe)?(?:url|link)?"
     r"|asm(?:group|global)unsubscribe(?:raw)?url|unsubscribe(?:subscriptioncenter)?url|rawunsubscribeurl"
@@ -67,17 +69,17 @@ _OPT_OUT = re.compile(
     r"|darsedebaja|baja(?:url|link)|cancellami|disiscrizione|disiscriviti|afmeld(?:en|link|url)"
     r"|avregistrera|wypisz|отписаться|退订|配信停止"
 )
-_ABOUT_WHOM = re.compile(
+_ABOUT_WHOM = lazy_re(
     r"(?:the|your|insert|enter|add|customer'?s?|recipient'?s?|client'?s?|ihre?|dein|votre|tu|su|vuestro)"
     r"[\s_-]+(?:the[\s_-]+|your[\s_-]+)?(?=\w)",
     re.IGNORECASE,
 )
-_OWNER = re.compile(
+_OWNER = lazy_re(
     r"\.?(?:recipient|contact|contacts|subscriber|person|customer|lead|user|member|params|attributes|merge|data|var|profile"
     r"|contactfield|contact_attribute|owner|account|payload|row|column|fields?|list)\s*[.:=]\s*",
     re.IGNORECASE,
 )
-_FALLBACK = re.compile(
+_FALLBACK = lazy_re(
     r"""\s*(?:,\s*fallback\s*=|\|\s*(?:default|fallback)\s*(?:\(|:|=)?|\|\||\bOR\b|\|(?=[^|])|:(?=["'])"""
     r"""|:default=|,\s*(?=["']))\s*(["']?)(?P<other>[^"'|()]*?)\1\s*\)?\s*\Z"""
 )

@@ -12,6 +12,7 @@ import re
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from mailmerge.designs.names import Field, ListColumns, read_field
+from mailmerge.lazy_re import lazy_re
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -22,7 +23,7 @@ _TAIL = r"""(?:\s*(?:,\s*fallback\s*=|\|\s*default\b|\|(?=\w)|:(?=["'])|\bOR\s+[
 _OPEN = r"(?:<<|&lt;&lt;|‹‹)"
 _CLOSE = r"(?:>>|&gt;&gt;|››)"
 
-_SURE: Final = re.compile(
+_SURE: Final = lazy_re(
     r"\*\|\s*(?P<mailchimp>[^|*\n<>]{1,80}?)\s*\|\*"
     r"|%%(?P<salesforce>=?[^\W\d][^%\n<>]{0,78}?(?<=\S))%%(?!\d)"
     r"|%(?P<mailgun>recipient[._][A-Za-z][\w.]*|(?:tag_|mailing_list_)?unsubscribe_(?:url|email)|UNSUBSCRIBELINK)%"
@@ -39,7 +40,7 @@ _SURE: Final = re.compile(
     r"|~(?P<keap>(?:Contact|Company|Owner)\.\w{1,40}|OptOut\w*)~"
 )
 """Shapes that do not occur in prose and code by chance."""
-_PERHAPS: Final = re.compile(
+_PERHAPS: Final = lazy_re(
     rf"(?<![\w{{$%\#!\\\]]){{\s*(?P<brace>{_NAME}{_TAIL})\s*}}(?!}})"
     rf"|(?<![\]!\w\\\[])\[\[?\s*(?P<bracket>{_NAME}{_TAIL})\s*\]\]?(?![(\[\w])"
     rf"|{_OPEN}\s?(?P<angle>{_NAME})\s?{_CLOSE}"
@@ -50,34 +51,32 @@ _PERHAPS: Final = re.compile(
 """Shapes that depend on their content."""
 
 _LONGEST_TAG: Final = 4000
-_TAG_BEGIN: Final = re.compile(r"\{[{%#]")
-_IN_TAG: Final = re.compile(r"""(?:[^"'}]+|"(?:\\.|[^"\\\n])*"|'(?:\\.|[^'\\\n])*'|\}(?!\}))*\}\}\}?""")
-_ANGLE: Final = re.compile(rf"<<\s?(?P<angle>{_NAME})\s?>>")
-_UNSEEN: Final = re.compile(
+_TAG_BEGIN: Final = lazy_re(r"\{[{%#]")
+_IN_TAG: Final = lazy_re(r"""(?:[^"'}]+|"(?:\\.|[^"\\\n])*"|'(?:\\.|[^'\\\n])*'|\}(?!\}))*\}\}\}?""")
+_ANGLE: Final = lazy_re(rf"<<\s?(?P<angle>{_NAME})\s?>>")
+_UNSEEN: Final = lazy_re(
     r"<!--.*?(?:-->|\Z)"
     r"|<(?P<tag>style|script|pre|code|kbd|samp|tt|textarea|xmp|svg)\b[^<>]*>.*?(?:</(?P=tag)\s*>|\Z)",
     re.IGNORECASE | re.DOTALL,
 )
-_CODE: Final = re.compile(
+_CODE: Final = lazy_re(
     r"^(```++|~~~++)[^\n]*+\n.*?(?:^\1|\Z)|(?<!`)(`+)(?!`)[^\n]{0,2000}?(?<!`)\2(?!`)",
     re.DOTALL | re.MULTILINE,
 )
-_TAG: Final = re.compile(r"""</?[a-zA-Z](?:"[^"]*"|'[^']*'|[^<>"'])*+>""")
-_ATTRIBUTE: Final = re.compile(r"""([\w:@.-]+)\s*=\s*("[^"]*"|'[^']*'|[^\s"'<>]+)""")
+_TAG: Final = lazy_re(r"""</?[a-zA-Z](?:"[^"]*"|'[^']*'|[^<>"'])*+>""")
+_ATTRIBUTE: Final = lazy_re(r"""([\w:@.-]+)\s*=\s*("[^"]*"|'[^']*'|[^\s"'<>]+)""")
 _READ: Final = frozenset({"alt", "title", "aria-label", "content", "value", "summary", "label"})
 """Attributes that people read, or hear."""
 _LEADS: Final = frozenset({"href", "src", "background", "action", "cite", "poster", "data-href"})
-_ADDRESS: Final = re.compile(r"(?:https?|ftp|mailto|tel):[^\s<>\"']+|\bwww\.[^\s<>\"']+", re.IGNORECASE)
-_IN_ADDRESS: Final = re.compile(
+_ADDRESS: Final = lazy_re(r"(?:https?|ftp|mailto|tel):[^\s<>\"']+|\bwww\.[^\s<>\"']+", re.IGNORECASE)
+_IN_ADDRESS: Final = lazy_re(
     rf"{{(?P<brace>{_NAME})}}|(?:(?<==)|(?<=/)|\A)\[(?P<bracket>{_NAME})\](?=[&/\#]|\Z)"
     rf"|(?:(?<==)|\A)\#(?P<hash>{_NAME})\#(?=[&/\#]|\Z)"
     rf"|(?:(?<==)|(?<=/)|(?<=:)|\A)%(?P<percent>[^\W\d_][\w.]{{2,47}})%(?=[&/\#]|\Z)"
 )
-_HTML: Final = re.compile(
-    r"<(?:!doctype|html|body|p|div|table|td|span|br|a|img|h[1-6]|mj\w+)\b", re.IGNORECASE
-)
+_HTML: Final = lazy_re(r"<(?:!doctype|html|body|p|div|table|td|span|br|a|img|h[1-6]|mj\w+)\b", re.IGNORECASE)
 
-_WHOLE: Final = re.compile(r"<(?:html|body|mjml)\b", re.IGNORECASE)
+_WHOLE: Final = lazy_re(r"<(?:html|body|mjml)\b", re.IGNORECASE)
 
 
 class Placeholder(NamedTuple):

@@ -18,6 +18,7 @@ from unicodedata import normalize
 from msgspec import Struct
 
 from mailmerge.file_system import FILE_SYSTEM, FileSystem, PrivateFiles
+from mailmerge.lazy_re import lazy_re
 from mailmerge.text import near, quoted
 
 if TYPE_CHECKING:
@@ -29,16 +30,16 @@ if TYPE_CHECKING:
 _BAD_IN_PATH = "[\x00-\x1f\x7f-\x9f\ud800-\udfff]"
 _NOT_RELATIVE = r"[/\\~]|[A-Za-z]:"
 """Absolute somewhere: a drive letter, a network share, a home folder."""
-_MAGIC = re.compile(r"[*?[]")
-_ESCAPED = re.compile(r"\[([*?[])\]")
+_MAGIC = lazy_re(r"[*?[]")
+_ESCAPED = lazy_re(r"\[([*?[])\]")
 _ONE = r"\1"
 """How ``glob.escape`` writes the three characters: text from a cell is always escaped this way in a path."""
-_TOKENS = re.compile(r"(\[[*?[]\]|\[[^\]]+\]|\*+|\?)")
+_TOKENS = lazy_re(r"(\[[*?[]\]|\[[^\]]+\]|\*+|\?)")
 _MOST_STARS = 4
 LONGEST_PATH = 4096
 """Most characters of a path; searching for longer ones would take too long."""
-_SEVERAL = re.compile(r"\s*[;,|\n]\s*|\s+(?:and|und|et|y)\s+")
-_INVISIBLE = re.compile(r"[\s\u200b-\u200f\u2060\ufeff]+")
+_SEVERAL = lazy_re(r"\s*[;,|\n]\s*|\s+(?:and|und|et|y)\s+")
+_INVISIBLE = lazy_re(r"[\s\u200b-\u200f\u2060\ufeff]+")
 _MOST_COMPARED = 100
 """Most letters of a missing name, and most names of its folder, that are compared for hints."""
 _MOST_HINTS = 50

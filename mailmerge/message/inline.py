@@ -14,6 +14,7 @@ import re
 from typing import TYPE_CHECKING, Final, NamedTuple
 from urllib.parse import unquote
 
+from mailmerge.lazy_re import lazy_re
 from mailmerge.message.file_search import LONGEST_PATH, FileProblem, FileSearch
 from mailmerge.model import QR_CODE
 from mailmerge.text import quoted, unescaped
@@ -29,19 +30,19 @@ _TAGS = r"(?:img|image|v:[a-z]+|input|body|table|tbody|tr|td|th|div|source|video
 _INSIDE = r"""(?:=\s*"[^"]*"|=\s*'[^']*'|[^>])*+"""
 _REMARK = r"<!--(?!\s*\[if)(?:.*?-->|.*+\Z)"
 _STYLE = r"<style(?:\s[^>]*)?>.*?</style"
-_TAG = re.compile(rf"{_REMARK}|<{_TAGS}[\s/]{_INSIDE}>", re.IGNORECASE | re.DOTALL)
-_ANY_TAG = re.compile(rf"{_REMARK}|{_STYLE}|<[a-z][a-z0-9:._-]*[\s/]{_INSIDE}>", re.IGNORECASE | re.DOTALL)
+_TAG = lazy_re(rf"{_REMARK}|<{_TAGS}[\s/]{_INSIDE}>", re.IGNORECASE | re.DOTALL)
+_ANY_TAG = lazy_re(rf"{_REMARK}|{_STYLE}|<[a-z][a-z0-9:._-]*[\s/]{_INSIDE}>", re.IGNORECASE | re.DOTALL)
 """Where a style may refer to an image: in any tag."""
-_OPEN = re.compile(
+_OPEN = lazy_re(
     rf"""<{_TAGS}[\s/](?:=\s*"[^"]*"|=\s*'[^']*'|=\s*"[^"]*\Z|=\s*'[^']*\Z|[^>])*+\Z""", re.IGNORECASE
 )
-_OPEN_URL = re.compile(r"<[a-z](?:[^<>]{0,4000})\burl\([^()<>]{0,4000}\Z", re.IGNORECASE)
-_SOURCE = re.compile(
+_OPEN_URL = lazy_re(r"<[a-z](?:[^<>]{0,4000})\burl\([^()<>]{0,4000}\Z", re.IGNORECASE)
+_SOURCE = lazy_re(
     r"""((?:\s|/|(?<=["']))(src|background|srcset|poster|style|href|xlink:href)\s*=\s*)"""
     r"""("[^"]*"|'[^']*'|[^\s"'>]+)|=\s*"[^"]*"|=\s*'[^']*'""",
     re.IGNORECASE,
 )
-_NAME = re.compile(r"<([a-zA-Z][\w:.-]*)")
+_NAME = lazy_re(r"<([a-zA-Z][\w:.-]*)")
 _OF_SOME: Final = {
     "source": frozenset({"srcset"}),  # its src is a video or audio file
     "video": frozenset({"poster"}),
@@ -49,17 +50,17 @@ _OF_SOME: Final = {
     "img": frozenset({"src", "srcset", "background"}),
 }
 _OF_ANY: Final = frozenset({"src", "background"})
-_IS_PICTURED: Final = re.compile(rf"{_TAGS}\Z", re.IGNORECASE)
-_URL: Final = re.compile(
+_IS_PICTURED: Final = lazy_re(rf"{_TAGS}\Z", re.IGNORECASE)
+_URL: Final = lazy_re(
     r"""/\*.*?\*/|\burl\(\s*(?P<mark>"|'|&quot;|&\#0?3[49];|&\#x2[27];)?(?P<source>[^"'()]*?)(?(mark)(?P=mark))\s*\)""",
     re.IGNORECASE | re.DOTALL,
 )
-_STYLED = re.compile(r"\burl\(", re.IGNORECASE)
-_NO_PICTURE = re.compile(r"\.(?:woff2?|ttf|otf|eot|css|htc)\Z", re.IGNORECASE)
-_CANDIDATE = re.compile(r"(?P<before>\A\s*|,\s*)(?P<source>[^\s,](?:\S*[^\s,])?)(?P<after>(?:\s+[^,]*)?)")
-_ELSEWHERE = re.compile(r"\s*(?:[a-zA-Z][a-zA-Z0-9+.-]*:|//|#|\Z)")
-_MEANT = re.compile(r"\Adid you mean .*\.(?:png|jpe?g|gif|webp|svg|bmp|avif)\b", re.IGNORECASE)
-_DRIVE = re.compile(r"[a-zA-Z]:[\\/]")
+_STYLED = lazy_re(r"\burl\(", re.IGNORECASE)
+_NO_PICTURE = lazy_re(r"\.(?:woff2?|ttf|otf|eot|css|htc)\Z", re.IGNORECASE)
+_CANDIDATE = lazy_re(r"(?P<before>\A\s*|,\s*)(?P<source>[^\s,](?:\S*[^\s,])?)(?P<after>(?:\s+[^,]*)?)")
+_ELSEWHERE = lazy_re(r"\s*(?:[a-zA-Z][a-zA-Z0-9+.-]*:|//|#|\Z)")
+_MEANT = lazy_re(r"\Adid you mean .*\.(?:png|jpe?g|gif|webp|svg|bmp|avif)\b", re.IGNORECASE)
+_DRIVE = lazy_re(r"[a-zA-Z]:[\\/]")
 
 
 class _RewrittenChunk(NamedTuple):

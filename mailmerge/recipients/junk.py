@@ -16,6 +16,8 @@ from typing import TYPE_CHECKING
 
 from msgspec import Struct
 
+from mailmerge.lazy_re import lazy_re
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
@@ -129,7 +131,7 @@ _ERROR_TEXTS = (
 )
 """The error values of Excel in the languages of its function reference, Google Sheets and LibreOffice."""
 _ERRORS = frozenset(_ERROR_TEXTS.split())
-_CODE = re.compile(r"(?:Err|Error|Fehler|Erreur|Erro|Errore|Fout|Błąd|Fel|Fejl)\s?:\s?[0-9]{3}").fullmatch
+_CODE = lazy_re(r"(?:Err|Error|Fehler|Erreur|Erro|Errore|Fout|Błąd|Fel|Fejl)\s?:\s?[0-9]{3}")
 """LibreOffice's: ``Err:502``."""
 _WORDS = (
     *("nan", "NaN", "NAN", "NaT", "None", "NULL", "Null", "null", "NA", "<NA>", "<null>", "<NULL>", "<none>"),
@@ -151,16 +153,16 @@ def _formula(text: str) -> JunkKind | None:
 
 
 def _code(text: str) -> JunkKind | None:
-    return ERROR if _CODE(text) else None
+    return ERROR if _CODE.fullmatch(text) else None
 
 
 # --- numbers ------------------------------------------------------------------------------------------
 
-_SCIENTIFIC = re.compile(r"[+-]?[0-9](?:[.,][0-9]{1,14})?[eE]\+?([0-9]{1,3})").fullmatch
+_SCIENTIFIC = lazy_re(r"[+-]?[0-9](?:[.,][0-9]{1,14})?[eE]\+?([0-9]{1,3})")
 _TELLING = 10
 """From this exponent on, spreadsheet programs write whole numbers this way by themselves."""
-_WHOLE = re.compile(r"[0-9]+[.,]0").fullmatch
-_NUMBERS = re.compile(
+_WHOLE = lazy_re(r"[0-9]+[.,]0")
+_NUMBERS = lazy_re(
     r"(?:^|[^a-z])(?:id|ids|no|nr|num|number|nummer|numero|numéro|número|nro|code|codigo|código|key|ref|reference"
     r"|referenz|sku|isbn|ean|gtin|upc|iban|imei|vat|ssn|zip|plz|postal|postcode|postleitzahl|cap|cep|cp|phone"
     r"|telephone|tel|telefon|telefono|téléphone|teléfono|telefone|mobile|mobil|cell|handy|móvil|cellulare|fax"
@@ -169,55 +171,53 @@ _NUMBERS = re.compile(
     r"|(?:nummer|nr|number|phone|telefon|telefoon)\.?$"
     r"|番号|電話|郵便|编号|编码|电话|手机|订单|邮编|號碼|电子|번호|전화|номер|телефон|код",
     re.IGNORECASE,
-).search
+)
 """Headings of columns whose numbers are identifiers: nobody calculates with them."""
 
 
 def names_something(heading: str) -> bool:
     """Return whether a column with this heading contains ids, telephone numbers or zip codes."""
-    return _NUMBERS(re.sub(r"(?<=[a-z])(?=[A-Z])", " ", heading.replace("_", " "))) is not None
+    return _NUMBERS.search(re.sub(r"(?<=[a-z])(?=[A-Z])", " ", heading.replace("_", " "))) is not None
 
 
 def exponent(text: str, *, name: bool) -> JunkKind | None:
     """Judge a number with an exponent; *name*: in a column whose numbers are identifiers."""
-    found = _SCIENTIFIC(text)
+    found = _SCIENTIFIC.fullmatch(text)
     return EXPONENT if found and (name or int(found[1]) >= _TELLING) else None
 
 
 def decimal_id(text: str, *, name: bool) -> JunkKind | None:
     """Judge a whole number with a decimal, as pandas writes a column with empty cells."""
-    return DECIMAL_ID if name and _WHOLE(text) else None
+    return DECIMAL_ID if name and _WHOLE.fullmatch(text) else None
 
 
 # --- markup --------------------------------------------------------------------------------------------
 
-_KEPT = re.compile(r"=\s*\"([^\"]*)\"|='([^']*)'|=T\(\"([^\"]*)\"\)|'[0-9]+").fullmatch
-_ENTITY = re.compile(r"&(?:#[0-9]{2,6}|#[xX][0-9a-fA-F]{2,6}|[A-Za-z][A-Za-z0-9]{1,30});").finditer
-_ESCAPE = re.compile(r"\\u[0-9a-fA-F]{4}|\\x[0-9a-fA-F]{2}")
-_PERCENT = re.compile(
-    r"%(?:C[2-9A-F]|D[0-9A-F])%[89AB][0-9A-F]|%E[0-9A-F](?:%[89AB][0-9A-F]){2}", re.IGNORECASE
-)
-_FIELD = re.compile(
+_KEPT = lazy_re(r"=\s*\"([^\"]*)\"|='([^']*)'|=T\(\"([^\"]*)\"\)|'[0-9]+")
+_ENTITY = lazy_re(r"&(?:#[0-9]{2,6}|#[xX][0-9a-fA-F]{2,6}|[A-Za-z][A-Za-z0-9]{1,30});")
+_ESCAPE = lazy_re(r"\\u[0-9a-fA-F]{4}|\\x[0-9a-fA-F]{2}")
+_PERCENT = lazy_re(r"%(?:C[2-9A-F]|D[0-9A-F])%[89AB][0-9A-F]|%E[0-9A-F](?:%[89AB][0-9A-F]){2}", re.IGNORECASE)
+_FIELD = lazy_re(
     r"\*\|[^|\n]{1,80}\|\*|%%[^%\s]{1,80}%%"
     r"|«(?=[^»]*_|[^»]*(?:name|nom|anrede|firma|mail|addr|adress))[\w ]{1,80}»|<<[\w .:-]{1,80}>>"
     r"|\[\[[^\[\]\n]{1,80}\]\]|\$\{[^{}\n]{1,80}\}|\{![^{}\n]{1,80}\}|#\{[^{}\n]{1,80}\}|\{\$[\w.]{1,80}\}"
     r"|%(?:FIRST|LAST|FULL)?_?-?NAME%|\[(?:FIRST|LAST|FULL)[ _-]?NAME\]|\{(?:first|last|full)[ _-]?name\}",
     re.IGNORECASE,
-).search
-_OWN_FIELD = re.compile(r"\{\{[^{}]{0,200}\}\}|\{%[^{}]{0,200}%\}").search
-_AT = re.compile(
+)
+_OWN_FIELD = lazy_re(r"\{\{[^{}]{0,200}\}\}|\{%[^{}]{0,200}%\}")
+_AT = lazy_re(
     r"[\w.+-]+\s*[(\[{<]\s*(?:at|a|ät|arroba|chez|bei|собака)\s*[)\]}>]\s*[\w-]+(?:\s*(?:\.|[(\[{<]\s*(?:dot|punkt|point"
     r"|punto|ponto)\s*[)\]}>])\s*[\w-]+)*",
     re.IGNORECASE,
-).fullmatch
+)
 
 
 def _kept(text: str) -> JunkKind | None:
-    return QUOTED if _KEPT(text) else None
+    return QUOTED if _KEPT.fullmatch(text) else None
 
 
 def _entity(text: str) -> JunkKind | None:
-    return MARKUP if any(_is_entity(found[0]) for found in _ENTITY(text)) else None
+    return MARKUP if any(_is_entity(found[0]) for found in _ENTITY.finditer(text)) else None
 
 
 @cache
@@ -240,13 +240,13 @@ def _percent(text: str) -> JunkKind | None:
 
 
 def _merge_field(text: str) -> JunkKind | None:
-    if _FIELD(text):
+    if _FIELD.search(text):
         return MERGE_FIELD
-    return OWN_FIELD if _OWN_FIELD(text) else None
+    return OWN_FIELD if _OWN_FIELD.search(text) else None
 
 
 def _hidden_at(text: str) -> JunkKind | None:
-    return HIDDEN_AT if _AT(text) else None
+    return HIDDEN_AT if _AT.fullmatch(text) else None
 
 
 def _object(text: str) -> JunkKind | None:
@@ -255,28 +255,28 @@ def _object(text: str) -> JunkKind | None:
 
 # --- text in the wrong encoding --------------------------------------------------------------------------
 
-_LOST = re.compile("锟斤拷|ï¿½|烫烫烫").search
+_LOST = lazy_re("锟斤拷|ï¿½|烫烫烫")
 """Replacement characters that were decoded once more, and uninitialised memory."""
-_SURE = re.compile("Ã[¡-¬®-¿Ÿœ„‰]|â€[™œ˜“”¦–—¢\x9d\x9c]|ï»¿|ðŸ|Â[¡-¬®-¿]").search
+_SURE = lazy_re("Ã[¡-¬®-¿Ÿœ„‰]|â€[™œ˜“”¦–—¢\x9d\x9c]|ï»¿|ðŸ|Â[¡-¬®-¿]")
 """UTF-8 that was read as a Western code page, even if another part of the cell is right."""
 _WESTERN = {bytes([octet]).decode("cp1252", "replace"): octet for octet in range(256)}
 _WESTERN |= {chr(octet): octet for octet in range(0x80, 0xA0)}  # as in Latin-1
 _FOLLOWING = "".join(char for char, octet in _WESTERN.items() if 0x80 <= octet < 0xC0 and char != "\ufffd")
 """What the second octet of a character becomes."""
 _CODE_PAGES = ("cp1250", "cp1251", "cp1254", "mac_roman", "cp850", "cp437", "koi8_r", "cp866")
-_IMPOSSIBLE = re.compile(
+_IMPOSSIBLE = lazy_re(
     "(?<![^\x00-\x7f])[^\x00-\x7f](?![^\x00-\x7f])|[\u2600-\uf8fe\uf900-\ufb00\ufb03-\ufffc\U00010000-\U0010ffff]"
-).search
+)
 """A single octet over 0x7F, which UTF-8 does not have, or a character that is in none of these code pages."""
 _BEGINNINGS = "√¬├┬ĂĹĽГВРСОУЦ╨╤п"
 """What the first octet of a character becomes in these, in names."""
 _NO_LETTERS = "√├Ă"
-_EAST_ASIAN = re.compile(
+_EAST_ASIAN = lazy_re(
     "[A-Za-z][\u4e00-\u9fff\uac00-\ud7a3\uff61-\uff9f]|[\u4e00-\u9fff\uac00-\ud7a3\uff61-\uff9f][a-z]"
     "|[縺繧繝邪芯懈褌谢袗鐨浣锛銆鐜鏉鍙]"
-).search
+)
 """Latin letters among those of other scripts, and what the first octets of frequent characters become."""
-_LETTER = re.compile(
+_LETTER = lazy_re(
     "[\u00aa\u00b2-\u00be\u00c0-\u024f\u1e00-\u1eff]|([\u0370-\u052f\u0531-\u058f\u05d0-\u05ea\u0620-\u06ff"
     "\u0900-\u0e7f\u10a0-\u10ff\u1f00-\u1fff\u3040-\u30ff\u3400-\u9fff\uac00-\ud7a3])|[\u2010-\u2026\u20ac\u2122"
     "\u00a0-\u00b7\u2190-\u27bf\u3000-\u3002\uff00-\uffef\U0001f000-\U0001faff\ufe0f\u200d\ufeff]"
@@ -284,7 +284,7 @@ _LETTER = re.compile(
 """Characters that may result: Latin letters, letters of other scripts (in a group), and signs."""
 
 
-_LATIN = re.compile("[A-Za-z\u00c0-\u024f]").search
+_LATIN = lazy_re("[A-Za-z\u00c0-\u024f]")
 
 
 def garbled(text: str) -> str | None:
@@ -293,15 +293,15 @@ def garbled(text: str) -> str | None:
     The text is encoded in the code page that it may have been read in; the result must be UTF-8, with letters
     that form words.
     """
-    if _LOST(text):
+    if _LOST.search(text):
         return ""
-    possible = not _IMPOSSIBLE(text)
+    possible = not _IMPOSSIBLE.search(text)
     if possible:
         with contextlib.suppress(KeyError, UnicodeDecodeError):
             found = bytes([_WESTERN[char] for char in text]).decode("utf-8")
             if len(found) < len(text) and _makes_sense(found, alone=False):
                 return garbled(found) or found
-    if _SURE(text):
+    if _SURE.search(text):
         return ""
     for page in _CODE_PAGES if possible else ():
         with contextlib.suppress(UnicodeError):
@@ -310,7 +310,7 @@ def garbled(text: str) -> str | None:
             several = sum(not char.isascii() for char in found) > 1 or text[0] in _NO_LETTERS
             if len(found) < len(text) and (inside or several) and _makes_sense(found, alone=inside):
                 return found
-    return _garbled_east_asian(text) if _EAST_ASIAN(text) else None
+    return _garbled_east_asian(text) if _EAST_ASIAN.search(text) else None
 
 
 def _garbled_east_asian(text: str) -> str | None:
@@ -334,7 +334,7 @@ def _makes_sense(found: str, *, alone: bool) -> bool:
         if not all(matches):
             return False
         others = any(match and match[1] for match in matches)
-        if others and _LATIN(word):
+        if others and _LATIN.search(word):
             return False
         foreign = foreign or others
         letters += len(matches)
@@ -348,7 +348,7 @@ def _may_be_garbled(block: str) -> bool:
     try:
         block.encode("latin-1")
     except UnicodeEncodeError:
-        return bool(_EAST_ASIAN(block)) or bool(_LOST(block))
+        return bool(_EAST_ASIAN.search(block)) or bool(_LOST.search(block))
     return False
 
 

@@ -18,6 +18,7 @@ from jinja2 import TemplateSyntaxError, nodes
 
 from mailmerge.designs.editors import alone, damage, mend
 from mailmerge.designs.names import expression
+from mailmerge.lazy_re import lazy_re
 from mailmerge.text import did_you_mean, near
 
 if TYPE_CHECKING:
@@ -27,14 +28,14 @@ if TYPE_CHECKING:
 
     from mailmerge.model import Columns
 
-_OPENING: Final = re.compile(r"\{\{|\{%|\{#")
-_RAW: Final = re.compile(r"\{%[-+]?\s*raw\s*[-+]?%\}")
-_END_OF_RAW: Final = re.compile(r"\{%[-+]?\s*endraw\s*[-+]?%\}")
-_SIGNS: Final = re.compile(r"\}\}|%\}|\{\{|\{%")
+_OPENING: Final = lazy_re(r"\{\{|\{%|\{#")
+_RAW: Final = lazy_re(r"\{%[-+]?\s*raw\s*[-+]?%\}")
+_END_OF_RAW: Final = lazy_re(r"\{%[-+]?\s*endraw\s*[-+]?%\}")
+_SIGNS: Final = lazy_re(r"\}\}|%\}|\{\{|\{%")
 _MOST_ENDS: Final = 4
 """How many possible ends of a tag are tried: the first ones may be in strings in it."""
-_WORD: Final = re.compile(r"\{%[-+]?\s*(\w+)")
-_STRING: Final = re.compile(r"""("(?:\\.|[^"\\])*"|'(?:\\.|[^'\\])*')""")
+_WORD: Final = lazy_re(r"\{%[-+]?\s*(\w+)")
+_STRING: Final = lazy_re(r"""("(?:\\.|[^"\\])*"|'(?:\\.|[^'\\])*')""")
 _END_WORDS: Final[Mapping[str, str]] = {
     word: f"end{word}"
     for word in ("if", "for", "macro", "call", "filter", "set", "with", "block", "autoescape")
@@ -122,7 +123,7 @@ _OTHER_TAGS: Final = (
     (r"\{%\s*([^%]+?)\s*%\}\Z", r"{{ \1 }}"),
 )
 """Tags of other programs, and Jinja2's."""
-_BRACKETED: Final = re.compile(r"\{\{\s*[\[«<“„‘]\s*([^\[\]«»<>,|“”„‘’]+?)\s*[\]»>”“’]\s*\}\}")
+_BRACKETED: Final = lazy_re(r"\{\{\s*[\[«<“„‘]\s*([^\[\]«»<>,|“”„‘’]+?)\s*[\]»>”“’]\s*\}\}")
 
 
 class Mistake(NamedTuple):

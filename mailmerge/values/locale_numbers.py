@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING
 
 from msgspec import Struct
 
+from mailmerge.lazy_re import lazy_re
 from mailmerge.values.notation import number_text
 
 if TYPE_CHECKING:
@@ -97,9 +98,12 @@ class Notation(Struct, frozen=True):
         if len(text) > _LONGEST:
             return None
         text = plainly(text)
-        found = _pattern(self)(text)
+        bare = _BARE(text) is not None
+        found = _pattern(self, _NO_CURRENCY if bare else _CURRENCY)(text)
+        if found is None and bare:
+            return None
         if found is None:
-            nothing = _NOTHING(text)
+            nothing = _NOTHING.fullmatch(text)
             return Amount(Decimal(0), nothing[1], "", "", "", "0", "") if nothing else None
         signs = [found[name] for name in ("before", "inside") if found[name]]
         signs += ["behind"] if found["behind"] == "-" else []
@@ -133,12 +137,17 @@ NOTATIONS = {
 }
 """Those that can be found, each with a locale that uses it."""
 _DIGITS = frozenset("0123456789")
-_NOTHING = re.compile(f"(?=.*-)-?[ ]*({_CURRENCY})[ ]*-?").fullmatch
+_NOTHING = lazy_re(f"(?=.*-)-?[ ]*({_CURRENCY})[ ]*-?")
 """An accountant's zero: ``$ -``."""
 
 
+_BARE = re.compile(r"[0-9 ()+,.'eE%-]*").fullmatch
+"""Text that names no currency; searching for one takes a pattern of several hundred names."""
+_NO_CURRENCY = "(?!)"
+
+
 @cache
-def _pattern(notation: Notation) -> Callable[[str], re.Match[str] | None]:
+def _pattern(notation: Notation, currency: str) -> Callable[[str], re.Match[str] | None]:
     groups, decimal = re.escape(notation.groups), f"[{re.escape(notation.decimal)}]"
     whole = "[0-9]*"
     if groups:
@@ -147,11 +156,11 @@ def _pattern(notation: Notation) -> Callable[[str], re.Match[str] | None]:
     if notation.indian:
         whole = rf"[1-9][0-9]?(?:[{groups}][0-9]{{2}})*[{groups}][0-9]{{3}}|{whole}"
     return re.compile(
-        rf"(?P<before>[-+(])?[ ]*(?P<first>{_CURRENCY})?[ ]*(?P<inside>[-+(])?[ ]*"
-        rf"(?P<second>{_CURRENCY})?[ ]*(?:(?P<percent>[%‰])[ ]*(?=.*[0-9]$))?"
+        rf"(?P<before>[-+(])?[ ]*(?P<first>{currency})?[ ]*(?P<inside>[-+(])?[ ]*"
+        rf"(?P<second>{currency})?[ ]*(?:(?P<percent>[%‰])[ ]*(?=.*[0-9]$))?"
         rf"(?=[0-9]|{decimal}[0-9])(?P<whole>{whole})(?:{decimal}(?:(?P<decimals>[0-9]+)|--?))?"
         r"(?P<exponent>(?<=[0-9])[eE][-+]?[0-9]{1,3})?"
-        rf"[ ]*(?P<share>[%‰])?[ ]*(?P<third>{_CURRENCY})?[ ]*(?P<behind>[-)])?[ ]*(?P<fourth>{_CURRENCY})?"
+        rf"[ ]*(?P<share>[%‰])?[ ]*(?P<third>{currency})?[ ]*(?P<behind>[-)])?[ ]*(?P<fourth>{currency})?"
     ).fullmatch
 
 
@@ -215,11 +224,11 @@ class Numbers(Struct, frozen=True):
 
 
 _TEXT = Numbers()
-_UNMISTAKABLE = re.compile(
+_UNMISTAKABLE = lazy_re(
     _SYMBOL
     + "|EUR|USD|GBP|CHF|JPY|CNY|RMB|SEK|NOK|DKK|PLN|CZK|HUF|BRL|INR|RUB|KRW|AUD|CAD|NZD|MXN|ZAR|SGD|HKD|"
     "TWD|THB|IDR|MYR|PHP|VND|AED|SAR|ILS|UAH|kr|kr\\.|zł|Kč|Ft|руб\\.?|лв\\.?|元|円|원"
-).fullmatch
+)
 """Currencies that make the text next to them a number. ``TOP 10`` and ``COP 26`` are not amounts of money."""
 _SAME = {
     "€": "EUR",
@@ -295,7 +304,7 @@ class NumberColumn:
                 self._shows.add(name)
         some = read[first]
         if some.currency:
-            if not _UNMISTAKABLE(some.currency):
+            if not _UNMISTAKABLE.fullmatch(some.currency):
                 return False
             self._currencies.setdefault(_SAME.get(some.currency, some.currency), some.currency)
         self._percents.add(some.percent)

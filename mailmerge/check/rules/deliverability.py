@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from mailmerge.check.clients import client_data
 from mailmerge.check.message_view import Finding
 from mailmerge.check.rules import each_layout, each_message, whole_list
+from mailmerge.lazy_re import lazy_re
 from mailmerge.rulebook import rules_of
 from mailmerge.text import figure, quoted
 
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
     from mailmerge.model import FrozenMessage, Rate
     from mailmerge.providers import Provider
 
-_BLOCKED = re.compile(
+_BLOCKED = lazy_re(
     r"\.(?:ade|adp|apk|appx|bat|cab|chm|cmd|com|cpl|dll|dmg|exe|hta|ins|iso|isp|jar|js|jse|lib|lnk|mde|msc|msi"
     r"|msix|msp|mst|nsh|pif|ps1|scr|sct|shb|sys|vb|vbe|vbs|vxd|wsc|wsf|wsh)\Z",
     re.IGNORECASE,
@@ -27,7 +28,7 @@ _BLOCKED = re.compile(
 """File types that Gmail rejects, even inside archives (its help page "File types blocked in Gmail")."""
 _CLIPPED = 102 * 1024
 _LARGE = 10 * 1024 * 1024
-_LEAVE = re.compile(
+_LEAVE = lazy_re(
     r"(?:unsubscri|opt[ -]?out|no more (?:letters|mail|e-mail)"
     r"|abmeld|abbestell|désabonn|desabonn|se désinscrire"
     r"|darse de baja|cancelar suscri|disiscri|cancella.{0,12}iscrizione|afmeld|uitschrijv"
@@ -156,7 +157,7 @@ def ways_out(layout: MessageLayout) -> Iterator[Finding]:
         )
 
 
-_ADDRESS = re.compile(
+_ADDRESS = lazy_re(
     r"""(?<![\w./-])(?:(?!(?:19|20)\d\d(?!\d))\d{4,7}|\d{3}\ \d{2}|\d{2}-\d{3})(?![\w-])
     |(?<![\w./-])(?:19|20)\d\d\s+[^\W\d_]{2}
     |\b[A-Z]{1,2}\d[A-Z\d]?\ ?\d[A-Z]{2}\b|\b[A-Z]\d[A-Z]\ ?\d[A-Z]\d\b|〒|邮编

@@ -10,6 +10,7 @@ from mailmerge.check.rules import whole_list
 from mailmerge.designs.editors import broken_tags
 from mailmerge.designs.names import UNSUBSCRIBE, ListColumns
 from mailmerge.designs.placeholders import find_placeholders, is_html, prose
+from mailmerge.lazy_re import lazy_re
 from mailmerge.text import plural, quoted
 
 if TYPE_CHECKING:
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
     from mailmerge.designs.names import Field
     from mailmerge.designs.placeholders import Placeholder
 
-_LAYOUT_TAG = re.compile(r"<<.*?>>|<%.*?%>", re.DOTALL)
+_LAYOUT_TAG = lazy_re(r"<<.*?>>|<%.*?%>", re.DOTALL)
 """The values that a layout needs from its campaign."""
 _CODE_SUFFIXES = (".typ", ".json", ".css")
 _MOST = 20
@@ -39,7 +40,7 @@ _INSTRUCTIONS = (
 )
 """What Mailchimp's designs contain besides merge fields, and what to do about it."""
 
-_FILLER = re.compile(
+_FILLER_TEXT = (
     r"lorem ipsum|dolor sit amet|\bTODO\b|\bFIXME\b|\bXXX+\b|write your message here"
     r"|\[(?:your |insert )[^\]\n\0]{1,60}\]"
     r"|a link that says where it leads|the headline of this month.s letter|one warm sentence that says"
@@ -51,13 +52,14 @@ _FILLER = re.compile(
     r"|your (?:text|headline|heading|content|button text|logo|tagline|slogan) (?:goes )?here\b"
     r"|this is (?:a|your) (?:placeholder|sample|dummy|preheader) ?text|placeholder text\b"
     r"|\bdummy text\b|hier (?:steht|kommt) (?:ihr|der|dein) text\b|blindtext\b|ihr text hier\b"
-    r"|votre texte ici|tu texto aquí|su texto aquí|il tuo testo qui|请在这里写信的正文|（待填）",
+    r"|votre texte ici|tu texto aquí|su texto aquí|il tuo testo qui|请在这里写信的正文|（待填）"
 )
-_FILLER_ANY_CASE = re.compile(
-    "|".join(part for part in _FILLER.pattern.split("|") if not re.match(r"\\b(?:TODO|FIXME|XXX)", part)),
+_FILLER = lazy_re(_FILLER_TEXT)
+_FILLER_ANY_CASE = lazy_re(
+    "|".join(part for part in _FILLER_TEXT.split("|") if not re.match(r"\\b(?:TODO|FIXME|XXX)", part)),
     re.IGNORECASE,
 )
-_WHOLE_LINE = re.compile(
+_WHOLE_LINE = lazy_re(
     r"(?:^|[>\0|·•©\n])[ \t]*(?:©[ \t]*)?(?:\d{4}[ \t]*)?"
     r"((?:your|my|ihre?|votre|tu|su) (?:organi[sz]ation|company|business|brand|name|firma|unternehmen"
     r"|entreprise|empresa)(?: name)?(?: here)?|company name"

@@ -1,0 +1,31 @@
+"""Regular expressions that are compiled when they are first used: most runs need few of them.
+
+Compiling one takes from a tenth of a millisecond to several, and a command imports hundreds.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Any, cast
+
+
+class _LazyRegex:
+    """Stands for a pattern until one of its attributes is asked for, which it has itself from then on."""
+
+    def __init__(self, text: str, flags: int) -> None:
+        self._wanted = (text, flags)
+
+    def __getattr__(self, name: str) -> Any:
+        if name == "_wanted":  # a copy that is being made
+            raise AttributeError(name)
+        found = getattr(re.compile(*self._wanted), name)
+        self.__dict__[name] = found
+        return found
+
+
+def lazy_re(text: str, flags: int = 0) -> re.Pattern[str]:
+    """Return what behaves like ``re.compile(text, flags)``; an error in *text* is raised at the first use.
+
+    It is no instance of `re.Pattern`: functions of `re` do not take it, its methods do the same.
+    """
+    return cast("re.Pattern[str]", _LazyRegex(text, flags))
