@@ -148,7 +148,7 @@ $(BENCH)/installed: pyproject.toml benchmarks/peers/package.json
 	@mkdir -p $(BENCH)/node
 	$(call new_venv,$(BENCH)/venv)
 	$(call new_venv,$(BENCH)/rival)
-	@$(BENCH)/venv/bin/python $(PIP) install hatchling -r benchmarks/peers/requirements.txt .
+	@$(BENCH)/venv/bin/python $(PIP) install hatchling -r benchmarks/peers/requirements.txt --group tests .
 	@$(BENCH)/rival/bin/python $(PIP) install -r benchmarks/peers/rival.txt
 	@cp benchmarks/peers/package.json $(BENCH)/node/
 	@if command -v npm >/dev/null; then npm install --silent --no-fund --no-audit --prefix $(BENCH)/node; fi

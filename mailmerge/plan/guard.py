@@ -73,11 +73,6 @@ class AttachmentGuard:
         """By place in the list: the row's number in the spreadsheet."""
         self._unread: list[tuple[PlanRow, GuardedFile, State]] = []
 
-    @property
-    def has_files(self) -> bool:
-        """Whether there is a file to look into."""
-        return bool(self._files)
-
     def add(self, row: PlanRow, files: Iterable[GuardedFile]) -> None:
         """Add the files of a row that may be sent."""
         self._files += ((row, file) for file in files)

@@ -19,8 +19,6 @@ from msgspec.structs import replace
 from mailmerge.check.diagnostics import DiagnosticCollector
 from mailmerge.model import Diagnostic, Severity, Status
 from mailmerge.plan.groups import Grouping
-from mailmerge.plan.guard import CODE as GUARD
-from mailmerge.plan.guard import AttachmentGuard
 from mailmerge.plan.repetitions import difference, repetition, settle_repetitions
 from mailmerge.plan.rows import (
     CHUNK_FORM,
@@ -51,7 +49,7 @@ if TYPE_CHECKING:
     from mailmerge.plan.composer import Composer
     from mailmerge.plan.earlier import EarlierPlan, TakenRow
     from mailmerge.plan.path_log import LookedAtPaths
-    from mailmerge.plan.rows import MadeRow, PackedRecord
+    from mailmerge.plan.rows import GuardedFile, MadeRow, PackedRecord
     from mailmerge.plan.store import PlanRow, PlanWriter
     from mailmerge.plan.text_cache import TextCache
     from mailmerge.recipients import RecipientList
@@ -114,9 +112,8 @@ class Planner:
         self._senders: dict[str, int] = {}
         self._corrections: dict[str, str] = {}
         self._files = FileOwners()
-        asked = composer.recipe.templates
-        senders = [asked.from_, *asked.reply_to, *filter(None, [asked.sender])]
-        self._guard = AttachmentGuard(recipients.columns, asked.to, senders=senders, jobs=jobs)
+        self._guarded: list[tuple[PlanRow, tuple[GuardedFile, ...]]] = []
+        """The files of single rows, to be searched for the names of others."""
         self._copies: dict[str, None] = {}
         self._sender = ""
         self._largest = 0
@@ -384,7 +381,8 @@ class Planner:
 
     def _note_files(self, row: PlanRow, files: OwnFiles) -> None:
         self._files.add(row, files)
-        self._guard.add(row, files.guarded)
+        if files.guarded:
+            self._guarded.append((row, files.guarded))
 
     def _note_correction(self, superseded: str, key: str) -> None:
         if superseded and superseded != key:
@@ -422,18 +420,25 @@ class Planner:
 
     def _guard_files(self, writer: PlanWriter, left_out: set[int], kept: TextCache | None) -> None:
         """Make rows invalid that get a file that names another row."""
-        if not self._guard.has_files or GUARD in self._ignore:
+        if not self._guarded:
             return
+        from mailmerge.plan.guard import CODE, AttachmentGuard
+
+        if CODE in self._ignore:
+            return
+        asked = self._composer.recipe.templates
+        senders = [asked.from_, *asked.reply_to, *filter(None, [asked.sender])]
+        guard = AttachmentGuard(self._recipients.columns, asked.to, senders=senders, jobs=self._jobs)
+        for owner, guarded in self._guarded:
+            guard.add(owner, guarded)
         with kept or contextlib.nullcontext() as texts:
-            for row, found in self._guard.judge(
-                self._settled, texts, left_out, lambda: self._progress(self._rows)
-            ):
+            for row, found in guard.judge(self._settled, texts, left_out, lambda: self._progress(self._rows)):
                 if found.severity is Severity.ERROR:
                     self._files.leave_out(self._refuse(writer, row, found))
                 elif found.code not in self._ignore:
                     writer.add_findings(row.n, [found])
                     self._problems.add([found])
-        findings = [found for found in self._guard.findings() if found.code not in self._ignore]
+        findings = [found for found in guard.findings() if found.code not in self._ignore]
         writer.add_findings(None, findings)
         self._problems.add(findings)
 

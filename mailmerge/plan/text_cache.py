@@ -14,13 +14,14 @@ from typing import TYPE_CHECKING, Self
 import msgspec
 
 from mailmerge import files
-from mailmerge.attachment_guard.extraction import Extract
 from mailmerge.errors import FileError
 from mailmerge.version import installed_versions
 
 if TYPE_CHECKING:
     from pathlib import Path
     from typing import BinaryIO
+
+    from mailmerge.attachment_guard.extraction import Extract
 
 _FORMAT = 2
 _SHA, _LENGTH = 32, 4
@@ -83,6 +84,8 @@ class TextCache:
         """Return what was read of a file; None: it was not."""
         if sha256 not in self._places:
             return None
+        from mailmerge.attachment_guard.extraction import Extract
+
         with contextlib.suppress(zlib.error, msgspec.MsgspecError, OSError):
             unpacker = zlib.decompressobj()
             unpacked = unpacker.decompress(self._packed(sha256), _MOST)
