@@ -10,7 +10,7 @@ from typing import Any, cast
 
 
 class _LazyRegex:
-    """Stands for a pattern until one of its attributes is asked for, which it has itself from then on."""
+    """A pattern that is compiled for the first attribute that is used, and then keeps it."""
 
     def __init__(self, text: str, flags: int) -> None:
         self._wanted = (text, flags)
@@ -26,6 +26,6 @@ class _LazyRegex:
 def lazy_re(text: str, flags: int = 0) -> re.Pattern[str]:
     """Return what behaves like ``re.compile(text, flags)``; an error in *text* is raised at the first use.
 
-    It is no instance of `re.Pattern`: functions of `re` do not take it, its methods do the same.
+    Functions of `re` do not accept it: use its methods.
     """
     return cast("re.Pattern[str]", _LazyRegex(text, flags))
