@@ -203,10 +203,12 @@ def slowed_down(times: int, longest: float, last: float, full: float) -> str:
     return f"slowed down {often} at the server's request: lowest rate {figure(lowest)}/min, {back} at the end"
 
 
-def local_time(moment: datetime, now: datetime) -> str:
-    """Write a moment in local time, with the date unless it is that of *now*."""
+def local_time(moment: datetime, now: datetime, *, seconds: bool = False) -> str:
+    """Write a moment in local time: its time of day if that day is the one of *now*, else with the date."""
     local = moment.astimezone()
-    return f"{local:%H:%M}" if local.date() == now.astimezone().date() else f"{local:%Y-%m-%d %H:%M}"
+    if local.date() != now.astimezone().date():
+        return f"{local:%Y-%m-%d %H:%M}"
+    return f"{local:%H:%M:%S}" if seconds else f"{local:%H:%M}"
 
 
 def numbers(rows: Iterable[int], *, more: bool = False) -> str:

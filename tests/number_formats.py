@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import re
+from pathlib import Path
 from typing import TYPE_CHECKING
 
-from mailmerge.values.number_format import EPOCH, number_format
-from mailmerge.values.number_format.languages import languages_known
+from mailmerge.values.number_format import EPOCH, languages, number_format
 
 if TYPE_CHECKING:
     import random
@@ -189,7 +190,8 @@ def cells() -> list[tuple[float, str]]:
     made += [(number, code) for code in FRACTION_FORMATS for number in FRACTIONS]
     made += [(number, code) for code in MOMENT_FORMATS for number in MOMENTS]
     made += [(number, code) for code in DURATION_FORMATS for number in DURATIONS]
-    for at, language in enumerate(languages_known()):
+    known = json.loads((Path(languages.__file__).parent / "languages.json").read_bytes())["languages"]
+    for at, language in enumerate(sorted(known)):
         days = (46027 + 31 * (at % 12), 46024 + at % 7)
         for code in LANGUAGE_FORMATS:
             made += [

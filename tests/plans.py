@@ -10,8 +10,9 @@ from mailmerge.addresses import Address
 from mailmerge.campaign.standing import Join, Standing
 from mailmerge.model import Envelope, FrozenMessage, Status
 from mailmerge.plan.repetitions import settle_repetitions
-from mailmerge.plan.store import MemoryPlan, PlanRow
+from mailmerge.plan.store import PlanRow
 from mailmerge.recipients.suppression import Suppressed
+from memory_plan import MemoryPlan
 
 if TYPE_CHECKING:
     from mailmerge.ledger.ledger import Ledger

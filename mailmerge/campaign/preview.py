@@ -56,7 +56,6 @@ MOST_ROWS = 50_000
 """A longer list is sampled, and no page shows more rows than this."""
 SAMPLE = 2_000
 """How many rows of such a list are shown in addition to those with a problem."""
-_PROGRESS_EVERY = 500
 _ROW_MARK = "1234567890"
 """Takes the place of a row's number; options of the page follow those given, so that the last one is ours."""
 

@@ -112,8 +112,6 @@ _CHINESE = _Wording(
 _CHINESE_FOLDER = "zh"
 """The folder of templates/ with the stock templates that are written in Chinese, too."""
 _KANA_OR_HANGUL = re.compile("[\u3041-\u30ff\uac00-\ud7af]")
-UNWRITTEN = ("Write your message here", "请在这里写信的正文")
-"""What a stock template says where its owner has yet to write."""
 _UNSUBSCRIBING: frozenset[StockTemplate] = frozenset({"newsletter", "announcement", "event"})
 """Those for many people, who can unsubscribe."""
 _FIXED: Mapping[str, object] = {"unsubscribing": _UNSUBSCRIBING, "open": "{{", "close": "}}"}

@@ -374,10 +374,6 @@ class TagReader(Generic[_Found]):
                 )
         return self.read(chunks)
 
-    def _go_through(self, tags: _TagPlan[_Found], chunks: Sequence[str]) -> Iterator[_Found]:
-        for item in tags.items:
-            yield from self._look(_put_together(item, chunks)) if isinstance(item, _ValueTag) else item
-
     def _quick(self, shape: Shape) -> _TagPlan[_Found] | None:
         """Return what to do if values are plain."""
         return self._tags(shape, settles=self._settles)

@@ -219,7 +219,9 @@ def cli(context: click.Context) -> int | None:
     """  # noqa: D301  click's own mark
     if context.invoked_subcommand is not None:
         return None
-    if not (sys.stdin.isatty() and sys.stderr.isatty()):
+    from mailmerge.cli.output import interactive
+
+    if not interactive():
         raise click.exceptions.NoArgsIsHelpError(context)
     from mailmerge.cli.guide import guide
 

@@ -121,7 +121,7 @@ class _Path:
         body = self._body()
         if body is None:
             return True
-        from mailmerge.campaign.scaffold import UNWRITTEN
+        from mailmerge.check.rules.unmerged import UNWRITTEN
 
         text = body.read_text("utf-8", "replace")
         return any(words in text for words in UNWRITTEN)

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Self
 from mailmerge.cli.output import emit, note
 from mailmerge.model import Counts
 from mailmerge.report.summary import WORDS
-from mailmerge.text import duration
+from mailmerge.text import duration, local_time
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -89,7 +89,8 @@ class Bar(_ProgressDisplay):
                 self._emit(progress)
             self._advance(progress.counts)
         elif progress.waiting and progress.until:
-            text = f"waiting until {_clock(progress.until)} ({_WAITS[progress.waiting]})"
+            until = local_time(progress.until, datetime.now(UTC), seconds=True)
+            text = f"waiting until {until} ({_WAITS[progress.waiting]})"
             if progress.waiting == "rate":
                 self._say_pace(text, progress.until)
             else:
@@ -275,13 +276,6 @@ class GracefulStop:
             raise SystemExit(self.code)
         self.flag.set()
         _tell(f"\n{self._finishing}\n")
-
-
-def _clock(moment: datetime) -> str:
-    """Return a time of day, with its date unless it is today."""
-    local = moment.astimezone()
-    today = local.date() == datetime.now(UTC).astimezone().date()
-    return f"{local:%H:%M:%S}" if today else f"{local:%Y-%m-%d %H:%M}"
 
 
 def _tell(text: str) -> None:

@@ -1,7 +1,7 @@
 """Numbers as people write them: ``1.234,50 €``, ``(1,234.50)``, ``26%``, ``−5``, ``12,34,567.00``.
 
 A `Notation` specifies which sign begins the decimals and which ones separate groups of digits. Text is read
-by the one that the campaign names, or by the only one that makes sense of a whole column (`find_notation`).
+by the one that the campaign names, or by the only one that makes sense of a whole column (`NumberColumn`).
 Where two make different numbers of it, the column stays text.
 
 Groups and decimals of locales: Unicode CLDR, through Babel (see `mailmerge.recipients.types`), which is not
@@ -22,7 +22,7 @@ from mailmerge.lazy_re import lazy_re
 from mailmerge.values.notation import number_text
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable
 
 _LONGEST = 60
 """Most characters of a number with its currency; longer text is not one."""
@@ -256,22 +256,13 @@ _TWO_DECIMALS = re.compile("([0-9]*)[.]([0-9]{2})").fullmatch
 _EXPONENT = re.compile("[0-9][eE][-+]?[0-9]").search
 
 
-def find_notation(texts: Iterable[str]) -> Numbers:
-    """Find out how the numbers of a column are written, from all of its cells; blank ones do not matter.
+class NumberColumn:
+    """Finds out how the numbers of a column are written, cell by cell; blank ones do not matter.
 
     All have to be numbers in one notation, and one at least has to show that it is a number and not an id, a
     telephone number, a zip code, a year, a date, a time of day or a version: by decimals, groups, a currency,
     a percent sign or a minus. Where notations that fit disagree about a cell, it is doubtful.
     """
-    column = NumberColumn()
-    for text in texts:
-        if text and not text.isspace() and not column.takes(text):
-            return _TEXT
-    return column.answer()
-
-
-class NumberColumn:
-    """What is known about a column after each of its cells: `find_notation` where they come one by one."""
 
     def __init__(self) -> None:
         self._fits = dict(NOTATIONS)

@@ -23,9 +23,10 @@ from mailmerge.plan.loading import load
 from mailmerge.plan.message_file import PLAIN
 from mailmerge.plan.server_store import GROUP, ServerPlan, remove
 from mailmerge.plan.sqlite_store import SqlitePlanReader, SqlitePlanWriter
-from mailmerge.plan.store import MemoryPlan, PlanReader, PlanRow, PlanWriter
+from mailmerge.plan.store import PlanReader, PlanRow, PlanWriter
 from mailmerge.postgres import PostgresDatabase, prepare
 from mailmerge.values import Date, DateTime, Duration, Number, Time, Truth
+from memory_plan import MemoryPlan
 from plans import MADE, frozen, row
 
 if TYPE_CHECKING:

@@ -17,7 +17,7 @@ from mailmerge.errors import CampaignFileError
 from mailmerge.model import Place
 from mailmerge.recipients.types import cell_type, notation_of
 from mailmerge.values import canonical, displayed, plain
-from mailmerge.values.locale_numbers import NOTATIONS, Notation, find_notation
+from mailmerge.values.locale_numbers import NOTATIONS, Notation, NumberColumn, Numbers
 
 
 def _notation(locale: str) -> Notation:
@@ -137,6 +137,13 @@ def test_any_amount_comes_back(number):
         read = {name: NOTATIONS[name].read(text) for name in NOTATIONS}
         assert read[locale] == number
         assert {other for other in read.values() if other is not None} == {number}
+
+
+def find_notation(texts):
+    """Read a column from its first cell that is not blank to its last, or until it is text."""
+    column = NumberColumn()
+    written = (text for text in texts if text and not text.isspace())
+    return column.answer() if all(map(column.takes, written)) else Numbers()
 
 
 @pytest.mark.parametrize(

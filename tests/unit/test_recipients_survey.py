@@ -10,11 +10,11 @@ import pytest
 from mailmerge.model import Severity
 from mailmerge.plan.rows import Spool
 from mailmerge.plan.sqlite_store import SqlitePlanWriter
-from mailmerge.plan.store import MemoryPlan
 from mailmerge.recipients import from_rows, open_list
 from mailmerge.recipients.survey import ListSurvey, typed_rows
 from mailmerge.text import trimmed
 from mailmerge.values import Number, displayed
+from memory_plan import MemoryPlan
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence

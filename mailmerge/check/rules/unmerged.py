@@ -40,8 +40,10 @@ _INSTRUCTIONS = (
 )
 """What Mailchimp's designs contain besides merge fields, and what to do about it."""
 
+UNWRITTEN = ("Write your message here", "请在这里写信的正文")
+"""What a stock template says where its owner has yet to write."""
 _FILLER_TEXT = (
-    r"lorem ipsum|dolor sit amet|\bTODO\b|\bFIXME\b|\bXXX+\b|write your message here"
+    r"lorem ipsum|dolor sit amet|\bTODO\b|\bFIXME\b|\bXXX+\b"
     r"|\[(?:your |insert )[^\]\n\0]{1,60}\]"
     r"|a link that says where it leads|the headline of this month.s letter|one warm sentence that says"
     r"|three or four sentences tell|what changes, in one line"
@@ -52,7 +54,7 @@ _FILLER_TEXT = (
     r"|your (?:text|headline|heading|content|button text|logo|tagline|slogan) (?:goes )?here\b"
     r"|this is (?:a|your) (?:placeholder|sample|dummy|preheader) ?text|placeholder text\b"
     r"|\bdummy text\b|hier (?:steht|kommt) (?:ihr|der|dein) text\b|blindtext\b|ihr text hier\b"
-    r"|votre texte ici|tu texto aquí|su texto aquí|il tuo testo qui|请在这里写信的正文|（待填）"
+    r"|votre texte ici|tu texto aquí|su texto aquí|il tuo testo qui|（待填）|" + "|".join(UNWRITTEN)
 )
 _FILLER = lazy_re(_FILLER_TEXT)
 _FILLER_ANY_CASE = lazy_re(

@@ -149,8 +149,3 @@ def _read(key: str) -> Language:
 @cache
 def _file() -> _File:
     return msgspec.json.decode((Path(__file__).parent / "languages.json").read_bytes(), type=_File)
-
-
-def languages_known() -> list[str]:
-    """Return the hexadecimal numbers of the known languages."""
-    return sorted(_file().languages)
