@@ -18,23 +18,23 @@ from typing import TYPE_CHECKING
 
 from msgspec import Struct, field
 
+from mailmerge.bounces.mail_sources import letters
 from mailmerge.bounces.reasons import HARD, QUOTA, SOFT
 from mailmerge.bounces.report import SUCCESS, MailReport, read_report
-from mailmerge.bounces.sources import letters
 from mailmerge.campaign.opening import open_beside
 from mailmerge.campaign.suppression_store import SharedSuppressionStore, SuppressionStore, store_path
 from mailmerge.clock import SystemClock
 from mailmerge.errors import CampaignFileError
 from mailmerge.ledger.bounces import Returned
 from mailmerge.ledger.place import ServerPlace
-from mailmerge.mail_folders.place import MailPlace, imap_place, named_place
+from mailmerge.mail_folders.mail_place import MailPlace, imap_place, named_place
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
     from datetime import datetime
 
+    from mailmerge.bounces.mail_sources import FoundMessage
     from mailmerge.bounces.report import Failure
-    from mailmerge.bounces.sources import FoundMessage
     from mailmerge.campaign.definition import Definition
     from mailmerge.campaign.opening import OpenCampaign
     from mailmerge.clock import Clock
@@ -156,7 +156,7 @@ class Postman:
     ) -> Callable[[datetime | None], Iterable[FoundMessage]]:
         if place.form != "imap":
             return lambda _since: letters(place)
-        from mailmerge.bounces.imap import ImapMailbox
+        from mailmerge.bounces.imap_source import ImapMailbox
         from mailmerge.campaign.connect import mail_server
 
         mailbox = ImapMailbox(mail_server(place, account, self._definition.environment, request.ask_secret))

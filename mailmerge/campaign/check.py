@@ -21,7 +21,7 @@ from mailmerge.config.option_docs import SCHEMA_FILE, is_current
 from mailmerge.errors import AuthError, CampaignFileError, RowError, SessionError, TlsError
 from mailmerge.folders import read_plain
 from mailmerge.model import Envelope, Message, Phase, Place, Scope, Status
-from mailmerge.recipients.survey import typed_rows
+from mailmerge.recipients.list_survey import typed_rows
 from mailmerge.rulebook import old, rulebook
 from mailmerge.suggest import word
 

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from mailmerge.config.environment import Environment
     from mailmerge.ledger.account_usage import AccountUsage
     from mailmerge.mail_folders.imap import ImapServer
-    from mailmerge.mail_folders.place import MailPlace
+    from mailmerge.mail_folders.mail_place import MailPlace
     from mailmerge.masking import Secret
     from mailmerge.model import Message, Outcome, SignIn
     from mailmerge.sign_in.tokens import TokenSource
@@ -230,7 +230,7 @@ def mailbox_place(account: Account) -> MailPlace | None:
         CampaignFileError: the account's setting cannot be understood.
 
     """
-    from mailmerge.mail_folders.place import imap_place, named_place
+    from mailmerge.mail_folders.mail_place import imap_place, named_place
 
     if account.imap is not None:
         return imap_place(account.imap)

@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from mailmerge.config.accounts import Account
     from mailmerge.ledger.copies import Uncopied
     from mailmerge.mail_folders.keeping import MailFolder
-    from mailmerge.mail_folders.place import MailPlace
+    from mailmerge.mail_folders.mail_place import MailPlace
     from mailmerge.model import Message
     from mailmerge.plan.composer import Composer
     from mailmerge.plan.store import PlanReader, PlanRow

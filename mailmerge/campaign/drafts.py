@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from mailmerge.config.accounts import Account
     from mailmerge.ledger.ledger import Ledger
     from mailmerge.mail_folders.keeping import ImapFolder
-    from mailmerge.mail_folders.place import MailPlace
+    from mailmerge.mail_folders.mail_place import MailPlace
     from mailmerge.sending.runs import Progress, StopFlag
     from mailmerge.sending.work_queue import Job
 

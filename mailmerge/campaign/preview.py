@@ -33,7 +33,7 @@ from mailmerge.plan.rows import RowMaker, plan_row
 from mailmerge.preview.live import FileStates, file_states
 from mailmerge.preview.preview_page import PageRow, PageWriter, diagnostic_values
 from mailmerge.recipients import parse_rows
-from mailmerge.recipients.survey import typed_rows
+from mailmerge.recipients.list_survey import typed_rows
 from mailmerge.render.environments import END, START, unmarked
 from mailmerge.render.sources import PATH_TAG, fixed_folder
 from mailmerge.report.summary import standing_line

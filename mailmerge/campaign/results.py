@@ -389,7 +389,7 @@ def publish(
     name = out.names.get(failed_name(workbook=workbook), "")
     published = WrittenFiles(summary, out, failed=failed, failed_name=name)
     if wanted.workbook:
-        from mailmerge.report.workbook import write_workbook
+        from mailmerge.report.results_workbook import write_workbook
 
         with out.writing(WORKBOOK) as path:
             write_workbook(path, results())

@@ -26,7 +26,7 @@ from mailmerge.designs.names import expression, quoted_in_template
 from mailmerge.errors import CampaignFileError
 from mailmerge.files import create_file, write_file
 from mailmerge.recipients.address_column import address_columns
-from mailmerge.recipients.survey import typed_rows
+from mailmerge.recipients.list_survey import typed_rows
 from mailmerge.suggest import Invocation, suggested
 from mailmerge.text import toml_key
 from mailmerge.values import displayed

@@ -26,7 +26,7 @@ from mailmerge.model import Counts, Message, Status
 from mailmerge.plan.composer import identifier
 from mailmerge.plan.groups import messages_of
 from mailmerge.recipients import parse_rows
-from mailmerge.recipients.survey import typed_rows
+from mailmerge.recipients.list_survey import typed_rows
 from mailmerge.sending.runs import Reason, RunEnd
 from mailmerge.sending.throttle import Throttle, all_rates
 from mailmerge.suggest import suggested

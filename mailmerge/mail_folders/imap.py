@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
-    from mailmerge.mail_folders.place import MailPlace
+    from mailmerge.mail_folders.mail_place import MailPlace
 
 _SECONDS = 60.0
 _SLICE = 0.2

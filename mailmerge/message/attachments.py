@@ -15,9 +15,9 @@ from msgspec import Struct
 
 from mailmerge.file_system import FILE_SYSTEM, FileSystem, PrivateFiles
 from mailmerge.folders import open_to_read
-from mailmerge.message.bodies import base64_lines, base64_size
 from mailmerge.message.file_search import FileProblem, FileSearch
 from mailmerge.message.header_fields import content_type, disposition
+from mailmerge.message.text_bodies import base64_lines, base64_size
 from mailmerge.model import FrozenFile
 from mailmerge.text import quoted
 

@@ -22,9 +22,9 @@ from mailmerge.message.attachments import (
     FilePart,
     FileStore,
 )
-from mailmerge.message.bodies import TextEncoder
 from mailmerge.message.file_search import FileProblem, WantedPath
 from mailmerge.message.inline import InlineImages
+from mailmerge.message.text_bodies import TextEncoder
 from mailmerge.model import OWN_HEADER, Envelope, FrozenMessage, Message, Place
 from mailmerge.values import displayed
 

@@ -12,8 +12,8 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from mailmerge.message import verify
-from mailmerge.message.bodies import quoted_printable
 from mailmerge.message.header_fields import content_type, disposition
+from mailmerge.message.text_bodies import quoted_printable
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

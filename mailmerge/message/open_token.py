@@ -11,7 +11,7 @@ from base64 import urlsafe_b64decode
 from binascii import a2b_base64
 from typing import TYPE_CHECKING
 
-from mailmerge.message.bodies import base64_lines
+from mailmerge.message.text_bodies import base64_lines
 from mailmerge.unsubscribe import STAND_IN, address_digest
 
 if TYPE_CHECKING:

@@ -301,7 +301,7 @@ class Composer:
         made = self.documents.make(rendered) if self.documents is not None else None
         calendar = None
         if rendered.event is not None:
-            from mailmerge.documents.calendar import invitation
+            from mailmerge.documents.calendar_file import invitation
 
             calendar = invitation(rendered, rendered.event, key)
         return self._builder.freeze(rendered, key=key, made=made, calendar=calendar)

@@ -14,16 +14,16 @@ from typing import TYPE_CHECKING, Self
 import msgspec
 
 from mailmerge.attachment_guard.extraction import Extract
-from mailmerge.attachment_guard.reader import HEAD
+from mailmerge.attachment_guard.file_reader import HEAD
 from mailmerge.plan.workers import environment
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
     from typing import IO
 
-    from mailmerge.attachment_guard.reader import FileToRead
+    from mailmerge.attachment_guard.file_reader import FileToRead
 
-COMMAND = ("-P", "-m", "mailmerge.attachment_guard.reader")
+COMMAND = ("-P", "-m", "mailmerge.attachment_guard.file_reader")
 _SECONDS = 10.0
 """Seconds for one file, the start of the process included."""
 _AHEAD = 64

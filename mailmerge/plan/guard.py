@@ -9,9 +9,9 @@ from itertools import chain, islice
 from typing import TYPE_CHECKING
 
 from mailmerge.attachment_guard.extraction import KINDS, PLAIN, Extract
+from mailmerge.attachment_guard.file_reader import FileToRead, read
 from mailmerge.attachment_guard.name_columns import name_columns
 from mailmerge.attachment_guard.naming import Identities
-from mailmerge.attachment_guard.reader import FileToRead, read
 from mailmerge.extras import install_command
 from mailmerge.model import Diagnostic, Severity
 from mailmerge.plan.file_readers import FileReaders

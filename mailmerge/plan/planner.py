@@ -37,7 +37,7 @@ from mailmerge.plan.rows import (
 )
 from mailmerge.plan.sqlite_store import ROW, pack_row
 from mailmerge.plan.store import following
-from mailmerge.recipients.survey import BLOCK, ListSurvey, Surveyed
+from mailmerge.recipients.list_survey import BLOCK, ListSurvey, Surveyed
 from mailmerge.recipients.understanding import ColumnsSeen
 from mailmerge.text import plural, quoted
 
@@ -296,7 +296,7 @@ class Planner:
 
     def _make_together(self, writer: PlanWriter, rows: Iterator[tuple[int, Recipient]]) -> None:
         """Make the rest of the *rows* with workers; if none can be started, nothing happens."""
-        from mailmerge.plan.worker import setup
+        from mailmerge.plan.worker_program import setup
         from mailmerge.plan.workers import SharedWork, WorkerPool, possible
 
         self._tell_time(now=True)

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Protocol, Self
 from mailmerge.errors import InputError, MailmergeError
 from mailmerge.plan.rows import CHUNK as ROWS_OF_A_CHUNK
 from mailmerge.plan.rows import DIED, Chunk
-from mailmerge.plan.worker import CHUNK, FAILED, HEAD, LOOKED_AT, OUT_OF_MEMORY, PACKED, frame
+from mailmerge.plan.worker_program import CHUNK, FAILED, HEAD, LOOKED_AT, OUT_OF_MEMORY, PACKED, frame
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from mailmerge.plan.path_log import LookedAtPaths
     from mailmerge.plan.rows import ChunkMaker, PackedChunk
 
-COMMAND = ("-P", "-m", "mailmerge.plan.worker")
+COMMAND = ("-P", "-m", "mailmerge.plan.worker_program")
 _AHEAD = 2
 """Chunks that a worker has: one that it is making, and one that waits in the pipe."""
 _READ = 1 << 18
@@ -59,7 +59,7 @@ class WorkerProcess:
     """One worker process.
 
     Args:
-        setup: the first frame, see `mailmerge.plan.worker.setup`.
+        setup: the first frame, see `mailmerge.plan.worker_program.setup`.
 
     Raises:
         OSError: it cannot be started.

@@ -165,7 +165,7 @@ def from_rows(
     defaults: Mapping[str, str] = _NONE,
 ) -> RecipientList:
     """Make a list from mappings: their keys are the headings, the first mapping is row 2."""
-    from mailmerge.recipients.rows import RowList
+    from mailmerge.recipients.mapping_list import RowList
 
     return RowList(rows, Options(key, dict(types), dict(defaults)))
 
@@ -174,7 +174,7 @@ def planned_rows(
     recipients: RecipientList, rows: Callable[[], Iterable[tuple[int, tuple[Cell, ...]]]]
 ) -> RecipientList:
     """Make a list from planned rows, by number, in place of the list that they came from."""
-    from mailmerge.recipients.rows import PlannedRows
+    from mailmerge.recipients.mapping_list import PlannedRows
 
     return PlannedRows(recipients, rows)
 

@@ -25,7 +25,7 @@ from mailmerge.model import Diagnostic, Place
 from mailmerge.render.environments import UnknownName
 from mailmerge.render.mistakes import Mistakes, nearest, plainly
 from mailmerge.render.sources import URL
-from mailmerge.render.survey import Reference, TemplateSurvey
+from mailmerge.render.template_survey import Reference, TemplateSurvey
 from mailmerge.text import did_you_mean, quoted, toml_key
 from mailmerge.values import BadValue, Value, displayed
 

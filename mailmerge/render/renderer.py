@@ -21,7 +21,7 @@ from mailmerge.render.failures import failure, row_error
 from mailmerge.render.filters import locale_problem
 from mailmerge.render.mailboxes import MailboxTemplate, clean, one_line
 from mailmerge.render.sources import URL, is_pattern
-from mailmerge.render.unsubscribing import Unsubscribing, headers, link, unfit_for_machines, wrong_uri
+from mailmerge.render.unsubscribe_link import Unsubscribing, headers, link, unfit_for_machines, wrong_uri
 from mailmerge.text import quoted, trimmed
 from mailmerge.values import displayed
 
@@ -303,7 +303,7 @@ class Renderer:
         """Return the variables of the templates of a message."""
         if not self._grouped:
             return self._own_variables(recipient)
-        from mailmerge.render.groups import group_variables, refuse_several_addresses
+        from mailmerge.render.group_variables import group_variables, refuse_several_addresses
 
         own = [_fields(one) for one in (recipient, *(other for _, other in recipient.others))]
         variables = {**self._base, **group_variables(own, recipient)}

@@ -29,7 +29,7 @@ from mailmerge.render.failures import (
     value_error,
 )
 from mailmerge.render.mistakes import Mistakes, plainly
-from mailmerge.render.survey import TemplateSurvey
+from mailmerge.render.template_survey import TemplateSurvey
 from mailmerge.text import joined_columns, quoted, trimmed
 from mailmerge.values import BadValue, canonical, kind_of, truth
 from mailmerge.values.notation import read_truth

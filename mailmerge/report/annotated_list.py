@@ -473,7 +473,7 @@ def copy_rows(
         ListError: the list cannot be read.
 
     """
-    from mailmerge.report.workbook import write_copies
+    from mailmerge.report.results_workbook import write_copies
 
     marks = _Marks(results)
     marked = ([*cells, *(SheetCell(cell_text(text), "s") for text in marks.of(row))] for row, cells in rows)

@@ -75,7 +75,7 @@ def write_failed_workbook(
 
     """
     if rows:
-        from mailmerge.report.workbook import write_copies
+        from mailmerge.report.results_workbook import write_copies
 
         def copies() -> Iterator[list[SheetCell]]:
             for cells, result, mark in rows:

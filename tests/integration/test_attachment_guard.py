@@ -15,9 +15,9 @@ from pypdf import PdfWriter
 
 from attachment_corpus import KINDS, archive, corpus, file_of, pdf, swapped
 from mailmerge.attachment_guard.extraction import MOST_TEXT, Extract, extract
+from mailmerge.attachment_guard.file_reader import FileToRead
 from mailmerge.attachment_guard.name_columns import name_columns
 from mailmerge.attachment_guard.naming import Identities
-from mailmerge.attachment_guard.reader import FileToRead
 from mailmerge.campaign import Campaign
 from mailmerge.model import Columns
 from mailmerge.plan.file_readers import FileReader, FileReaders

@@ -24,11 +24,11 @@ from mailmerge.output_folder import OutputFolder
 from mailmerge.recipients import open_list
 from mailmerge.recipients.dialect import Dialect
 from mailmerge.recipients.text_list import TextList
-from mailmerge.report import workbook
+from mailmerge.report import results_workbook
 from mailmerge.report.annotated_list import COPY_COLUMNS, copy_text, copy_workbook
 from mailmerge.report.result_files import NAMES, ReportFiles, record, to_frame
+from mailmerge.report.results_workbook import write_workbook
 from mailmerge.report.summary import Redactor
-from mailmerge.report.workbook import write_workbook
 from plans import people, standing
 
 if TYPE_CHECKING:
@@ -96,7 +96,7 @@ def test_a_workbook_takes_what_xml_cannot_hold(tmp_path):
 
 def test_a_workbook_begins_a_new_sheet_when_one_is_full(tmp_path, monkeypatch):
     """Every sheet has the headings."""
-    monkeypatch.setattr(workbook, "ROWS_PER_SHEET", 2)
+    monkeypatch.setattr(results_workbook, "ROWS_PER_SHEET", 2)
     path = tmp_path / "results.xlsx"
     write_workbook(path, [result(row) for row in range(2, 7)])
     book = openpyxl.load_workbook(path)

@@ -26,7 +26,7 @@ from mailmerge import (
 from mailmerge.addresses import Address
 from mailmerge.config.unsubscribe_keys import key_path, make_key, read_key
 from mailmerge.message import open_token
-from mailmerge.message.bodies import TextEncoder
+from mailmerge.message.text_bodies import TextEncoder
 from mailmerge.unsubscribe import STAND_IN
 
 DOCS = Path(__file__).parents[2] / "docs" / "unsubscribe.md"

@@ -23,13 +23,13 @@ import pytest
 from campaigns import CampaignFactory
 from mailmerge import Campaign
 from mailmerge.errors import InputError, MailmergeError
-from mailmerge.plan import worker, workers
+from mailmerge.plan import worker_program, workers
 from mailmerge.plan.cache import PlanCache, PlanOwner
 from mailmerge.plan.composer import Composer, recipe
 from mailmerge.plan.path_log import PathLog
 from mailmerge.plan.planner import Planner
 from mailmerge.plan.rows import CHUNK, Chunk, ChunkMaker
-from mailmerge.plan.worker import read_recipe, serve, setup
+from mailmerge.plan.worker_program import read_recipe, serve, setup
 from mailmerge.plan.workers import SharedWork, WorkerPool, environment
 
 if TYPE_CHECKING:
@@ -356,18 +356,18 @@ def test_a_worker_answers_what_it_is_asked(campaign: Campaign) -> None:
     bad = Chunk(((3, 5, ("too", "few"), None, (), "", ()),))
     told = [
         setup(composer.recipe, recipients.columns, recipients.shown, b"d"),
-        worker.CHUNK.encode(good),
-        worker.CHUNK.encode(bad),
+        worker_program.CHUNK.encode(good),
+        worker_program.CHUNK.encode(bad),
         b"",
     ]
     answers: list[bytes] = []
-    serve(io.BytesIO(b"".join(map(worker.frame, told)) + b"\0\0"), answers.append)
+    serve(io.BytesIO(b"".join(map(worker_program.frame, told)) + b"\0\0"), answers.append)
 
-    version, made, failed, looked_at = (answer[worker.HEAD :] for answer in answers)
+    version, made, failed, looked_at = (answer[worker_program.HEAD :] for answer in answers)
     assert version.decode() == composer.version
-    assert worker.PACKED.decode(made) == ChunkMaker(composer, composer.lint(), b"d").make(rows[:3])
-    assert failed == worker.FAILED
-    assert any(one.path.endswith(b"files/1.pdf") for one in worker.LOOKED_AT.decode(looked_at).paths)
+    assert worker_program.PACKED.decode(made) == ChunkMaker(composer, composer.lint(), b"d").make(rows[:3])
+    assert failed == worker_program.FAILED
+    assert any(one.path.endswith(b"files/1.pdf") for one in worker_program.LOOKED_AT.decode(looked_at).paths)
 
 
 def test_a_recipe_comes_back_as_it_was(tmp_path: Path) -> None:
@@ -384,7 +384,7 @@ def test_a_recipe_comes_back_as_it_was(tmp_path: Path) -> None:
     made = recipe(campaign.file)
     variables = {**made.templates.vars, "d": Decimal("1.10"), "big": 1 << 90}
     made = msgspec.structs.replace(made, templates=msgspec.structs.replace(made.templates, vars=variables))
-    kept = worker.SETUP.decode(setup(made, campaign.definition.open_list().columns, "l", b""))
+    kept = worker_program.SETUP.decode(setup(made, campaign.definition.open_list().columns, "l", b""))
 
     assert read_recipe(kept.recipe) == made
     assert {type(value) for value in made.templates.vars.values()} >= {

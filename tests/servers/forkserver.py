@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
 _AT_START = ("PYTHON", "COVERAGE_", "LC_", "LANG", "LD_", "MALLOC_")
-_LEFT_OUT = {"__main__", "dataframe", "openpyxl_workbook", "workbook"}  # NumPy would start threads
+_LEFT_OUT = {"__main__", "dataframe", "openpyxl_workbook", "results_workbook"}  # NumPy would start threads
 _ALSO = ("aiosmtpd.smtp", "babel.dates", "babel.numbers", "tinycss2", "zoneinfo")
 
 

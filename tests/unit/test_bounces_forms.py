@@ -8,11 +8,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from mailmerge.bounces.mail_sources import letters
 from mailmerge.bounces.mime import MOST_OCTETS, take_apart
 from mailmerge.bounces.reasons import judge
 from mailmerge.bounces.report import may_be_report, read_report
-from mailmerge.bounces.sources import letters
-from mailmerge.mail_folders.place import MailPlace
+from mailmerge.mail_folders.mail_place import MailPlace
 from reports import answer, complaint, delivery_report
 
 SAMPLES = sorted((Path(__file__).parents[1] / "data" / "bounces").glob("*.eml"))

@@ -280,9 +280,9 @@ def test_the_files_digest_follows_content(builder, tmp_path):
 
 def test_images_outlive_the_chunk_cache(builder, tmp_path, monkeypatch):
     """When the cache of chunks is emptied, messages still get their images."""
-    from mailmerge.message import bodies
+    from mailmerge.message import text_bodies
 
-    monkeypatch.setattr(bodies._ChunkCache, "_MOST", 3)
+    monkeypatch.setattr(text_bodies._ChunkCache, "_MOST", 3)
     made = builder(static={"html": IMAGE})
     (tmp_path / "own.gif").write_bytes(b"GIF89a")
     own = "<img src='own.gif'>"

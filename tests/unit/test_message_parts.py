@@ -22,9 +22,9 @@ from mailmerge.message.attachments import (
     clean_name,
     guess_type,
 )
-from mailmerge.message.bodies import TextEncoder, base64_lines, quoted_printable
 from mailmerge.message.file_search import FileProblem, FileSearch
 from mailmerge.message.inline import InlineImages
+from mailmerge.message.text_bodies import TextEncoder, base64_lines, quoted_printable
 
 
 def box(name, address="kim@example.org"):

@@ -11,7 +11,7 @@ from mailmerge.model import Severity
 from mailmerge.plan.rows import Spool
 from mailmerge.plan.sqlite_store import SqlitePlanWriter
 from mailmerge.recipients import from_rows, open_list
-from mailmerge.recipients.survey import ListSurvey, typed_rows
+from mailmerge.recipients.list_survey import ListSurvey, typed_rows
 from mailmerge.text import trimmed
 from mailmerge.values import Number, displayed
 from memory_plan import MemoryPlan
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from mailmerge.plan.store import PlanWriter
     from mailmerge.recipients import RecipientList
-    from mailmerge.recipients.survey import Surveyed
+    from mailmerge.recipients.list_survey import Surveyed
     from mailmerge.values import Cell
 
 MADE = datetime(2026, 11, 27, tzinfo=UTC)

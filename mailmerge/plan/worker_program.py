@@ -1,4 +1,4 @@
-"""A worker: a program of its own that makes rows for the planner, ``python -P -m mailmerge.plan.worker``.
+"""A worker, which makes rows for the planner: ``python -P -m mailmerge.plan.worker_program``.
 
 It receives its work on standard input and answers on standard output, in frames: four octets with the length,
 then what msgspec encodes. First comes the `Setup`, which it answers with the campaign's version when it is

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from mailmerge.mail_folders.place import MailPlace
+    from mailmerge.mail_folders.mail_place import MailPlace
 
 
 class FoundMessage(Struct, frozen=True):

@@ -1,4 +1,4 @@
-"""A process that reads files for the guard: ``python -P -m mailmerge.attachment_guard.reader``.
+"""A process that reads files for the guard: ``python -P -m mailmerge.attachment_guard.file_reader``.
 
 It receives on its standard input what to read, file by file, and answers on its standard output, in frames:
 four octets of length, then data encoded by msgspec. Its memory is limited, and the process that started it

@@ -9,9 +9,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from mailmerge.bounces.mail_sources import FoundMessage
 from mailmerge.bounces.mime import MOST_OCTETS, split_fields
 from mailmerge.bounces.report import may_be_report
-from mailmerge.bounces.sources import FoundMessage
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
