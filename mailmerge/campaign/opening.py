@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mailmerge import files
+from mailmerge.campaign import rescued
 from mailmerge.campaign.ledger_moves import (
     forget_lost,
     move,
@@ -69,10 +70,6 @@ class Access(enum.Enum):
     """Write to a copy that is discarded: what would happen from here on."""
     EMPTY = enum.auto()
     """Write to an empty one that is discarded: what would happen from the start."""
-
-
-RESCUED = "rescued"
-"""The folder, in the user's state folder, of ledgers whose files were deleted while they were in use."""
 
 
 class OpenCampaign:
@@ -194,10 +191,8 @@ class OpenCampaign:
 
     def rescued(self, error: LedgerError) -> LedgerError:
         """Keep the contents of a ledger whose file was deleted or replaced; add a hint to the *error*."""
-        now = self._clock.now().astimezone()
-        kept = self.definition.workspace.user_state / RESCUED / f"ledger-{now:%Y%m%d-%H%M%S}.db"
         try:
-            self.ledger.copy_to(kept)
+            kept = rescued.keep(self.definition, self.ledger, self._clock.now().astimezone())
         except LedgerError:
             return error
         hint = f"its contents are kept: put a copy of {kept} in its place, then run the same command again"
@@ -214,10 +209,7 @@ class OpenCampaign:
         if path.exists():
             with CampaignRegistry(path) as registry:
                 registry.forget(self.ledger.secret)
-        rescued = self.definition.workspace.user_state / RESCUED
-        for name in files.contents(rescued):
-            if _is_ledger_of(rescued / name, self.ledger):
-                files.remove_file(rescued / name)
+        rescued.forget(self.definition, self.ledger)
 
     @contextlib.contextmanager
     def other_messages(self) -> Iterator[OtherMessages | None]:
@@ -326,18 +318,36 @@ def compare(definition: Definition, ledger: LedgerReader | None, *, alone: bool 
             _compared(definition, ledger, registry, alone=alone)
 
 
+def _with_copy(definition: Definition, registry: CampaignRegistry, error: LedgerError) -> LedgerError:
+    """Return the *error* about a lost ledger, with a hint that names the copy that was kept, if any."""
+    kept = rescued.newest(definition, registry)
+    if kept is None:
+        return error
+    hint = f"its contents were kept: put a copy of {kept} in its place, then run the same command again"
+    return LedgerError(error.message, code=error.code, hint=hint)
+
+
+def _refuse_missing(definition: Definition, registry: CampaignRegistry) -> None:
+    try:
+        registry.refuse_missing(definition.ledger_place.known_as, definition.name)
+    except LedgerError as error:
+        raise _with_copy(definition, registry, error) from None
+
+
 def _compared(
     definition: Definition, ledger: LedgerReader | None, registry: CampaignRegistry, *, alone: bool = True
 ) -> None:
     path = definition.ledger_place.known_as
     if ledger is None:
-        registry.refuse_missing(path, definition.name)
+        _refuse_missing(definition, registry)
         refuse_elsewhere(definition, None, registry)
         return
     refuse_elsewhere(definition, ledger, registry)
     try:
         registry.check(ledger, path, alone=alone)
     except LedgerError as error:
+        if error.code == "L705":
+            raise _with_copy(definition, registry, error) from None
         if error.code != "L712":
             raise
         invocation = definition.invocation
@@ -367,10 +377,10 @@ def _for_sending(definition: Definition, clock: Clock, stack: ExitStack, lock: o
     registry = stack.enter_context(CampaignRegistry(registry_path(definition)))
     refuse_before_opening(definition, registry)
     if not place.exists():
-        registry.refuse_missing(place.known_as, name)
+        _refuse_missing(definition, registry)
     ledger = stack.enter_context(place.open_for_writing(name, now=clock.now, lock=lock))
     if ledger.new:
-        registry.refuse_missing(place.known_as, name)
+        _refuse_missing(definition, registry)
     _compared(definition, ledger, registry)
     refuse_shared_name(definition, ledger, registry)
     note_home(definition, ledger, registry)
@@ -432,15 +442,6 @@ def _existing(definition: Definition, clock: Clock, lock: object) -> Ledger:
         if error.code == "L705":
             compare(definition, None)
         raise
-
-
-def _is_ledger_of(path: Path, ledger: Ledger) -> bool:
-    """Return whether a copy of a ledger has a campaign; True for one that cannot be read."""
-    try:
-        with Ledger.open_read_only(path, ledger.campaign) as copy:
-            return copy.secret == ledger.secret
-    except LedgerError as error:
-        return error.code != "L705"
 
 
 def move_ledger(definition: Definition) -> None:

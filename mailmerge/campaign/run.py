@@ -365,6 +365,7 @@ class Run:
             self._opened.note_messages(ended=False)
         try:
             end = self._passes(plan, connect)
+            self._ledger.attempts.refuse_vanished()
         except MailmergeError as error:
             self._failure = error
         except Exception:  # of the program that watches or signs in: it is raised later, the run ends here
@@ -372,7 +373,8 @@ class Run:
             raise
         self._note_refusal(end)
         if self._failure is not None:
-            end = replace(end, reason=Reason.FAILED, error=self._failure)
+            stopped = end.reason is Reason.INTERRUPTED
+            end = replace(end, reason=end.reason if stopped else Reason.FAILED, error=self._failure)
         elif end.reason is Reason.REFUSED and end.error is None:
             end = replace(end, error=AuthError(end.message, code="S607", hint=end.hint))
         self._finish(end)

@@ -100,9 +100,13 @@ def _files(report: Report) -> str:
     return f"Results: {report.folder / table}   {lines}{failed}"
 
 
+_LEDGER_GONE = "L713"
+"""A person must put its copy in place first: no command continues before that."""
+
+
 def _next(report: Report) -> Iterator[str]:
     going = report.continuation
-    if going is None:
+    if going is None or (report.error is not None and report.error.code == _LEDGER_GONE):
         return
     doubtful = report.counts[Status.IN_DOUBT]
     if doubtful:

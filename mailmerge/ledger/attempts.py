@@ -200,7 +200,7 @@ class AttemptWriter:
         """
         try:
             if attempts:
-                self._refuse_vanished()
+                self.refuse_vanished()
             self._try(attempts, outcomes)
         except LedgerError as error:
             if is_full(error.__cause__) and self._works_after_checkpoint(attempts, outcomes):
@@ -233,7 +233,13 @@ class AttemptWriter:
             self._open = opened
             raise
 
-    def _refuse_vanished(self) -> None:
+    def refuse_vanished(self) -> None:
+        """Check that what is recorded here will be found again.
+
+        Raises:
+            LedgerError: the ledger's file was deleted or replaced since it was opened.
+
+        """
         if self._files and not self._files.items() <= _identities(Path(self._db.path)).items():
             raise LedgerError(
                 f"the ledger was deleted or replaced during this run: {self._db.path}",

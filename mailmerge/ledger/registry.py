@@ -158,6 +158,11 @@ class CampaignRegistry(StateDatabase):
         """Return whether a campaign was ever seen on this machine, in any place."""
         return bool(self._known(ledger)[2])
 
+    def is_newest(self, copy: LedgerReader, path: Path | str) -> bool:
+        """Return whether a copy knows all hand-overs of the campaign whose ledger was last seen at *path*."""
+        mark, place, name = self._known(copy)
+        return 0 < mark <= copy.handed_over and (place, name) == (_name(path), copy.campaign)
+
     def is_copy(self, ledger: LedgerReader, path: Path | str) -> bool:
         """Return whether the ledger at *path* also is in the place where it was last seen."""
         _, place, name = self._known(ledger)

@@ -11,7 +11,8 @@ import pytest
 from mailmerge.errors import InUseError, LedgerError
 from mailmerge.ledger.locks import CampaignLock
 from mailmerge.model import Status
-from reliability.bench import Bench, taken_order
+from reliability.bench import NAME, Bench, taken_order
+from reliability.conversing import told
 from reliability.moody import MoodyServer
 from servers.command import one_error
 
@@ -122,6 +123,35 @@ def test_a38_a_ledger_that_vanishes_stops_the_run(
         bench.ledger_path.with_name(name).unlink(missing_ok=True)
     shutil.copy(kept, bench.ledger_path)
     bench.send()
+    assert bench.check()[Status.ACCEPTED] == 3
+
+
+@pytest.mark.parametrize("then", ["missing", "older"])
+def test_a38_the_copy_is_named_until_it_is_in_place(then: str, bench: Bench, tmp_path: Path) -> None:
+    """No command that would fail is suggested; later commands name the copy, too, and no new list.
+
+    It vanishes while the last rows are in flight, so nothing more would be recorded.
+    """
+    bench.send(limit=1)
+    old = bench.ledger_path.read_bytes()
+
+    def vanish(_step: Progress) -> None:
+        if bench.ledger_path.exists():
+            bench.ledger_path.rename(tmp_path / "gone.db")
+
+    report = bench.send(observe=vanish)
+    assert report.exit_code == 8
+    assert "Next:" not in told(report)
+    (kept,) = (tmp_path / "home" / "state" / "rescued").glob("ledger-*.db")
+    if then == "older":
+        bench.ledger_path.write_bytes(old)
+    for command in (["send", NAME, "--yes"], ["status", NAME]):
+        done = bench.mailmerge(*command)
+        assert done.code == 8, done
+        assert f"put a copy of {kept} in its place" in done.err, done
+        assert "whole list" not in done.err
+    shutil.copy(kept, bench.ledger_path)
+    assert bench.mailmerge("send", NAME, "--yes").code == 0
     assert bench.check()[Status.ACCEPTED] == 3
 
 

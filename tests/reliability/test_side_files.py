@@ -233,4 +233,5 @@ def test_f3_purge_leaves_nothing_about_anybody(bench: Bench, server: MoodyServer
     bench.campaign().purge()
     left = [path for path in tmp_path.rglob("*") if path.is_file() and b"@example.net" in path.read_bytes()]
     assert left == [bench.folder / "people.csv"]
+    assert list(kept.parent.glob("ledger-*")) == []
     bench.campaign().purge()  # what is written after it can be removed as well
