@@ -6,26 +6,27 @@ Compiling one takes from a tenth of a millisecond to several, and a command impo
 from __future__ import annotations
 
 import re
-from typing import Any, cast
+from typing import Any, AnyStr, Generic, cast
 
 
-class _LazyRegex:
+class _LazyRegex(Generic[AnyStr]):
     """A pattern that is compiled for the first attribute that is used, and then keeps it."""
 
-    def __init__(self, text: str, flags: int) -> None:
-        self._wanted = (text, flags)
+    def __init__(self, text: AnyStr, flags: int) -> None:
+        self._text: AnyStr = text
+        self._flags = flags
 
     def __getattr__(self, name: str) -> Any:
-        if name == "_wanted":  # a copy that is being made
+        if name.startswith("__"):  # of a copy that is being made
             raise AttributeError(name)
-        found = getattr(re.compile(*self._wanted), name)
+        found = getattr(re.compile(self._text, self._flags), name)
         self.__dict__[name] = found
         return found
 
 
-def lazy_re(text: str, flags: int = 0) -> re.Pattern[str]:
+def lazy_re(text: AnyStr, flags: int = 0) -> re.Pattern[AnyStr]:
     """Return what behaves like ``re.compile(text, flags)``; an error in *text* is raised at the first use.
 
     Functions of `re` do not accept it: use its methods.
     """
-    return cast("re.Pattern[str]", _LazyRegex(text, flags))
+    return cast("re.Pattern[AnyStr]", _LazyRegex(text, flags))

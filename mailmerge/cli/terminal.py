@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple, TextIO
 
 import click
 
+from mailmerge.lazy_re import lazy_re
 from mailmerge.text import padded, printable, width
 
 if TYPE_CHECKING:
@@ -101,7 +102,7 @@ def painted(text: str, states: Iterable[Status] = (), word: str | None = None) -
 # --- wrapping -----------------------------------------------------------------------------------------
 
 _STOP: Final = r"\s`<>\"“”，。；：、（）「」《》"
-_WHOLE: Final = re.compile(
+_WHOLE: Final = lazy_re(
     rf"""
       `[^`]*`                                                              # code, as messages mark it
     | (?<![\w/.-])mailmerge(?:[ ](?:'[^']*'|"[^"]*"|[^\s'"`])+(?<![,;]))+    # a command to copy
@@ -115,9 +116,9 @@ _WHOLE: Final = re.compile(
 """What can be selected and pasted: no line ends within it."""
 _NOT_FIRST: Final = frozenset("，。、；：！？）」』】》〉〕…—～·”’％ー々〻‥,.;:!?)]}'\"%")
 _NOT_LAST: Final = frozenset("（「『【《〈〔“‘￥$([{'\"")
-_AS_IT_IS: Final = re.compile(r" +--> | *\d* +\| |Report: |Results: | +kept in |\$ | {6}(?! )")
+_AS_IT_IS: Final = lazy_re(r" +--> | *\d* +\| |Report: |Results: | +kept in |\$ | {6}(?! )")
 """Lines that are a path, a line of a file, a command or an example as a whole."""
-_HANGS: Final = re.compile(
+_HANGS: Final = lazy_re(
     r"(?P<few>(?:error|warning)\[)"
     r"|(?P<all> *= hint: | *\d+\. +|[A-Z]\d{3}  [a-z]+ +|[A-Z][a-z]{1,7}: +"
     r"| *[^\W\d]\S*(?: \S+){0,2} {2,} *| {2}\S+ {2,})"
@@ -179,8 +180,8 @@ def fitted(text: str, cells: int | None) -> list[str]:
     return wrapped(text, cells, hang)
 
 
-_NUMBERED: Final = re.compile(r" *\d+ \| ")
-_MARKED: Final = re.compile(r" +\| ( *)(\^+)\Z")
+_NUMBERED: Final = lazy_re(r" *\d+ \| ")
+_MARKED: Final = lazy_re(r" +\| ( *)(\^+)\Z")
 
 
 def windowed(lines: Iterable[str], cells: int | None) -> Iterator[str]:

@@ -11,6 +11,7 @@ from base64 import urlsafe_b64decode
 from binascii import a2b_base64
 from typing import TYPE_CHECKING
 
+from mailmerge.lazy_re import lazy_re
 from mailmerge.message.text_bodies import base64_lines
 from mailmerge.unsubscribe import STAND_IN, address_digest
 
@@ -23,8 +24,8 @@ _OPEN = STAND_IN.encode("ascii")
 _SOFT = b"=\r\n"
 # A line has 75 characters before its soft break, and the token 72: it is broken at most once.
 _HALVES = (_OPEN[: len(_OPEN) // 2], _OPEN[len(_OPEN) // 2 :])
-_BROKEN = re.compile(b"(?:=\r\n)?".join(re.escape(_OPEN[at : at + 1]) for at in range(len(_OPEN))))
-_TOKEN = re.compile(rb"(?<![A-Za-z0-9_-])[A-Za-z0-9_-]{72}(?![A-Za-z0-9_-])")
+_BROKEN = lazy_re(b"(?:=\r\n)?".join(re.escape(_OPEN[at : at + 1]) for at in range(len(_OPEN))))
+_TOKEN = lazy_re(rb"(?<![A-Za-z0-9_-])[A-Za-z0-9_-]{72}(?![A-Za-z0-9_-])")
 _BASE64 = b"Content-Transfer-Encoding: base64\r\n\r\n"
 
 

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 from msgspec import Struct
 
 from mailmerge.addresses import Address, AddressError, parse_address_list
+from mailmerge.lazy_re import lazy_re
 from mailmerge.text import excerpt
 
 if TYPE_CHECKING:
@@ -70,13 +71,13 @@ _NOT_THEIRS = frozenset(
     }
 )
 """Words of a heading that mark the address as somebody else's."""
-_SEPARATORS = re.compile(r"[\s<>(),;\"\[\]，；、]+")
-_ITEMS = re.compile(r"[,;\n\r，；]")
-AT_SIGN = re.compile("[@＠﹫]")
+_SEPARATORS = lazy_re(r"[\s<>(),;\"\[\]，；、]+")
+_ITEMS = lazy_re(r"[,;\n\r，；]")
+AT_SIGN = lazy_re("[@＠﹫]")
 """An ``@``, or a character that looks like one."""
-_HASH = re.compile(r"(?:sha-?256:)?([0-9a-f]{64})", re.IGNORECASE)
+_HASH = lazy_re(r"(?:sha-?256:)?([0-9a-f]{64})", re.IGNORECASE)
 _LOST = "\ufffd"
-_BARE = re.compile(r"[\w-]{1,63}(?:\.[\w-]{1,63}){1,8}")
+_BARE = lazy_re(r"[\w-]{1,63}(?:\.[\w-]{1,63}){1,8}")
 _LONGEST = 10_000
 """Length in characters up to which a cell is examined for its kind."""
 _INSIDE = "'’\"״׳"

@@ -12,7 +12,6 @@ figures.
 from __future__ import annotations
 
 import math
-import re
 from functools import cache
 from itertools import zip_longest
 from typing import TYPE_CHECKING, Final, TypeVar
@@ -21,6 +20,7 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from mailmerge.errors import ListError
+from mailmerge.lazy_re import lazy_re
 from mailmerge.model import OWN_COLUMNS
 from mailmerge.recipients.address_column import AT_SIGN, has_address, heading_words, understood
 from mailmerge.recipients.recipient_list import list_error, read_header, template_name
@@ -93,11 +93,11 @@ _WORDS: Final = frozenset(
 )
 """Words of headings, as `heading_words` returns them: lower case, no accents."""
 
-_FIGURE = re.compile(r"[\W\d_]*\d[\W\d_]*[^\W\d_]{0,3}[\W\d_]*\Z")
+_FIGURE = lazy_re(r"[\W\d_]*\d[\W\d_]*[^\W\d_]{0,3}[\W\d_]*\Z")
 """A number, a date, an amount or a phone number, with or without a unit."""
-_RULE = re.compile(r"[\s\-=_*+|~.─━]+\Z")
+_RULE = lazy_re(r"[\s\-=_*+|~.─━]+\Z")
 """A line drawn with characters."""
-_LIKE_ADDRESS = re.compile(r"\w[@＠﹫]\w")
+_LIKE_ADDRESS = lazy_re(r"\w[@＠﹫]\w")
 _NOTHING: Final = frozenset(
     {"n/a", "na", "none", "null", "nan", "nil", "x", "k.a.", "n.v.t.", "s/o", "unknown"}
 )

@@ -11,6 +11,7 @@ import re
 from typing import TYPE_CHECKING, Final
 
 from mailmerge.errors import ListError
+from mailmerge.lazy_re import lazy_re
 from mailmerge.model import Diagnostic, Severity
 from mailmerge.recipients.address_column import AT_SIGN, address_columns, heading_words, understood
 from mailmerge.recipients.heading_row import is_column_word, is_figure, is_rule
@@ -42,14 +43,14 @@ _TOTALS: Final = frozenset(
     """.split()  # noqa: SIM905
 )
 """Words for totals, as `heading_words` returns them: lower case, no accents."""
-_COUNT = re.compile(r"\(?\s*(?:\d[\d .,']*\s+[^\W\d_]+.*|[^\W\d_]+ ?: ?\d+)\Z")
+_COUNT = lazy_re(r"\(?\s*(?:\d[\d .,']*\s+[^\W\d_]+.*|[^\W\d_]+ ?: ?\d+)\Z")
 """A count, as database clients end a table: ``(3 rows affected)``, ``Records: 12``."""
-_PAGE = re.compile(r"[^\W\d_]{1,8}\.? ?\d{1,5}(?: ?(?:/|[^\W\d_]{1,4}) ?\d{1,5})?\Z")
+_PAGE = lazy_re(r"[^\W\d_]{1,8}\.? ?\d{1,5}(?: ?(?:/|[^\W\d_]{1,4}) ?\d{1,5})?\Z")
 """``Page 2 of 3``."""
-_NOTE = re.compile(
+_NOTE = lazy_re(
     r"[*†‡#–—-]|\(?\d\)|note|source|quelle|anmerkung|hinweis|remarque|nota\b|note:", re.IGNORECASE
 )
-_UNIT = re.compile(
+_UNIT = lazy_re(
     r"\([^()]{1,12}\)|\[[^\[\]]{1,12}\]|[dmyjta]{1,4}([./-])[dmyjta]{1,4}\1[dmyjta]{1,4}"
     r"|[%€$£¥#°]|eur|euro|usd|gbp|chf|cny|jpy|k?g|[ckm]?m[²³23]?|h|min|sec?|pcs|st[k.]{0,2}|stück"
     r"|text|string|date|number|integer|int|float|varchar(?:\(\d+\))?",

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import re
 from datetime import UTC, date, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
+from mailmerge.lazy_re import lazy_re
 from mailmerge.model import RenderedEvent
 from mailmerge.render.failures import row_error
 from mailmerge.text import quoted
@@ -20,8 +20,8 @@ if TYPE_CHECKING:
     from mailmerge.model import Recipient
     from mailmerge.render.compiler import Compiler
 
-_CONTROL = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028\u2029]")
-_HALF = re.compile("[\ud800-\udfff]")
+_CONTROL = lazy_re("[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028\u2029]")
+_HALF = lazy_re("[\ud800-\udfff]")
 _MOMENTS = frozenset(("start", "end"))
 _LONGEST = 527_040
 """Longest event: the minutes of a leap year."""

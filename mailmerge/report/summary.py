@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 from msgspec import Struct, field
 from msgspec.structs import replace
 
+from mailmerge.lazy_re import lazy_re
 from mailmerge.model import Counts, Result, Status
 from mailmerge.text import local_time, numbers, padded
 
@@ -280,14 +281,14 @@ class RowSample:
 
 _AT = r"(?:@|&#64;|&#x40;|&commat;|\uff20)"
 _ENCODED_AT = r"(?:[%=+]40|\\x40)"
-_ADDRESS = re.compile(
+_ADDRESS = lazy_re(
     r"((?:[^\s<>()\[\]\"',;:@&\uff20]|&(?!#64;|#x40;|commat;)){1,192}?)"
     rf"(?:{_AT}(\w(?:[\w.-]{{0,253}}\w)?)|{_ENCODED_AT}(\w[\w-]{{0,62}}(?:\.[\w-]{{1,63}}){{1,9}}))",
     re.IGNORECASE,
 )
-_SOME_AT = re.compile(rf"{_AT}|{_ENCODED_AT}", re.IGNORECASE)
-_QUOTED = re.compile(r'"(?:\\.|[^"\\])*(?:"|\Z)', re.DOTALL)
-_ENCODED = re.compile(r"[%=]([0-9A-F]{2})", re.IGNORECASE)
+_SOME_AT = lazy_re(rf"{_AT}|{_ENCODED_AT}", re.IGNORECASE)
+_QUOTED = lazy_re(r'"(?:\\.|[^"\\])*(?:"|\Z)', re.DOTALL)
+_ENCODED = lazy_re(r"[%=]([0-9A-F]{2})", re.IGNORECASE)
 _LEAST_LOCAL = 3
 _LEAST_NAME = 3
 

@@ -10,6 +10,8 @@ import re
 
 from msgspec import Struct
 
+from mailmerge.lazy_re import lazy_re
+
 LONGEST_CODE = 1024
 """Most characters of a code. Excel allows 255; LibreOffice a little more."""
 MOST_SECTIONS = 4
@@ -56,7 +58,7 @@ class FormatSection(Struct, frozen=True):
         return any(part.kind in kinds for part in self.parts)
 
 
-_PART = re.compile(
+_PART = lazy_re(
     r"""
       "(?P<quoted>[^"]*)"
     | \\(?P<escaped>.)
@@ -73,15 +75,13 @@ _PART = re.compile(
     """,
     re.IGNORECASE | re.VERBOSE | re.DOTALL,
 )
-_CONDITION = re.compile(
+_CONDITION = lazy_re(
     r"(<=|>=|<>|<|>|=)\s*([+-]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:E[+-]?[0-9]{1,3})?)\Z", re.IGNORECASE
 )
-_COLOUR = re.compile(
-    r"(?:black|blue|cyan|green|magenta|red|white|yellow|colou?r\s*[0-9]{1,2})\Z", re.IGNORECASE
-)
-_NUMERALS = re.compile(r"dbnum([1-4])\Z", re.IGNORECASE)
-_ELAPSED = re.compile(r"(?:h{1,9}|m{1,9}|s{1,9})\Z", re.IGNORECASE)
-_LANGUAGE = re.compile(
+_COLOUR = lazy_re(r"(?:black|blue|cyan|green|magenta|red|white|yellow|colou?r\s*[0-9]{1,2})\Z", re.IGNORECASE)
+_NUMERALS = lazy_re(r"dbnum([1-4])\Z", re.IGNORECASE)
+_ELAPSED = lazy_re(r"(?:h{1,9}|m{1,9}|s{1,9})\Z", re.IGNORECASE)
+_LANGUAGE = lazy_re(
     r"\$(.*?)(?:-([0-9a-f]{1,8}|[a-z]{1,8}(?:-[0-9a-z]{1,8})*(?:,[0-9a-f]+)?))?\Z", re.IGNORECASE | re.DOTALL
 )
 _WIDTHS = "111223211112111122222222221122223222222321222333232222232221112212222212211213222212122222211121"
