@@ -446,14 +446,11 @@ def _contents(kind: str | None, values: dict[str, object]) -> dict[str, bytes]:
 def _fill(stock: str, values: dict[str, object]) -> str:
     import jinja2
 
+    from mailmerge.render.layouts import AUTHOR_MARKS
+
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(templates_folder()),
-        variable_start_string="<<",
-        variable_end_string=">>",
-        block_start_string="<%",
-        block_end_string="%>",
-        comment_start_string="<#",
-        comment_end_string="#>",
+        **AUTHOR_MARKS,
         keep_trailing_newline=True,
         autoescape=False,  # noqa: S701  the output is a template, not a page
         undefined=jinja2.StrictUndefined,

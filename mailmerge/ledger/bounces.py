@@ -13,10 +13,10 @@ from typing import TYPE_CHECKING, Any, Self
 
 from msgspec import Struct
 
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping, Sequence
+from mailmerge.ledger.databases import CampaignBook
 
-    from mailmerge.ledger.databases import LedgerDatabase
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
 
 
 class SentMessage(Struct, frozen=True):
@@ -105,22 +105,8 @@ _NOTE = "UPDATE delivery SET bounce = ?3 WHERE campaign = ?1 AND key = ?2 AND st
 _REPLY_CHARACTERS = 1000
 
 
-class BounceBook:
-    """The reports about one campaign; get one from `LedgerReader.bounces`.
-
-    Every method raises `LedgerError` if the ledger cannot be read or written.
-
-    Args:
-        db: the ledger.
-        campaign: the campaign's number in it.
-        now: the clock.
-
-    """
-
-    def __init__(self, db: LedgerDatabase, campaign: int, now: Callable[[], datetime]) -> None:
-        self._db = db
-        self._id = campaign
-        self._now = now
+class BounceBook(CampaignBook):
+    """The reports about one campaign; get one from `LedgerReader.bounces`."""
 
     def known(self, marks: Iterable[str]) -> set[str]:
         """Return which of these messages were counted before."""

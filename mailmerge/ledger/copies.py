@@ -10,10 +10,10 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta, timezone
 from typing import TYPE_CHECKING, NamedTuple
 
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+from mailmerge.ledger.databases import CampaignBook
 
-    from mailmerge.ledger.databases import LedgerDatabase
+if TYPE_CHECKING:
+    from collections.abc import Iterable
 
 
 class Uncopied(NamedTuple):
@@ -47,22 +47,8 @@ _MADE = "UPDATE copy SET made = ? WHERE attempt = ?"
 _WITHDRAW = "DELETE FROM copy WHERE attempt = ? AND made IS NULL"
 
 
-class CopyBook:
-    """One campaign's marks for copies; get one from `LedgerReader.copies`.
-
-    Every method raises `LedgerError` if the ledger cannot be read or written.
-
-    Args:
-        db: the ledger.
-        campaign: the campaign's number in it.
-        now: the clock.
-
-    """
-
-    def __init__(self, db: LedgerDatabase, campaign: int, now: Callable[[], datetime]) -> None:
-        self._db = db
-        self._id = campaign
-        self._now = now
+class CopyBook(CampaignBook):
+    """One campaign's marks for copies; get one from `LedgerReader.copies`."""
 
     def left(self) -> int:
         """Return the number of accepted messages that do not certainly have a copy."""

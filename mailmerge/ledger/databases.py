@@ -16,8 +16,9 @@ from mailmerge.files import database_in_memory
 from mailmerge.sqlite import Database, is_full
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence
     from contextlib import AbstractContextManager
+    from datetime import datetime
     from pathlib import Path
 
 
@@ -89,6 +90,24 @@ class LedgerDatabase(Protocol):
 
 
 # --- the ledger's errors ----------------------------------------------------------------------------------
+
+
+class CampaignBook:
+    """What a ledger keeps about one campaign besides the states of its rows.
+
+    Every method raises `LedgerError` if the ledger cannot be read or written.
+
+    Args:
+        db: the ledger.
+        campaign: the campaign's number in it.
+        now: the clock.
+
+    """
+
+    def __init__(self, db: LedgerDatabase, campaign: int, now: Callable[[], datetime]) -> None:
+        self._db = db
+        self._id = campaign
+        self._now = now
 
 
 def explained(path: Path, error: Exception) -> LedgerError:

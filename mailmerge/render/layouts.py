@@ -8,7 +8,7 @@ first row, so style sheets contain no tags. Everything else in it is a template 
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from jinja2 import TemplateSyntaxError, meta
 from jinja2.sandbox import ImmutableSandboxedEnvironment
@@ -27,6 +27,15 @@ if TYPE_CHECKING:
     from mailmerge.render.tags import Tags
 
 CONTENT: Final = "content"
+AUTHOR_MARKS: Final[Mapping[str, Any]] = {
+    "variable_start_string": "<<",
+    "variable_end_string": ">>",
+    "block_start_string": "<%",
+    "block_end_string": "%>",
+    "comment_start_string": "<#",
+    "comment_end_string": "#>",
+}
+"""The tags of layouts and stock templates, whose other tags are for each row."""
 _OWN: Final = frozenset({"lang", "subject"})
 """Names that need not be specified for a layout."""
 _LANGUAGE: Final = re.compile(r"[A-Za-z]{2,3}(?:[-_][A-Za-z0-9]+)*")
@@ -87,12 +96,7 @@ def surround(
 
 def _environment(tags: Tags) -> ImmutableSandboxedEnvironment:
     environment = ImmutableSandboxedEnvironment(
-        variable_start_string="<<",
-        variable_end_string=">>",
-        block_start_string="<%",
-        block_end_string="%>",
-        comment_start_string="<#",
-        comment_end_string="#>",
+        **AUTHOR_MARKS,
         keep_trailing_newline=True,
         autoescape=True,
     )
