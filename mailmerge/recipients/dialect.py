@@ -18,6 +18,7 @@ from msgspec import Struct
 
 from mailmerge.errors import ListError
 from mailmerge.model import Place
+from mailmerge.recipients.crammed import R_HEADINGS, blank_separated, inner_rows
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -158,6 +159,8 @@ def find_dialect(open_text: Callable[[], TextIO], shown: str, asked: str | None 
         if len(fits) > 1 and fits[0].rank == fits[1].rank:
             raise _undecided(fits[0], fits[1], shown)
         delimiter, one_column = _chosen(fits)
+        if one_column or R_HEADINGS(sample.lstrip().partition("\n")[0]):
+            _refuse_crammed(sample, shown)
     if one_column:  # its cells may contain characters that are delimiters elsewhere
         delimiter = next((sign for sign in ",;\t|" if not any(sign in line for line in lines())), "\x1f")
     quote, spaced = _quoting(sample, delimiter)
@@ -327,6 +330,25 @@ def _undecided(one: _Fit, other: _Fit, shown: str) -> ListError:
         hint=f"specify which one it is: {options}",
         place=Place(path=shown),
     )
+
+
+def _refuse_crammed(sample: str, shown: str) -> None:
+    """Refuse a list whose columns would be read as one cell."""
+    found = blank_separated(sample, _is_address)
+    if found:
+        message = f"{shown} has {found[0]} columns that are separated by spaces, and would be read as one"
+        raise ListError(message, code="D245", hint=found[1], place=Place(path=shown, line=1))
+    rows = inner_rows(sample)
+    fits = _ranked(rows, whole=True) if rows else []
+    if fits and fits[0].share == 1 and fits[0].addresses and not fits[0].titles:
+        raise ListError(
+            f"each row of {shown} is one quoted cell, with {fits[0].width} columns in it that are separated "
+            f"by a {delimiter_name(fits[0].delimiter)}",
+            code="D245",
+            hint="export the list as CSV from the original program; or remove the quotes around each row, "
+            'and write "" inside it as "',
+            place=Place(path=shown, line=1),
+        )
 
 
 def _refuse_unfit(sign: str, fits: list[_Fit], sample: str, shown: str, *, asked: bool) -> None:

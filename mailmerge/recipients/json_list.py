@@ -74,6 +74,7 @@ class JsonList(RecipientList):
         self._names = tuple(self._positions)
         if first is not None:
             self._refuse_envelope(first)
+            self._refuse_turned(first)
         if not self._names:
             raise ListError(
                 f"{shown} is empty",
@@ -110,6 +111,20 @@ class JsonList(RecipientList):
                     hint="save the array behind that name, square brackets included, as a file of its own",
                     place=Place(path=self.shown, cell=f'"{excerpt(name)}"'),
                 )
+
+    def _refuse_turned(self, only: _Pairs) -> None:
+        """Refuse a file of one object that contains a whole table, as pandas writes it by default."""
+        members = dict(only)
+        columns, rows = members.get("columns"), members.get("data")
+        split = isinstance(columns, list) and isinstance(rows, list)
+        if split or (only and all(isinstance(value, list | _Object) for _, value in only)):
+            raise ListError(
+                "the file is one object that contains a whole table, and each recipient must be an object",
+                code="D218",
+                hint='save it as one object for each row; in pandas: people.to_json("people.json", '
+                'orient="records")',
+                place=Place(path=self.shown),
+            )
 
     def _records(self) -> Iterator[Record]:
         positions, width = self._positions, len(self._names)

@@ -1,8 +1,10 @@
 """OpenDocument spreadsheets (.ods and .fods), streamed: the file contains the displayed text of every cell.
 
 One pass when the file is opened finds the sheets, merged cells, names and styles; another one yields the rows
-of a sheet. Both see the file a block at a time. OpenDocument 1.3, part 3; places where LibreOffice differs
-from the standard are marked.
+of a sheet. Both see the file a block at a time. One pass for both would have to keep all cells in memory:
+which sheet is the list depends on every sheet, all of them are in one part, and the ranges that can name the
+list come after the last one. OpenDocument 1.3, part 3; places where LibreOffice differs from the standard are
+marked.
 """
 
 from __future__ import annotations

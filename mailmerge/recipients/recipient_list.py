@@ -41,7 +41,8 @@ MAX_COLUMNS = 16_384
 """As many columns as a sheet has."""
 _MAX_HEADING = 1000
 
-_ADDRESS = r"[^@\s]+@[^@\s]+\.[^@\s.]+\Z"
+_ADDRESS = re.compile(r"(?:[^@\s]+@[^@\s]+\.[^@\s.]+|[^<>@]*<[^@\s<>]+@[^@\s<>]+\.[^@\s.<>]+>)\Z")
+"""An address alone, or with a name before it."""
 
 
 # --- the header ----------------------------------------------------------------------------------------
@@ -104,7 +105,7 @@ def read_header(
         if name in OWN_COLUMNS:
             own[name] = position
             continue
-        if re.match(_ADDRESS, heading):
+        if _ADDRESS.match(heading):
             problems.append(_no_header(heading, row, place(position)))
         elif name in names:
             problems.append(_collision(names[name], heading, name, row, place(position)))

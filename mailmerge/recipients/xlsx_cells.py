@@ -37,8 +37,6 @@ _MAX_STYLES = 100_000
 _REMEMBERED = 4096
 """Cells of one format that are cached by their text: the same dates and amounts recur."""
 _TEXTS = frozenset({"s", "str", "inlineStr"})
-_SHORT = 10
-"""Digits up to which a whole number without a format is displayed in full."""
 _MAX_NUMBER = 1000
 """Most characters of a number."""
 _PLAIN_NUMBER = re.compile(r"(?!-0\Z)-?(?:0|[1-9][0-9]{0,14})(?:\.[0-9]{0,30}[1-9])?\Z", re.ASCII)
@@ -266,7 +264,6 @@ class Cells:
             problem = unreadable(error)
             return lambda _: problem
         date_1904 = self.date_1904
-        general = code == "General"
         compiled = number_format(code)
         show = compiled.show
         quick = not (compiled.kind in MOMENTS or compiled.problem or compiled.system)
@@ -275,8 +272,6 @@ class Cells:
             number = exact(text)
             if number is None:
                 return text
-            if general and len(text) < _SHORT and text.isdecimal():
-                return Number(number)
             if quick:
                 shown = show(float(number))
                 if shown is not None:
@@ -294,7 +289,26 @@ class Cells:
             shown = shown.strip()
             return Number(Decimal(rounded), None if shown == rounded else shown)
 
-        return make_quickly if quick and not general else make
+        return _general_maker(make) if code == "General" else make_quickly if quick else make
+
+
+def _general_maker(make: Callable[[str], Cell | CellError]) -> Callable[[str], Cell | CellError]:
+    """Return what makes cells without a format: most of them are shown as they are stored.
+
+    Args:
+        make: makes the others.
+
+    """
+
+    def make_general(text: str) -> Cell | CellError:
+        if not _PLAIN_NUMBER.match(text):
+            return make(text)
+        rounded = text if len(text) < _PLAIN_LENGTH else f"{float(text):.15g}"
+        if "0.0000" in rounded[:7] or (rounded is not text and not _PLAIN_NUMBER.match(rounded)):
+            return make(text)  # shown in another form, such as with an exponent
+        return Number(Decimal(rounded))
+
+    return make_general
 
 
 def _text_formats(formats: list[str]) -> dict[str | None, Callable[[str], str]]:

@@ -303,3 +303,21 @@ def test_an_answer_of_a_web_service_is_told_from_a_list(write, content):
 def test_a_person_with_an_array_is_a_list(write, content):
     """An address, or a second object, says that the objects are people: only their arrays are not cells."""
     assert len(rows(open_list(write(content)))) == content.count("orders")
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        '{"email":{"0":"a@x.org","1":"b@x.org"},"name":{"0":"Ann","1":"Bo"}}',
+        '{"0":{"email":"a@x.org","name":"Ann"},"1":{"email":"b@x.org","name":"Bo"}}',
+        '{"columns":["email","name"],"index":[0,1],"data":[["a@x.org","Ann"],["b@x.org","Bo"]]}',
+        '{"email":["a@x.org","b@x.org"],"name":["Ann","Bo"]}',
+    ],
+)
+def test_a_table_in_one_object_is_no_recipient(write, content):
+    """What pandas and polars write where they are not told to write records is not one person."""
+    error = refused(write(content, "people.json"))
+
+    message = "the file is one object that contains a whole table, and each recipient must be an object"
+    assert told(error) == [("D218", None, message)]
+    assert 'orient="records"' in error.hint

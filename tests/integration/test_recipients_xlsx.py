@@ -24,9 +24,9 @@ from mailmerge.recipients.cells import exact_number, formatted_cell
 from mailmerge.recipients.openpyxl_workbook import OpenpyxlWorkbook
 from mailmerge.recipients.recipient_list import CellError
 from mailmerge.recipients.xlsx import XlsxWorkbook
-from mailmerge.recipients.xlsx_cells import Cells, SharedTexts
+from mailmerge.recipients.xlsx_cells import Cells, SharedTexts, exact
 from mailmerge.recipients.xlsx_package import DocumentTypeError
-from mailmerge.values import Value
+from mailmerge.values import Value, displayed
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -725,7 +725,7 @@ def test_empty_text_next_to_the_list_adds_no_values(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     "stored", ["0.1", "1234.5", "166.06750000000002", "0.30000000000000004", "-2.5E-3", "7"]
 )
-@pytest.mark.parametrize("code", ["0.00", '#,##0.00 "€"', "0%", "dd.mm.yyyy", "h:mm"])
+@pytest.mark.parametrize("code", ["General", "0.00", '#,##0.00 "€"', "0%", "dd.mm.yyyy", "h:mm"])
 def test_quickly_made_cells_are_those_of_the_format(stored: str, code: str) -> None:
     """A number is shown, and kept to 15 digits, as by the function that makes a cell from any number."""
     made = Cells(SharedTexts(cast("Any", None), None), [code], date_1904=False).numbers[None][stored]
@@ -733,3 +733,31 @@ def test_quickly_made_cells_are_those_of_the_format(stored: str, code: str) -> N
     assert number is not None
     expected = formatted_cell(number, code)
     assert repr(made) == repr(expected)
+
+
+DIGITS = st.integers(-(10**18), 10**18).map(str)
+DECIMALS = st.builds(
+    "{}{}.{}".format,
+    st.sampled_from(["", "-"]),
+    st.integers(0, 10**16),
+    st.text("0159", min_size=1, max_size=20),
+)
+FLOATS = st.floats(allow_nan=False, allow_infinity=False)
+STORED = st.one_of(DIGITS, DECIMALS, FLOATS.map(repr), FLOATS.map("{:.16G}".format))
+
+
+@settings(max_examples=1000, deadline=None)
+@given(stored=STORED)
+@example("-0")
+@example("0.00009999")
+@example("999999999999999.9")
+@example("9999999999999999")
+@example("0.30000000000000004")
+def test_a_number_without_a_format_is_shown_as_by_the_formatter(stored: str) -> None:
+    """What is not formatted, as it is shown as stored, is what the formatter would write."""
+    made = Cells(SharedTexts(cast("Any", None), None), ["General"], date_1904=False).numbers[None][stored]
+    number = exact(stored)
+    expected = stored if number is None else formatted_cell(number, "General")
+
+    assert repr(made) == repr(expected)
+    assert displayed(cast("Any", made)) == displayed(cast("Any", expected))

@@ -365,3 +365,63 @@ def test_short_rows_of_two_people_are_two_problems(write):
         ("D101", 2, "this row has 2 cells, the row of headings has 3"),
         ("D101", 3, "this row has 2 cells, the row of headings has 3"),
     ]
+
+
+R_TABLE = '"email" "name" "amount"\n"1" "a@x.org" "Ann Lee" 1.5\n"2" "b@x.org" "Bo" NA\n'
+
+
+@pytest.mark.parametrize(
+    ("content", "message", "hint"),
+    [
+        (R_TABLE, "3 columns that are separated by spaces", "row.names = FALSE))"),
+        (R_TABLE.replace("Ann Lee", "Lee, Ann").replace("Bo", "Kay, Bo"), "3 columns", "row.names = FALSE))"),
+        ("email name\n1 a@x.org Ann\n2 b@x.org Bo\n", "2 columns that are separated", "FALSE))"),
+        ("email name\na@x.org Ann\nb@x.org Bo\n", "2 columns", "--delimiter blank reads it as it is"),
+        (
+            "email    name     city\na@x.org  Ann Lee  Rome\nb@x.org  Bo       New York\n",
+            "3 columns",
+            "fixed",
+        ),
+        ("id  email\n--- --------\n1   a@x.org\n\n(1 rows affected)\n", "2 columns", "fixed width"),
+        ('"email;name"\n"a@x.org;Ann"\n"b@x.org;Bo"\n', "one quoted cell, with 2 columns", "around each row"),
+        (
+            '"email,city"\r\n"a@x.org,""Ulm, DE"""\r\n',
+            "columns in it that are separated by a comma",
+            "around",
+        ),
+    ],
+)
+def test_columns_that_would_be_one_cell_are_refused(write, content, message, hint):
+    """What R, database clients and spreadsheet programs write, in words about that and not about quotes."""
+    error = refused(write(content))
+
+    assert error.code == "D245"
+    assert message in error.diagnostics[0].message
+    assert hint in error.hint
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        "email address\nAnn <a@x.org>\nBo <b@x.org>\n",
+        "email of the person\na@x.org\nb@x.org\n",
+        '"email, or several"\n"a@x.org, b@x.org"\n"c@x.org"\n',
+        '"email"\n"a@x.org"\n',
+    ],
+)
+def test_one_column_with_blanks_and_commas_is_one(write, content):
+    """Names, several addresses and words of a heading are no columns."""
+    headings, rows = read(write(content))
+
+    assert len(headings) == 1
+    assert all(len(cells) == 1 for cells in rows)
+
+
+def test_a_person_in_the_place_of_the_headings(write):
+    """A list of mailboxes without headings would lose its first person."""
+    error = refused(write('Ann Lee <a@x.org>\n"Kay, Bo" <b@x.org>\n'))
+
+    assert told(error) == [
+        ("D102", 1, 'row 1 should contain the headings, but "Ann Lee <a@x.org>" is an address')
+    ]
+    assert read(write("Email (such as a@x.org)\nb@x.org\n"))[1] == [("b@x.org",)]
