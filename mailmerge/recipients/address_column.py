@@ -80,6 +80,11 @@ _LOST = "\ufffd"
 _BARE = lazy_re(r"[\w-]{1,63}(?:\.[\w-]{1,63}){1,8}")
 _LONGEST = 10_000
 """Length in characters up to which a cell is examined for its kind."""
+_NEARLY_ALL = 0.75
+"""Share of the most addresses that makes columns equal, so that the first one counts.
+
+A second address has fewer cells, and so fewer mistakes: the number of addresses decides, not their share.
+"""
 _INSIDE = "'’\"״׳"
 """Marks that do not end a word of a heading."""
 _AROUND = ".:!?'`*“”‘’«»„‚…"
@@ -194,20 +199,23 @@ def address_columns(
     chosen = [column for column in found if column.addresses] or [
         column for column in found if column.heading.email
     ]
-    return sorted(chosen, key=_likelihood)
+    most: dict[tuple[bool, ...], int] = {}
+    for column in chosen:
+        kind = _kind(column)
+        most[kind] = max(most.get(kind, 0), column.addresses)
+
+    def likelihood(column: AddressColumn) -> tuple[tuple[bool, ...], bool, int]:
+        kind = _kind(column)
+        return kind, column.addresses < _NEARLY_ALL * most[kind], column.position
+
+    return sorted(chosen, key=likelihood)
 
 
-def _likelihood(column: AddressColumn) -> tuple[bool, bool, bool, bool, float, int]:
-    heading, filled = column.heading, max(column.filled, 1)
+def _kind(column: AddressColumn) -> tuple[bool, ...]:
+    """Return what distinguishes columns, the likelier ones first, apart from how many addresses they have."""
+    heading = column.heading
     mostly = column.addresses * 2 > column.filled
-    return (
-        not heading.theirs,
-        not mostly,
-        not heading.email,
-        not heading.maybe,
-        -column.addresses / filled,
-        column.position,
-    )
+    return not heading.theirs, not mostly, not heading.email, not heading.maybe
 
 
 # --- cells ---------------------------------------------------------------------------------------------

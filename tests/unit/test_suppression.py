@@ -421,6 +421,23 @@ def test_heading_and_cells_decide_together(headings: list[str], row: list[str], 
     assert address_columns(headings, [row])[0].position == wanted
 
 
+@pytest.mark.parametrize(
+    ("first", "second", "wanted"),
+    [
+        (["a@x.org", "b@x.org", "c@x.org ::: d@x.org"], ["e@x.org", "", ""], 0),
+        (["a@x.org", "b@x.org", "c@x.org", "d@x"], ["e@x.org", "f@x.org", "g@x.org", "h@x.org"], 0),
+        (["a@x.org", "", "", ""], ["e@x.org", "f@x.org", "g@x.org", "h@x.org"], 1),
+    ],
+)
+def test_a_second_address_is_no_better_for_having_no_mistake(
+    first: list[str], second: list[str], wanted: int
+) -> None:
+    """One mistake in the first of several columns of addresses leaves it the first."""
+    rows = [list(cells) for cells in zip(first, second, strict=True)]
+
+    assert address_columns(["E-mail 1 - Value", "E-mail 2 - Value"], rows)[0].position == wanted
+
+
 def test_d4_campaigns_made_of_rows_ask_the_store_too(tmp_path: Path) -> None:
     """A program's list is not an exception."""
     with SuppressionStore(tmp_path / "suppressed.csv") as store:
