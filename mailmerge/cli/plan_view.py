@@ -69,7 +69,8 @@ def opt_outs(plan: Plan) -> Iterator[str]:
         same = sum(other.path.name == source.path.name for other in plan.opt_outs) > 1
         named = source.path if same else source.path.name
         entries = plural(source.entries, "address", "addresses")
-        yield f"  {padded(label, 9)} {entries} in {named}, {source.listed:,} in this list"
+        rest = f", {source.listed:,} in this list" if source.entries else " (empty, or headings only)"
+        yield f"  {padded(label, 9)} {entries} in {named}{rest}"
         label = ""
 
 

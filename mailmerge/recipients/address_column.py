@@ -71,7 +71,7 @@ _NOT_THEIRS = frozenset(
     }
 )
 """Words of a heading that mark the address as somebody else's."""
-_SEPARATORS = lazy_re(r"[\s<>(),;\"\[\]，；、]+")
+_TOKEN = lazy_re(r"[^\s<>(),;\"\[\]，；、]+")
 _ITEMS = lazy_re(r"[,;\n\r，；]")
 AT_SIGN = lazy_re("[@＠﹫]")
 """An ``@``, or a character that looks like one."""
@@ -113,6 +113,14 @@ def understood(heading: str) -> Heading:
     # "E-Mail" is two words; a longer word, such as "mailing", is a different one.
     email = any(part in together for part in _email_parts()) or bool(_EMAIL_WORDS & set(words))
     return Heading(email, bool(_MAYBE & {*words, together}), theirs)
+
+
+def tells_column(heading: str) -> bool:
+    """Return whether a heading, without a cell below it, marks its column as that of the addresses."""
+    words = heading_words(heading[:200])
+    meaning = understood(heading)
+    only = bool(words) and ({*words} <= _MAYBE or "".join(words) in _MAYBE)
+    return meaning.theirs and (meaning.email or only)
 
 
 @cache
@@ -248,7 +256,14 @@ def entries_in(cell: str) -> Entries:
     addresses: list[str] = []
     domains: list[str] = []
     hashes: list[str] = []
-    for token in _SEPARATORS.split(cell):
+    before = None
+    for found in _TOKEN.finditer(cell):
+        token, word = found[0], _word_before(cell, before, found.start())
+        before = found
+        if word and token.startswith("@"):
+            shown = excerpt(f"{word} {token}")
+            problem = f'"{shown}": it is unclear whether an address or a domain is meant'
+            return Entries(problem=problem, suggestion=f"{word}{token}")
         if not AT_SIGN.search(token):
             if match := _HASH.fullmatch(token):
                 hashes.append(match[1].lower())
@@ -264,6 +279,14 @@ def entries_in(cell: str) -> Entries:
     return Entries(tuple(addresses), tuple(domains), tuple(hashes))
 
 
+def _word_before(cell: str, before: re.Match[str] | None, end: int) -> str:
+    """Return the word that only blanks separate from *end*: it may be the first half of an address."""
+    if before is None or not cell[before.end() : end].isspace():
+        return ""
+    word = before[0]
+    return "" if AT_SIGN.search(word) or word.endswith(":") or not re.search(r"[^\W\d]", word) else word
+
+
 def _bare(token: str) -> str:
     if token[:7].lower() == "mailto:":
         token = token[7:].partition("?")[0]
@@ -277,6 +300,10 @@ def _entry(token: str) -> tuple[str, str]:
         raise AddressError("one of its letters was lost when the file was converted")
     if domain and local in {"", "*"}:
         return "", Address.parse(f"any@{domain}").domain
+    if "?" in local:
+        raise AddressError("one of its letters may have been lost when the file was converted")
+    if "*" in local or local == "%":
+        raise AddressError(f"only a whole domain can be meant by a sign: *@{domain}")
     try:
         return Address.parse(token).normalised, ""
     except AddressError:

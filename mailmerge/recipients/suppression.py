@@ -30,6 +30,7 @@ from mailmerge.recipients.address_column import (
     has_entry,
     heading_words,
     names_somebody,
+    tells_column,
     understood,
 )
 from mailmerge.recipients.encodings import possible_texts
@@ -251,7 +252,8 @@ def _named_in_any(path: Path, texts: Iterator[str]) -> tuple[frozenset[str], fro
     """
     named = _named(path, list(_text_rows(path, next(texts))))
     try:
-        same = all(_named(path, list(_text_rows(path, text))) == named for text in texts)
+        # A heading that one encoding shows as words is one in every encoding.
+        same = all(_named(path, list(_text_rows(path, text)), headed=True) == named for text in texts)
     except ListError as error:  # such as a letter and the @ behind it read as one character
         if error.code != "D151":
             raise
@@ -263,20 +265,27 @@ def _named_in_any(path: Path, texts: Iterator[str]) -> tuple[frozenset[str], fro
     return named
 
 
-def _named(path: Path, rows: list[_Row]) -> tuple[frozenset[str], frozenset[str], frozenset[str]]:
+def _named(
+    path: Path, rows: list[_Row], *, headed: bool = False
+) -> tuple[frozenset[str], frozenset[str], frozenset[str]]:
     """Return the addresses, the domains and the hashes that the rows contain."""
     addresses: set[str] = set()
     domains: set[str] = set()
     hashes: set[str] = set()
-    for entries in _entries(path, rows):
+    for entries in _entries(path, rows, headed=headed):
         addresses.update(entries.addresses)
         domains.update(entries.domains)
         hashes.update(entries.hashes)
     return frozenset(addresses), frozenset(domains), frozenset(hashes)
 
 
-def _entries(path: Path, rows: list[_Row]) -> Iterator[Entries]:
+def _entries(path: Path, rows: list[_Row], *, headed: bool) -> Iterator[Entries]:
     """Yield the entries of each row.
+
+    Args:
+        path: the file, for errors.
+        rows: its rows.
+        headed: a first row without an address is known to be one of headings.
 
     Raises:
         ListError: with every row that has no entry.
@@ -292,7 +301,8 @@ def _entries(path: Path, rows: list[_Row]) -> Iterator[Entries]:
     headings = [*(first.cells if has_headings else ()), *([""] * width)][:width]
     found = address_columns(headings, (row.cells for row in islice(body, _SAMPLE_ROWS)), has_entry)
     theirs = [column for column in found if column.heading.theirs]
-    if has_headings and not _is_heading(first.cells, [column.position for column in theirs]):
+    positions = [column.position for column in theirs]
+    if has_headings and not (headed or _is_heading(first.cells, positions, alone=not body)):
         raise _no_heading(path, first)
     strict = {column.position for column in theirs if column.heading.email}
     strict = strict or {column.position for column in theirs[:1]}
@@ -339,8 +349,13 @@ def _row_entries(row: _Row, strict: set[int], others: set[int], width: int) -> E
     return Entries(tuple(addresses), tuple(domains), tuple(hashes))
 
 
-def _is_heading(cells: Sequence[str], positions: Sequence[int]) -> bool:
-    """Return whether the first row contains headings, and is not a row with a mistyped address."""
+def _is_heading(cells: Sequence[str], positions: Sequence[int], *, alone: bool) -> bool:
+    """Return whether the first row contains headings, and is not a row with a mistyped address.
+
+    One that stands *alone*, without rows below it, must tell which column would have the addresses.
+    """
+    if alone:
+        return any(tells_column(cell) or not _HASH_WORDS.isdisjoint(heading_words(cell)) for cell in cells)
     meanings = [understood(cell) for cell in cells if cell.strip()]
     if any(meaning.email or meaning.maybe or not meaning.theirs for meaning in meanings):
         return True

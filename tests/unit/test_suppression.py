@@ -58,6 +58,8 @@ SAYS = {
     "a quote that is never closed": ('email,why\na@x.org,"too many\nb@x.org,no\n', "a@x.org b@x.org"),
     "a handle beside it": ("email,twitter\na@x.org,@ana\n", "a@x.org"),
     "only headings": ("Email Address,Name\n", ""),
+    "only a heading that may mean it": ("address,tag,created_at\n", ""),
+    "domains in a list of points": ("* @x.org\n- @y.org\nDomain: @z.org\n", "@x.org @y.org @z.org"),
     "nothing": ("", ""),
     "a byte order mark": ("\ufeffemail\na@x.org\n", "a@x.org"),
     "carriage returns alone": ("email\ra@x.org\rb@x.org\r", "a@x.org b@x.org"),
@@ -75,6 +77,13 @@ SAYS_NOTHING = {
     "only somebody else's": ("Sender,Name\nme@y.org,A\n", 2, "no address"),
     "a domain that is none": ("*@example\n", 1, "dot"),
     "everybody": ("*\n", 1, "*"),
+    "a pattern": ("a@x.org\nann*@x.org\n", 2, "only a whole domain"),
+    "a pattern of databases": ("%@x.org\n", 1, "only a whole domain"),
+    "a letter became a question mark": ("j?rg@x.org\n", 1, "lost"),
+    "a blank in an address": ("ann @x.org\n", 1, "unclear"),
+    "a title and nothing else": ("Unsubscribed people 2024\n", 1, "headings"),
+    "headings without rows or an address column": ("Name;Date\n", 1, "headings"),
+    "only the heading of somebody else's": ("Sender,Date\n", 1, "headings"),
     "a letter was lost": ("a@x.org\nj\ufffdrg@x.org\n", 2, "lost"),
 }
 
@@ -152,6 +161,17 @@ def test_d3_nobody_is_lost_in_another_encoding(tmp_path: Path, names: str, codec
     path.write_bytes("".join(lines).encode(codec))
 
     assert read_opt_outs(path).addresses == {f"p{at}@x.org" for at in range(len(lines))}
+
+
+@pytest.mark.parametrize(
+    ("heading", "codec"),
+    [("Адрес эл. почты", "cp1251"), ("退订邮箱", "gbk"), ("Επώνυμο;Ηλ. διεύθυνση;e-mail", "iso8859-7")],
+)
+def test_d3_headings_in_an_old_encoding_are_headings(tmp_path: Path, heading: str, codec: str) -> None:
+    """In other encodings they are no words, but the addresses below are the same."""
+    (tmp_path / "stop.csv").write_bytes(f"{heading}\n{';' * heading.count(';')}a@x.org\n".encode(codec))
+
+    assert read_opt_outs(tmp_path / "stop.csv").addresses == {"a@x.org"}
 
 
 def test_d3_what_depends_on_the_encoding_is_refused(tmp_path: Path) -> None:
