@@ -226,8 +226,7 @@ def main() -> int:
             together = (measured(lambda: work(folder, use, *CELLS.values())) - plain) * scale  # noqa: B023
             each = together / len(CELLS)
             print(f"{title:26} plain {plain * scale:6.1f} {unit}, a hostile row {each:+8.1f}", flush=True)
-            # One that costs too much cannot hide in so little.
-            if together < asked.over * (1 if asked.memory else 1 + len(CELLS) / 4):
+            if asked.memory and together < asked.over:  # one that costs too much cannot hide in so little
                 continue
             costs: dict[str, float] = {}
             said: dict[str, str] = {}

@@ -442,12 +442,12 @@ _ABOUT_US_ELSEWHERE: tuple[ReplyRule, ...] = (
                 RECIPIENTS,
             ),
             codes=(kind,),
-            phases=(Phase.RCPT,),
+            phases=(Phase.RCPT, Phase.CONTENT),
         )
         for kind, status in ((5, Status.REJECTED), (4, Status.DEFERRED))
     ),
     *(
-        ReplyRule(_SENDER, near=(senders, refused), phases=_BEFORE_CONTENT)
+        ReplyRule(_SENDER, near=(senders, refused), phases=(*_BEFORE_CONTENT, Phase.CONTENT))
         for senders, _, refused in LANGUAGES.values()
     ),
 )

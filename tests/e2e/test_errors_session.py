@@ -163,6 +163,32 @@ def test_b10_sender_refused(mailmerge):
     assert server.verbs().count("MAIL") == 1
 
 
+@pytest.mark.parametrize(
+    ("phase", "reply"),
+    [
+        ("MAIL", "550 5.7.1 Absenderadresse ist für diesen Benutzer nicht zugelassen"),
+        ("RCPT", "550 5.7.1 Adresse de l'expéditeur refusée : vous n'êtes pas propriétaire de l'adresse"),
+        ("RCPT", "554 5.7.1 Acceso de relay denegado para este equipo"),
+        ("RCPT", "553 5.7.1 Отправитель отклонён: адрес не принадлежит пользователю"),
+        ("RCPT", "550 5.7.1 Nadawca odrzucony: adres nie należy do użytkownika"),
+        ("RCPT", "550 5.1.0 Mittente rifiutato: non autorizzato"),
+        ("MAIL", "550 发件人地址与登录用户不一致，拒绝发送"),
+        ("RCPT", "550 5.7.1 送信者アドレスは許可されていません"),
+        ("content", "554 5.7.1 Afzender geweigerd: niet toegestaan voor dit account"),
+    ],
+)
+def test_b10_refusals_of_the_sender_in_other_languages(phase: str, reply: str, mailmerge):
+    """Whatever the language and the phase, they are nobody's fault on the list: all rows stay pending."""
+    mailmerge.campaign()
+    with FaultServer({phase: say(reply)}) as server:
+        mailmerge.account(server)
+
+        fails(mailmerge, 6, "S607", reply)
+
+    # The next one may be on its way when the message is refused.
+    assert server.verbs().count("MAIL") == 1 or phase == "content"
+
+
 def test_sender_not_declared(mailmerge, sandbox):
     """An account sends only as the addresses it has declared; found before anything is sent."""
     mailmerge.campaign()

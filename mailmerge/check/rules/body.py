@@ -176,6 +176,9 @@ def _beginnings(shape: Shape) -> _GreetingLines:
         if chunk is None:
             first = place if first < 0 else first
             continue
+        if "\n" not in chunk:  # a loop may write a letter at a time
+            before += chunk if first < 0 else ""
+            continue
         *ends, rest = chunk.split("\n")
         for end in ends:
             if first >= 0:
@@ -407,6 +410,7 @@ def _selects(selector: str, node: Element) -> bool:
 
 _OPEN_LINK = re.compile(r"(?<![<\w/.@-])(?:https?://|www\.|mailto:)[^\s<>]*\Z", re.IGNORECASE)
 """What mail programs make clickable in plain text; `<https://...>` is a link up to its bracket."""
+_LINK_ENDS = re.compile(r"[\s<>]")
 _LONGEST_LINK = 2000
 _WHOLE_LINK = re.compile(
     r"(?:https?://|www\.\w)\S+[^\S\n]+\S*(?:[/=&?%]|\.[A-Za-z0-9]{2,5}\Z)", re.IGNORECASE
@@ -428,9 +432,9 @@ def _in_links(shape: Shape) -> list[int]:
         if chunk is None:
             if is_open:
                 found.append(place)
-        elif _OPEN_LINK.search(chunk[-_LONGEST_LINK:]):
+        elif (":" in chunk or "." in chunk) and _OPEN_LINK.search(chunk[-_LONGEST_LINK:]):
             is_open = True
-        elif re.search(r"[\s<>]", chunk):
+        elif is_open and _LINK_ENDS.search(chunk):
             is_open = False
     return found
 
