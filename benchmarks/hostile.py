@@ -69,8 +69,10 @@ CELLS = {
         "slashes": "/",
         "folders": "../",
         "percent": "%",
+        "format names": "%(",
     }.items()
 } | {
+    "percent, zeros": "%" + _long("0")[1:],
     "spaces, x": _long(" ")[1:] + "x",
     "x, spaces": "x" + _long(" ")[2:] + "x",
     "letter, marks": "a" + _long("\u0301")[1:],

@@ -171,17 +171,19 @@ def _formatted(text: str, arguments: Any) -> str:
         raise BadValue("D117", reason, culprit, "write {it}|float for %f, {it}|int for %d") from None
 
 
-_WIDTH = re.compile(r"%(?:\([^)]*\))?[-#0 +]*(\*|[0-9]*)(?:\.(\*|[0-9]*))?")
+_NAME = r"%(?:\((?:[^()%]|\([^()%]*\))*\))?[-#0 +]*"
+"""The sign and the name; a name contains no sign, so that none is looked through twice;
+a width does not begin with a zero, which is a mark."""
+_WIDE = re.compile(rf"{_NAME}(\*|[1-9][0-9]{{3,}})")
+_PRECISE = re.compile(rf"{_NAME}(?:\*|[1-9][0-9]*)?\.(\*|[0-9]{{4,}})")
+"""A width and a precision that may be too large."""
 
 
 def _refuse_wide(text: str, arguments: Any) -> None:
     """Refuse a width, which may come from a cell (``%*d``), that would fill the memory."""
-    if not any(len(width) > 3 or width == "*" for found in _WIDTH.findall(text) for width in found):
-        return
-    widths: list[Any] = [
-        int(width[:9]) for found in _WIDTH.findall(text) for width in found if width.isdigit()
-    ]
-    if "*" in text:
+    found = [*_WIDE.findall(text), *_PRECISE.findall(text)]
+    widths: list[Any] = [int(width[:9]) for width in found if width != "*"]
+    if "*" in found:
         given = arguments.values() if isinstance(arguments, dict) else arguments
         widths += [abs(plain(value)) for value in given if kind_of(value) is Number]
     for width in widths:

@@ -550,3 +550,24 @@ def test_cells_of_plain_values():
     made: Any = cell_of({"price": 0.1, "days": [date(2026, 3, 5)], "name": "x", "n": 3, "nan": float("nan")})
     assert (made["price"].value, made["days"][0].displayed) == (Decimal("0.1"), "2026-03-05")
     assert (made["name"], made["n"], made["nan"] != made["nan"]) == ("x", 3, True)
+
+
+@pytest.mark.parametrize(
+    ("text", "values"),
+    [
+        ("%(x)999999999d", {"x": 1}),
+        ("%(x (y))-999999999d", {"x (y)": 1}),
+        ("%999999999.1234f", 1.0),
+        ("%5.999999999f", 1.0),
+        ("%5.*f", (999_999_999, 1.0)),
+    ],
+)
+def test_a_width_or_a_precision_that_fills_the_memory_is_refused(text: str, values: object) -> None:
+    """Whether it is written or given, with a name or without."""
+    with pytest.raises(BadValue, match="more than 1,000,000"):
+        calculate("%", text, values)
+
+
+def test_numbers_beside_a_format_are_no_widths() -> None:
+    """Such as a telephone number after brackets."""
+    assert calculate("%", "%(n)s (030) 12345678 0.12345678", {"n": "Ann"}) == "Ann (030) 12345678 0.12345678"
