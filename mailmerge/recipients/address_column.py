@@ -280,7 +280,7 @@ def entries_in(cell: str) -> Entries:
 
 
 def _word_before(cell: str, before: re.Match[str] | None, end: int) -> str:
-    """Return the word that only blanks separate from *end*: it may be the first half of an address."""
+    """Return the word that only spaces separate from *end*: it may be the first half of an address."""
     if before is None or not cell[before.end() : end].isspace():
         return ""
     word = before[0]

@@ -352,7 +352,7 @@ def _row_entries(row: _Row, strict: set[int], others: set[int], width: int) -> E
 def _is_heading(cells: Sequence[str], positions: Sequence[int], *, alone: bool) -> bool:
     """Return whether the first row contains headings, and is not a row with a mistyped address.
 
-    One that stands *alone*, without rows below it, must tell which column would have the addresses.
+    If *alone*, without rows below it, it must tell which column would have the addresses.
     """
     if alone:
         return any(tells_column(cell) or not _HASH_WORDS.isdisjoint(heading_words(cell)) for cell in cells)
