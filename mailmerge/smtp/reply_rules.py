@@ -465,6 +465,7 @@ _ENHANCED: tuple[ReplyRule, ...] = (
     ReplyRule(_CONTENT, enhanced=("5.6.x",)),
     ReplyRule(_CONTENT, enhanced=("5.7.0",), codes=(552,)),
     ReplyRule(_RECIPIENT_LIMIT, enhanced=("4.5.3",)),
+    ReplyRule(_PROTOCOL, enhanced=("5.5.1",), phases=(Phase.DATA,)),
     ReplyRule(reconnect("storage", 10 * MINUTE), enhanced=("4.3.1",)),
     ReplyRule(reconnect("server"), enhanced=("4.3.x", "4.4.5"), codes=(421, 450, 451)),
     ReplyRule(_RECIPIENT, enhanced=("5.1.x",), phases=(Phase.RCPT, Phase.CONTENT)),

@@ -251,6 +251,7 @@ TABLE = [
     ("502 not implemented", RCPT, ROW, REJECTED, "protocol", None),
     ("555 parameter unknown", MAIL, ROW, REJECTED, "protocol", None),
     ("503 bad sequence", DATA, CONNECTION, REJECTED, "protocol", None),
+    ("554 5.5.1 invalid command in this state", DATA, ROW, REJECTED, "protocol", None),
     ("450 4.0.0 something", RCPT, ROW, DEFERRED, "refused", None),
     ("554 5.0.0 something", CONTENT, ROW, REJECTED, "refused", None),
 ]  # fmt: skip
