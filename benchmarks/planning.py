@@ -44,6 +44,7 @@ def measure_planning(setting: Setting, results: Results) -> None:
     for length, most in _TOGETHER.items():
         _measure_two_processes(setting, results, length if not setting.quick else length // 10, most)
     _measure_second_commands(setting, results)
+    _measure_resuming(setting, results)
 
 
 def _measure_second_commands(setting: Setting, results: Results) -> None:
@@ -67,6 +68,23 @@ def _measure_second_commands(setting: Setting, results: Results) -> None:
             seconds = min(_seconds(command, campaign)[1] for _ in range(3))
         results.put(SECTION, f"{what}, {rows:,} short texts, s", "ours", seconds)
         results.at_most(f"{what}, {rows:,} rows", seconds, 0.5, " s")
+
+
+def _measure_resuming(setting: Setting, results: Results) -> None:
+    """Fill in how long a run that was killed at nine tenths of a long list takes until it continues."""
+    rows = setting.memory_rows[1]
+    people = fixtures.write_list(setting.folder / f"people-{rows}.csv", rows)
+    done = rows * 9 // 10
+    resume = [setting.python, HERE / "resume_one.py"]
+    with tempfile.TemporaryDirectory(dir=setting.folder) as name:
+        campaign = write_campaign(Path(name), people, variant="short", pipeline="window")
+        _seconds([str(part) for part in (*resume, campaign, "send", done)], campaign)
+        seconds = min(
+            float(run_json([*resume, campaign, "resume"], env=environment(campaign))) for _ in range(3)
+        )
+    label = f"resume at row {done:,} of {rows:,} short texts, start until the first message"
+    results.put(SECTION, f"{label}, s", "ours", seconds)
+    results.at_most(label, seconds, 1.0, " s")
 
 
 def _measure_two_processes(setting: Setting, results: Results, count: int, most: float) -> None:
