@@ -31,7 +31,7 @@ class Killed(Yes):
     left = 0
 
     def release(self, tokens: Iterable[int]) -> None:
-        """Accept what is promised, or end at once: what is promised now is in doubt."""
+        """Accept what is promised, or end the process: what is promised now stays in doubt."""
         accepted = tuple(tokens)
         Killed.left -= len(accepted)
         if Killed.left <= 0:
@@ -42,7 +42,7 @@ class Killed(Yes):
 class First(Yes):
     """A connection that ends the process when it is offered a message."""
 
-    def submit(self, _message: object, token: int) -> None:
+    def submit(self, _message: object, _token: int) -> None:
         """Print how long that took."""
         print(json.dumps(time.perf_counter() - BEGAN), flush=True)
         os._exit(0)

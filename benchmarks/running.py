@@ -99,9 +99,7 @@ def measure_runs(setting: Setting, network: Network, port: int, results: Results
     results.at_most("the report of it / rendering", reporting, 0.25)
 
 
-def _measure_overlap(
-    setting: Setting, network: Network, port: int, people: Path, results: Results
-) -> float:
+def _measure_overlap(setting: Setting, network: Network, port: int, people: Path, results: Results) -> float:
     """Send in overlap, and return the best rate.
 
     Each message waits for a commit of its own, so rendering is not the measure of it: the disk is. The disk

@@ -27,7 +27,7 @@ from mailmerge.suggest import suggested
 from mailmerge.text import plural, printable
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
     from mailmerge.campaign.definition import Definition
     from mailmerge.campaign.planning import OpenPlan
@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from mailmerge.config.accounts import Account
     from mailmerge.ledger.ledger import Ledger
     from mailmerge.ledger.reader import LedgerReader
-    from mailmerge.model import Message
+    from mailmerge.model import Message, Version
     from mailmerge.plan.composer import Composer
     from mailmerge.plan.rows import PlanSummary
 
@@ -222,14 +222,18 @@ def refuse_halted(definition: Definition, ledger: LedgerReader) -> None:
     )
 
 
-def refuse_changes(definition: Definition, ledger: LedgerReader, composer: Composer) -> None:
+def refuse_changes(definition: Definition, versions: Sequence[Version], composer: Composer) -> None:
     """Make sure that the message is the same as that of the rows accepted so far.
+
+    Args:
+        definition: the campaign.
+        versions: those that rows were accepted with, latest last.
+        composer: makes the message as it is now.
 
     Raises:
         CampaignFileError: it is another one.
 
     """
-    versions = ledger.versions()
     # Rows were accepted with it, later than with any other version: the change was confirmed before.
     if not versions or versions[-1].digest == composer.version:
         return

@@ -36,7 +36,7 @@ from mailmerge.campaign.preflight import (
     refuse_if_broken,
 )
 from mailmerge.campaign.repeats import RepeatGuard, written_before
-from mailmerge.campaign.standing import partly_named, stamp_of, troubled_last
+from mailmerge.campaign.standing import extent_of, partly_named, stamp_of, troubled_last
 from mailmerge.campaign.unsubscribing import going_out
 from mailmerge.clock import SystemClock
 from mailmerge.errors import AuthError, LedgerError, MailmergeError, PlanDamaged, RowError
@@ -52,7 +52,7 @@ from mailmerge.sending.work_queue import Job
 from mailmerge.suggest import suggested
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Sequence
     from datetime import datetime
     from pathlib import Path
 
@@ -68,6 +68,7 @@ if TYPE_CHECKING:
     from mailmerge.ledger.account_usage import AccountQuota
     from mailmerge.ledger.attempts import Settlement
     from mailmerge.ledger.ledger import Ledger
+    from mailmerge.model import Version
     from mailmerge.options import Jobs
     from mailmerge.plan.composer import Composer
     from mailmerge.recipients import RecipientList
@@ -281,14 +282,15 @@ class Run:
         self._opt_outs = OptOutWatch(self._standing.join.suppressed, self._clock)
         refuse_if_broken(plan.problems)
         refuse_halted(self._definition, self._ledger)
+        versions = self._ledger.versions()
         if not self._request.accept_changes:
-            refuse_changes(self._definition, self._ledger, self._composer)
+            refuse_changes(self._definition, versions, self._composer)
         to_send, first, last = self._extent(plan)
         if to_send and not planned.reader.has_messages:
             raise not_kept(planned.kept)
         self._opened.refuse_without_room(to_send)
         if to_send and not self._request.accept_repeats:
-            self._refuse_repeats()
+            self._refuse_repeats(versions)
         account = self._account
         whole = partly_named(self._chosen() if to_send else (), self._selection)
         before = written_before(self._opened, self._chosen() if to_send else ())
@@ -312,9 +314,9 @@ class Run:
             warnings=(*plan.warnings, *machine_warnings(self._definition, self._ledger, self._clock)),
         )
 
-    def _refuse_repeats(self) -> None:
+    def _refuse_repeats(self, versions: Sequence[Version]) -> None:
         # Where a change was confirmed, whoever has the old message must not get the new one.
-        changed = any(version.digest != self._composer.version for version in self._ledger.versions())
+        changed = any(version.digest != self._composer.version for version in versions)
         all_count = self._request.accept_changes or changed
         guard = RepeatGuard(self._opened, self._standing, self._recipients.columns, self._chosen)
         guard.refuse(None if all_count else self._composer.version)
@@ -324,12 +326,9 @@ class Run:
         if self._standing.is_the_plan and self._sends_all:
             ends = self._planned.reader.ready_ends()
             return (plan.ready, ends[0].address, ends[1].address) if ends else (0, "", "")
-        to_send, first, last = 0, "", ""
-        for row in self._chosen():
-            to_send += 1
-            first = first or row.planned.address
-            last = row.planned.address
-        return to_send, first, last
+        if self._sends_all:
+            return self._standing.extent(plan.counts, self._clock.now())
+        return extent_of(self._chosen())
 
     @property
     def _sends_all(self) -> bool:

@@ -398,6 +398,18 @@ class Standing:
                 if found.delivery is None or self.ledger.is_due(found.delivery, now):
                     yield found
 
+    def extent(self, counts: Counts, now: datetime) -> tuple[int, str, str]:
+        """Return how many rows are due, and the first and the last address; *counts*: all rows by state.
+
+        While a bookmark is valid and no row is deferred, the pending ones are due: none has to be counted.
+        """
+        ends = self.plan.ready_ends() if self.plan is not None else None
+        if self._bookmark and ends and not counts[Status.DEFERRED]:
+            first = next(self.due(now), None)
+            if first is not None and self.of(ends[1]).status is Status.PENDING:
+                return counts[Status.PENDING], first.planned.address, ends[1].address
+        return extent_of(self.due(now))
+
     def _waiting_before(self) -> Iterator[tuple[PlanRow, Status, Status]]:
         """Yield the settled rows that were deferred or not reached when tried again, in list order."""
         if self.plan is None or self.settled < 0:
@@ -548,6 +560,14 @@ def _rows_then(delivery: Delivery) -> str:
 
 def _same(row: PlanRow, delivery: Delivery) -> bool:
     return row.address.lower() == delivery.address.lower()
+
+
+def extent_of(rows: Iterable[StandingRow]) -> tuple[int, str, str]:
+    """Return how many rows these are, and the first and the last address."""
+    count, first, last = 0, "", ""
+    for row in rows:
+        count, first, last = count + 1, first or row.planned.address, row.planned.address
+    return count, first, last
 
 
 def partly_named(rows: Iterable[StandingRow], selection: RowSelection | None) -> Iterator[str]:

@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING
 import pytest
 from msgspec.structs import replace
 
-from mailmerge.campaign.standing import Join, Standing
+from mailmerge.campaign.standing import Join, Standing, extent_of
 from mailmerge.check.diagnostics import DiagnosticCollector
 from mailmerge.ledger.attempts import Settlement
 from mailmerge.ledger.ledger import Ledger
-from mailmerge.model import Attempt, Outcome, Phase, Reply, Scope, Status
+from mailmerge.model import Attempt, Counts, Outcome, Phase, Reply, Scope, Status
 from mailmerge.recipients.suppression import Suppressed
 from plans import people, planned, standing
 
@@ -316,6 +316,7 @@ def test_a_bookmark_makes_no_difference(seed: int) -> None:
 
             assert [row.planned.row for row in found.due(now)] == [row.planned.row for row in whole.due(now)]
             assert (own, ledger.counts()) == whole.tally()
+            assert found.extent(ledger.counts(), now) == extent_of(whole.due(now))
             for row in list(found.due(now))[: random.randrange(12)]:
                 contact(ledger, row.planned.row, row.planned.key, random.choice(fates))
                 if random.random() < 0.3:
@@ -347,6 +348,23 @@ def test_a_run_that_resumes_begins_behind_what_is_settled(ledger: Ledger) -> Non
     assert again.settled == 1999
     assert next(again.due(NOW)).planned.row == 2002
     assert [row.planned.row for row, _ in zip(again.due(LATER), range(2), strict=False)] == [2, 2002]
+
+
+def test_a_run_that_resumes_counts_no_row_where_the_counts_are_known(ledger: Ledger) -> None:
+    rows = people(*(f"k{number}" for number in range(30)))
+    found = standing(ledger, *rows)
+    found.keep(ledger, found.tally()[0])
+    for number in range(20):
+        contact(ledger, number + 2, f"k{number}", Status.ACCEPTED)
+    found.settle(ledger)
+    given = Counts({Status.PENDING: 7})
+
+    assert found.extent(given, NOW) == (7, "k20@example.org", "k29@example.org")
+    contact(ledger, 31, "k29", Status.ACCEPTED)
+    assert found.extent(given, NOW) == (9, "k20@example.org", "k28@example.org")
+    contact(ledger, 30, "k28", Status.DEFERRED)
+    assert found.extent(ledger.counts(), NOW) == (8, "k20@example.org", "k27@example.org")
+    assert found.extent(ledger.counts(), LATER) == (9, "k20@example.org", "k28@example.org")
 
 
 def test_opt_outs_are_looked_at_again(ledger: Ledger, tmp_path: Path) -> None:
