@@ -135,7 +135,7 @@ def _locate(path: Path, overrides: Overrides) -> Path:
     if path.suffix == ".toml" and not path.is_dir():
         return path
     inside = path / FILE_NAME
-    if inside.is_file():
+    if inside.exists() and not inside.is_dir():  # a pipe or a device is told where it would be read
         return inside
     command = overrides.command or "check"
     if path.is_file():

@@ -42,7 +42,7 @@ class Environment(Mapping[str, str]):
     Its representation never shows a value.
     """
 
-    __slots__ = ("file", "path", "real", "secrets", "warnings")
+    __slots__ = ("_refused", "file", "path", "real", "secrets", "warnings")
 
     def __init__(
         self,
@@ -52,8 +52,10 @@ class Environment(Mapping[str, str]):
         warnings: tuple[Diagnostic, ...] = (),
     ) -> None:
         self.real: Mapping[str, str] = _ours(real)
+        found = _ours(file or {})
+        self._refused = found.keys() & _NEVER_FROM_FILE
         self.file: Mapping[str, str] = {
-            name: value for name, value in _ours(file or {}).items() if name not in _NEVER_FROM_FILE
+            name: value for name, value in found.items() if name not in _NEVER_FROM_FILE
         }
         self.path = path
         self.warnings = warnings
@@ -63,7 +65,7 @@ class Environment(Mapping[str, str]):
     @property
     def not_used(self) -> tuple[str, ...]:
         """What ``.env`` sets that only the real environment may set: it is ignored."""
-        return tuple(sorted(self.file.keys() - _SIGNS_IN - _MEANT.keys()))
+        return tuple(sorted(self._refused | (self.file.keys() - _SIGNS_IN - _MEANT.keys())))
 
     @classmethod
     def read(cls, folder: Path | None, environ: Mapping[str, str] | None = None) -> Environment:

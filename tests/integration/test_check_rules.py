@@ -643,6 +643,8 @@ def test_d46_lines_of_a_cell_that_run_together_are_told(plan: Checker, html: str
         ("<td background='file:///tmp/x.png'>a</td>", "background"),
         ("<style>@font-face { font-family: x; src: url(x.woff2) }</style><p>a</p>", "url()"),
         ("<div style='background: url(file:///tmp/x.png)'>a</div>", "url()"),
+        ('<div style=\'background: image-set("x.png" 1x, "https://x.org/a.png" 2x)\'>a</div>', "url()"),
+        ("<style>p { background: -webkit-image-set('x.png' 1x) }</style><p>a</p>", "url()"),
         ("<video src='film.mp4'></video>", "src"),
         ("<object data='x.png'></object>", "data"),
         ("<div style='background: url(https://x.org/a.png)'>a</div>", None),

@@ -130,13 +130,23 @@ def test_a_body_that_is_named_outside_is_a_plain_file(folder: Path, target: str)
         load(folder).check()
 
 
+@pytest.mark.usefixtures("bounded")
+def test_a_campaign_file_that_is_a_pipe_is_told(folder: Path) -> None:
+    """It was said to be missing, with itself as the suggestion."""
+    (folder / "campaign.toml").unlink()
+    os.mkfifo(folder / "campaign.toml")
+    with pytest.raises(CampaignFileError, match="it is not a plain file"):
+        load(folder)
+
+
 def test_e8_dotenv_only_says_how_to_sign_in(folder: Path) -> None:
     """Options and `SMTP_TO` count from the real environment; in `.env` they are named and do nothing."""
-    (folder / ".env").write_text("SMTP_TO=eve@example.org\nMAILMERGE_MESSAGE_SUBJECT=Pay\nSMTP_AUTH=x\n")
+    options = "MAILMERGE_STATE_DIR=/tmp/x\nMAILMERGE_MESSAGE_SUBJECT=Pay\n"
+    (folder / ".env").write_text(f"SMTP_TO=eve@example.org\n{options}SMTP_AUTH=x\n")
     (folder / ".env").chmod(0o600)
     plan = load(folder).check()
     [notice] = plan.notices
-    assert notice.startswith("not used: MAILMERGE_MESSAGE_SUBJECT, SMTP_TO in ")
+    assert notice.startswith("not used: MAILMERGE_MESSAGE_SUBJECT, MAILMERGE_STATE_DIR, SMTP_TO in ")
     assert [m.content.count(b"Subject: Hi\r\n") for m in plan.messages()] == [1]
     with pytest.raises(CampaignFileError, match="no address to send the test to"):
         load(folder, SMTP_SERVER="127.0.0.1", SMTP_FROM="me@example.org").test()

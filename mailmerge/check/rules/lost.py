@@ -258,6 +258,10 @@ def _local_addresses(document: HtmlDocument, element: Element) -> Iterator[tuple
                 yield from (("url()", address) for address in _urls(rules))
 
 
+_OF_ADDRESSES = frozenset({"url", "src", "image-set", "-webkit-image-set"})
+"""Functions of CSS in which a quoted string is an address."""
+
+
 def _parsed(style: str) -> list[Any]:
     return [token for _, _, tokens in declarations(style) for token in tokens] if "(" in style else []
 
@@ -267,8 +271,9 @@ def _urls(nodes: Sequence[Any]) -> Iterator[str]:
     for node in nodes:
         if node.type == "url":
             found = [node.value]
-        elif node.type == "function" and node.lower_name == "url":
+        elif node.type == "function" and node.lower_name in _OF_ADDRESSES:
             found = [part.value for part in node.arguments if part.type == "string"]
+            yield from _urls(node.arguments)
         elif node.type == "function":
             yield from _urls(node.arguments)
             continue
