@@ -148,7 +148,7 @@ def _xmlattr(context: EvalContext, table: Mapping[str, Any], autospace: bool = T
 def _join(context: EvalContext, value: Iterable[Any], d: str = "", attribute: str | int | None = None) -> Any:
     if attribute is not None:
         value = map(make_attrgetter(context.environment, attribute), value)
-    # The letters of a text are texts: a cell may have 131,072 of them.
+    # What comes one by one from text is text: a cell may have 131,072 characters.
     texts, between = list(value if isinstance(value, str) else map(shown, value)), shown(d)
     if len(between) > 1:
         values.refuse_long(len(texts) * len(between), between)
