@@ -99,6 +99,9 @@ class PostgresDatabase:
         """The answer to what was sent, if it had to be read before somebody asked for it."""
         self._answer_within: float | None = None
 
+    def change_mark(self) -> None:
+        """Return None: nothing cheap shows whether somebody else has changed a row."""
+
     @property
     def pooled(self) -> bool:
         """Whether a pooler such as PgBouncer is in between."""

@@ -172,6 +172,16 @@ class Database:
                 return
             yield from page
 
+    def change_mark(self) -> tuple[int, int] | None:
+        """Return what differs after every change of rows, by whomever; None in a transaction.
+
+        What a transaction has changed may still be taken back, and then the mark stays as it is. The parts:
+        rows that this connection has changed, and SQLite's ``data_version``, which others' changes increase.
+        """
+        if self.connection.in_transaction:
+            return None
+        return self.connection.total_changes, self.row("PRAGMA data_version")[0]
+
     def overwrite_removed(self) -> None:
         """Make sure that what is removed from now on cannot be found in the file."""
         self.execute("PRAGMA secure_delete = ON")

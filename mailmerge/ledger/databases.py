@@ -64,6 +64,10 @@ class LedgerDatabase(Protocol):
         """Yield all rows, a page at a time."""
         ...
 
+    def change_mark(self) -> object:
+        """Return what differs after every change of rows, by whomever; None: that is not known."""
+        ...
+
     def next_numbers(self) -> tuple[int, int]:
         """Reserve numbers for attempts; return the first, and how many."""
         ...

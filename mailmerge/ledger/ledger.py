@@ -26,6 +26,7 @@ from mailmerge.ledger.attempts import AttemptWriter
 from mailmerge.ledger.databases import explained
 from mailmerge.ledger.moving import copy_campaign
 from mailmerge.ledger.reader import LedgerReader, now_utc
+from mailmerge.model import Status
 from mailmerge.postgres import PostgresDatabase
 from mailmerge.sqlite import Database
 
@@ -42,21 +43,31 @@ _ROW = 600
 """Octets of a row that was contacted once: 530 were measured, with addresses and replies of usual length."""
 _LOG_ROW, _LOG = 1000, 16 << 20
 """Octets that a row adds to the write-ahead log, and the log's largest size."""
-_REPAIR_ATTEMPTS = """
-UPDATE attempt SET status = 'in_doubt', settled = ?2, phase = 'content', reason = 'stopped'
-WHERE id IN (SELECT attempt FROM delivery WHERE campaign = ?1 AND status = 'handing_over'{})
+_HANDING_OVER = "SELECT key, attempt FROM delivery WHERE campaign = ? AND status = 'handing_over'"
+_DOUBT_ATTEMPTS = """
+UPDATE attempt SET status = 'in_doubt', settled = ?1, phase = 'content', reason = 'stopped'
+WHERE id IN (SELECT value FROM json_each(?2))
 """
-_REPAIR = (
-    "UPDATE delivery SET status = 'in_doubt', updated = ?2 WHERE campaign = ?1 AND status = 'handing_over'"
-)
-# What a fleet is handing over is left to the leases of its slots.
-_OF_A_FLEET = """ AND NOT EXISTS (SELECT 1 FROM attempt a JOIN slot s ON s.epoch = a.epoch
-    WHERE a.id = delivery.attempt AND s.ended IS NULL AND s.lost IS NULL)"""
+_DOUBT = """
+UPDATE delivery SET status = 'in_doubt', updated = ?2
+WHERE campaign = ?1 AND key IN (SELECT value FROM json_each(?3))
+"""
+# On a server, what a fleet is handing over is left to the leases of its slots.
+_ALONE = """d.campaign = ?1 AND d.status = 'handing_over' AND NOT EXISTS (
+    SELECT 1 FROM attempt a JOIN slot s ON s.epoch = a.epoch
+    WHERE a.id = d.attempt AND s.ended IS NULL AND s.lost IS NULL)"""
+_DOUBT_ATTEMPTS_THERE = f"""
+UPDATE attempt SET status = 'in_doubt', settled = ?2, phase = 'content', reason = 'stopped'
+WHERE id IN (SELECT d.attempt FROM delivery d WHERE {_ALONE})
+"""
+_DOUBT_THERE = f"UPDATE delivery d SET status = 'in_doubt', updated = ?2 WHERE {_ALONE}"
 # A row that an earlier correction superseded is superseded by this one.
 _CORRECTED = """
 UPDATE delivery SET superseded_by = ?3 WHERE campaign = ?1 AND (key = ?2 OR superseded_by = ?2)
     AND key <> ?3 AND status IN ('pending', 'deferred', 'rejected', 'expired', 'bounced')
 """
+_SUPERSEDABLE = (Status.PENDING, Status.DEFERRED, Status.REJECTED, Status.EXPIRED, Status.BOUNCED)
+"""The states in which `_SUPERSEDED` finds rows."""
 # A row that was written to before another was corrected to it is somebody else.
 _SOMEBODY_ELSE = """
 SELECT 1 FROM delivery d WHERE d.campaign = ?1 AND d.key = ?2
@@ -327,18 +338,36 @@ class Ledger(LedgerReader):
             The number of rows. Nothing else is ever repaired.
 
         """
-        cells = (self._id, self._now().timestamp())
-        repaired, spared = 0, ""
-        if isinstance(self._db, PostgresDatabase):
-            from mailmerge.ledger.work import recover
+        now = self._now().timestamp()
+        if not isinstance(self._db, PostgresDatabase):
+            return self._repair_file(now)
+        from mailmerge.ledger.work import recover
 
-            repaired, spared = recover(self._db).doubts, _OF_A_FLEET
+        repaired = recover(self._db).doubts
         with self._db.transaction():
-            self._db.execute(_REPAIR_ATTEMPTS.format(spared), cells)
-            repaired += int(self._db.execute(f"{_REPAIR}{spared}", cells).rowcount)
+            self._db.execute(_DOUBT_ATTEMPTS_THERE, (self._id, now))
+            repaired += int(self._db.execute(_DOUBT_THERE, (self._id, now)).rowcount)
             if self._db.execute(_SUPERSEDED, (self._id,)).rowcount or repaired:
                 self._db.execute(_FORGET_COUNTS, (self._id,))
             return repaired
+
+    def _repair_file(self, now: float) -> int:
+        """Do the same in a file, where one search of all rows finds what was being handed over."""
+        states = self.states()
+        if not any(states[state] for state in (Status.HANDING_OVER, *_SUPERSEDABLE)):
+            return 0
+        with self._db.transaction():
+            held = self._db.rows(_HANDING_OVER, (self._id,))
+            keys, attempts = (json.dumps([row[place] for row in held]) for place in (0, 1))
+            self._db.execute(_DOUBT_ATTEMPTS, (now, attempts))
+            self._db.execute(_DOUBT, (self._id, now, keys))
+            superseded = (
+                any(states[state] for state in _SUPERSEDABLE)
+                and self._db.execute(_SUPERSEDED, (self._id,)).rowcount
+            )
+            if held or superseded:
+                self._db.execute(_FORGET_COUNTS, (self._id,))
+        return len(held)
 
     def resolve(self, keys: Iterable[str] | None, *, as_accepted: bool) -> int:
         """Settle rows in doubt (None: all): they were accepted, or may be sent again, byte for byte.

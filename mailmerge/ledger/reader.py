@@ -261,6 +261,8 @@ class LedgerReader:
         self.campaign = campaign
         self._db = db
         self._now = now
+        self._counted: tuple[object, Counts] = (None, Counts({}))
+        """The rows by state, and the mark of the database when they were counted."""
         self._id: int = found[0]
         self.secret: bytes = found[1]
         """The campaign's secret: the key for what must not be guessed (Message-IDs)."""
@@ -326,6 +328,8 @@ class LedgerReader:
 
     def waiting(self) -> Iterator[tuple[str, Status]]:
         """Yield the keys of contacted rows that have to be contacted again, deferred or pending."""
+        if not self._has_any((Status.PENDING, Status.DEFERRED)):
+            return
         for key, state in self._db.stream(_WAITING, (self._id,)):
             yield key, _STATUSES[state]
 
@@ -380,6 +384,8 @@ class LedgerReader:
 
     def contacted(self, *states: Status) -> Iterator[Delivery]:
         """Yield the contacted rows that are in one of these *states*, by row number."""
+        if Status.ACCEPTED not in states and not self._has_any(states):
+            return iter(())
         return self._found(self._db.stream, _IN_STATES, json.dumps(states))
 
     def _found(
@@ -446,6 +452,19 @@ class LedgerReader:
 
     def states(self) -> Counts:
         """Return the number of contacted rows by state."""
+        mark = self._db.change_mark()
+        if mark is None or mark != self._counted[0]:
+            self._counted = mark, self._count_states()
+        return self._counted[1]
+
+    def _has_any(self, states: Iterable[Status]) -> bool:
+        """Return whether a row may be in one of these few *states*; counting once replaces many searches."""
+        if self._db.change_mark() is None:
+            return True
+        counts = self.states()
+        return any(counts[state] for state in states)
+
+    def _count_states(self) -> Counts:
         # One sum for each state instead of GROUP BY, which would sort all rows in memory.
         sums = "".join(f", count(*) FILTER (WHERE status = '{name}')" for name in _STATUSES)
         query = f"SELECT count(*){sums} FROM delivery WHERE campaign = ?"

@@ -546,3 +546,26 @@ def test_a13_the_ledger_of_version_4_is_brought_up_to_date(ledger: Ledger, path:
         assert [delivery.status for delivery in newer.contacted(*Status)] == before != []
         assert newer.bounces.record("a", "dsn", [])
         assert newer.bounces.known(["a", "b"]) == {"a"}
+
+
+def test_rows_are_counted_again_only_after_a_change(ledger: Ledger, path: Path) -> None:
+    """Whoever changes them, here or elsewhere; what a transaction took back is not counted."""
+    queries: list[str] = []
+    with Ledger.open_read_only(path, "spring") as reader:
+        assert isinstance(reader._db, Database)
+        reader._db.connection.set_trace_callback(queries.append)
+
+        def counted() -> int:
+            queries.clear()
+            assert reader.states() == ledger.states()
+            return sum("FILTER" in query for query in queries)
+
+        assert (counted(), counted()) == (1, 0)
+        ledger.attempts.record_intent([attempt(2)])
+        assert (counted(), counted()) == (1, 0)
+        with contextlib.suppress(ZeroDivisionError), ledger._db.transaction():
+            ledger._db.execute("DELETE FROM delivery")
+            assert ledger.states().total == 0
+            raise ZeroDivisionError
+        assert counted() == 0
+        assert ledger.states().total == 1
