@@ -44,23 +44,17 @@ _ROW = 600
 _LOG_ROW, _LOG = 1000, 16 << 20
 """Octets that a row adds to the write-ahead log, and the log's largest size."""
 _HANDING_OVER = "SELECT key, attempt FROM delivery WHERE campaign = ? AND status = 'handing_over'"
+# What a fleet is handing over is left to the leases of its slots.
+_OF_NO_FLEET = """ AND NOT EXISTS (SELECT 1 FROM attempt a JOIN slot s ON s.epoch = a.epoch
+    WHERE a.id = delivery.attempt AND s.ended IS NULL AND s.lost IS NULL)"""
 _DOUBT_ATTEMPTS = """
 UPDATE attempt SET status = 'in_doubt', settled = ?1, phase = 'content', reason = 'stopped'
-WHERE id IN (SELECT value FROM json_each(?2))
+WHERE id IN (SELECT CAST(value AS BIGINT) FROM json_each(?2))
 """
 _DOUBT = """
 UPDATE delivery SET status = 'in_doubt', updated = ?2
-WHERE campaign = ?1 AND key IN (SELECT value FROM json_each(?3))
+WHERE campaign = ?1 AND key IN (SELECT value FROM json_each(?3)) AND status = 'handing_over'
 """
-# On a server, what a fleet is handing over is left to the leases of its slots.
-_ALONE = """d.campaign = ?1 AND d.status = 'handing_over' AND NOT EXISTS (
-    SELECT 1 FROM attempt a JOIN slot s ON s.epoch = a.epoch
-    WHERE a.id = d.attempt AND s.ended IS NULL AND s.lost IS NULL)"""
-_DOUBT_ATTEMPTS_THERE = f"""
-UPDATE attempt SET status = 'in_doubt', settled = ?2, phase = 'content', reason = 'stopped'
-WHERE id IN (SELECT d.attempt FROM delivery d WHERE {_ALONE})
-"""
-_DOUBT_THERE = f"UPDATE delivery d SET status = 'in_doubt', updated = ?2 WHERE {_ALONE}"
 # A row that an earlier correction superseded is superseded by this one.
 _CORRECTED = """
 UPDATE delivery SET superseded_by = ?3 WHERE campaign = ?1 AND (key = ?2 OR superseded_by = ?2)
@@ -338,36 +332,24 @@ class Ledger(LedgerReader):
             The number of rows. Nothing else is ever repaired.
 
         """
-        now = self._now().timestamp()
-        if not isinstance(self._db, PostgresDatabase):
-            return self._repair_file(now)
-        from mailmerge.ledger.work import recover
+        repaired, which = 0, ""
+        if isinstance(self._db, PostgresDatabase):
+            from mailmerge.ledger.work import recover
 
-        repaired = recover(self._db).doubts
-        with self._db.transaction():
-            self._db.execute(_DOUBT_ATTEMPTS_THERE, (self._id, now))
-            repaired += int(self._db.execute(_DOUBT_THERE, (self._id, now)).rowcount)
-            if self._db.execute(_SUPERSEDED, (self._id,)).rowcount or repaired:
-                self._db.execute(_FORGET_COUNTS, (self._id,))
-            return repaired
-
-    def _repair_file(self, now: float) -> int:
-        """Do the same in a file, where one search of all rows finds what was being handed over."""
-        states = self.states()
-        if not any(states[state] for state in (Status.HANDING_OVER, *_SUPERSEDABLE)):
+            repaired, which = recover(self._db).doubts, _OF_NO_FLEET
+        supersedable = self._has_any(_SUPERSEDABLE)
+        if not supersedable and not self._has_any((Status.HANDING_OVER,)):
             return 0
+        now = self._now().timestamp()
         with self._db.transaction():
-            held = self._db.rows(_HANDING_OVER, (self._id,))
+            held = self._db.rows(f"{_HANDING_OVER}{which}", (self._id,))
             keys, attempts = (json.dumps([row[place] for row in held]) for place in (0, 1))
             self._db.execute(_DOUBT_ATTEMPTS, (now, attempts))
-            self._db.execute(_DOUBT, (self._id, now, keys))
-            superseded = (
-                any(states[state] for state in _SUPERSEDABLE)
-                and self._db.execute(_SUPERSEDED, (self._id,)).rowcount
-            )
-            if held or superseded:
+            repaired += int(self._db.execute(_DOUBT, (self._id, now, keys)).rowcount)
+            superseded = self._db.execute(_SUPERSEDED, (self._id,)).rowcount if supersedable else 0
+            if superseded or repaired:
                 self._db.execute(_FORGET_COUNTS, (self._id,))
-        return len(held)
+            return repaired
 
     def resolve(self, keys: Iterable[str] | None, *, as_accepted: bool) -> int:
         """Settle rows in doubt (None: all): they were accepted, or may be sent again, byte for byte.
