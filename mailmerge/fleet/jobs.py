@@ -238,6 +238,7 @@ def without_job(db: PostgresDatabase, wanted: Iterable[Order]) -> list[Order]:
 # --- who is there -------------------------------------------------------------------------------------------
 
 _REFUSED_FOR = 60.0
+"""Seconds for which others can see at least that an account was refused, even after the worker has ended."""
 _NOW: Final = "extract(epoch from clock_timestamp())::float8"
 _PRESENT: Final = f"""
 INSERT INTO mailmerge.worker (name, account, slots, version, since, until, refused)

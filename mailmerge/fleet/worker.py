@@ -124,7 +124,7 @@ class FleetWorker:
         """Plans of another version of the program, of which that was said."""
         self._halts = {account.name: threading.Event() for account in accounts}
         self._done = False
-        self._presence = threading.Lock()
+        self._presence_lock = threading.Lock()
         """Held while this worker's presence is written: what was true before never overwrites a refusal."""
         self._gone = False
 
@@ -157,7 +157,7 @@ class FleetWorker:
             ended = await asyncio.gather(*serving, return_exceptions=True)
             tending.cancel()
             await asyncio.gather(tending, return_exceptions=True)
-            with contextlib.suppress(LedgerError), self._place.session() as db, self._presence:
+            with contextlib.suppress(LedgerError), self._place.session() as db, self._presence_lock:
                 jobs.say_gone(db, self._name)
                 self._gone = True
             threads.shutdown()
@@ -380,7 +380,7 @@ class FleetWorker:
                 await app.job_manager.finish_job(job, status=Status.FAILED, delete_job=True)
 
     def _say_present(self, db: PostgresDatabase) -> None:
-        with self._presence:
+        with self._presence_lock:
             if self._gone:
                 return
             present = [
