@@ -23,8 +23,9 @@ if TYPE_CHECKING:
     from ipaddress import IPv4Address, IPv6Address
 
 _ATOM = r"[A-Za-z0-9!#$%&'*+/=?^_`{|}~-]+"
-_LABEL = r"[A-Za-z0-9](?:[A-Za-z0-9-]{0,61}[A-Za-z0-9])?"
-_PLAIN = re.compile(rf"({_ATOM}(?:\.{_ATOM})*)@((?:{_LABEL}\.)+{_LABEL})\Z")
+DOMAIN_LABEL = r"[A-Za-z0-9](?:[A-Za-z0-9-]{0,61}[A-Za-z0-9])?"
+"""The pattern of one label of a domain name (RFC 1035 section 2.3.4)."""
+_PLAIN = re.compile(rf"({_ATOM}(?:\.{_ATOM})*)@((?:{DOMAIN_LABEL}\.)+{DOMAIN_LABEL})\Z")
 _GROUP = re.compile(r'\s*(?:"[^"]*"|[^"<>@:;,]+):(?:[^;]*;\s*\Z|\s*[^\s<>@]+@[^\s<>@]+\Z)')
 _ENCODED_WORD = re.compile(r"=\?[^?\s]+\?[bBqQ]\?[^?\s]*\?=")
 _MAX_LOCAL = 64

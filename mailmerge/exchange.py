@@ -18,10 +18,12 @@ if TYPE_CHECKING:
 
     Statements = Sequence[tuple[str, Sequence[object]]]
 
-_PLACE = re.compile(r"\?(\d+)")
+NUMBERED: Final = re.compile(r"\?(\d+)")
+"""The place of a value in a statement of ours, by its number."""
+WITHOUT_NUL: Final = str.maketrans({"\0": r"\x00"})
+"""PostgreSQL's text cannot contain the character; it is shown like this everywhere."""
 _BOOL, _BYTEA, _INT8, _FLOAT8, _TEXTS, _UNKNOWN = 16, 17, 20, 701, 1009, 0
 """PostgreSQL's numbers of types (pg_type.oid); a string is of whatever type its place has."""
-_WITHOUT_NUL: Final = str.maketrans({"\0": r"\x00"})
 _QUOTED: Final = str.maketrans({"\\": "\\\\", '"': r"\""})
 
 
@@ -158,7 +160,7 @@ class Exchange:
 def _numbered(statement: str) -> bytes:
     """Put a statement's places into PostgreSQL's own words: ``$1``."""
     if "?1" in statement:
-        return _PLACE.sub(r"$\1", statement).encode()
+        return NUMBERED.sub(r"$\1", statement).encode()
     first, *rest = statement.split("?")
     return "".join([first, *(f"${at}{part}" for at, part in enumerate(rest, 1))]).encode()
 
@@ -178,7 +180,7 @@ def _value(cell: object) -> tuple[bytes | None, int]:
     found: tuple[bytes | None, int]
     match cell:
         case str():
-            found = (cell.translate(_WITHOUT_NUL) if "\0" in cell else cell).encode(), _UNKNOWN
+            found = (cell.translate(WITHOUT_NUL) if "\0" in cell else cell).encode(), _UNKNOWN
         case None:
             found = None, _UNKNOWN
         case bool():
@@ -202,7 +204,7 @@ def texts(cells: Sequence[str]) -> str:
         return "{}"
     text = "".join(cells)
     if "\0" in text:
-        cells = [cell.translate(_WITHOUT_NUL) for cell in cells]
+        cells = [cell.translate(WITHOUT_NUL) for cell in cells]
         text = "\\"
     if '"' in text or "\\" in text:
         cells = [cell.translate(_QUOTED) for cell in cells]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from msgspec import Struct, field
 
@@ -11,6 +11,10 @@ from mailmerge.model import Status
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from datetime import datetime
+
+
+ROWS_NAMED: Final = 12
+"""Most rows that are named for one answer of a server; of further ones only the number is told."""
 
 
 class Bin(Struct, frozen=True):

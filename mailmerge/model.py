@@ -279,6 +279,8 @@ class FrozenFile(Struct, frozen=True):
     """Its intended name, where characters had to be left out of the name."""
 
 
+UNSUBSCRIBE_URL: Final = "unsubscribe_url"
+"""The variable of templates that is the recipient's own unsubscribe link."""
 OWN_HEADER: Final = "X-Mailmerge-ID"
 """Repeats the part of the Message-ID before the @: reports show it, too, where a server replaced that."""
 
@@ -403,6 +405,10 @@ class Status(enum.StrEnum):
     """In the Drafts folder of the sender's mailbox: whether a person has sent it is not known."""
 
 
+TO_BE_SENT: Final = frozenset({Status.PENDING, Status.DEFERRED})
+"""The states of rows that remain to be sent: what is intended, where all others are what has happened."""
+
+
 class Scope(enum.StrEnum):
     """What a refusal is about, hence what it affects."""
 
@@ -440,6 +446,20 @@ class Outcome(Struct, frozen=True):
 # --- plan, ledger and report ---------------------------------------------------------------------------
 
 
+UNITS: Final = {"s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
+"""The units of time in a campaign's options, in seconds."""
+SLOWEST: Final = 64.0
+"""How many times slower than requested (or than one message a second) complaints of a server can make us."""
+STEP_UP_EVERY: Final = 50
+"""After so many accepted messages the rate rises again ..."""
+STEP_UP: Final = 1.1
+"""... by this factor."""
+SHORTEST_INTERVAL: Final = 0.001
+"""Seconds between two messages below which a rate that has risen again does not slow us down."""
+SHORTEST_DELAY: Final = 1e-6
+"""A shorter wait, in seconds, might not move a clock of today's magnitude: a waiting loop might not end."""
+
+
 class Rate(Struct, frozen=True):
     """At most *count* messages in any half-open window of *seconds*: ``60/m`` is ``Rate(60, 60)``."""
 
@@ -447,14 +467,15 @@ class Rate(Struct, frozen=True):
     seconds: float
 
     def __str__(self) -> str:
-        unit = {1.0: "s", 60.0: "m", 3600.0: "h", 86400.0: "d"}.get(float(self.seconds))
+        unit = next((unit for unit, seconds in UNITS.items() if seconds == self.seconds), None)
         return f"{self.count}/{unit or self._length()}"
 
     def _length(self) -> str:
         """Return the window with at most six digits, as campaign files have it."""
-        units = ((60, "m"), (3600, "h"), (86400, "d"))
-        large = (f"{self.seconds / size:g}{unit}" for size, unit in units if self.seconds < size * 1e6)
-        return f"{self.seconds:g}s" if self.seconds < 1e6 else next(large, f"{self.seconds:.0f}s")
+        fitting = (
+            f"{self.seconds / size:g}{unit}" for unit, size in UNITS.items() if self.seconds < size * 1e6
+        )
+        return next(fitting, f"{self.seconds:.0f}s")
 
 
 class Attempt(Struct, frozen=True):

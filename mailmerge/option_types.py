@@ -32,6 +32,7 @@ from msgspec import Struct, StructMeta
 from msgspec.structs import replace
 
 from mailmerge.addresses import (
+    DOMAIN_LABEL,
     Address,
     AddressError,
     Mailbox,
@@ -472,8 +473,7 @@ class DkimKey(Struct, frozen=True, kw_only=True):
 
 
 _ALGORITHMS: Final = get_args(Algorithm)
-_LABEL = r"[A-Za-z0-9](?:[A-Za-z0-9-]{0,61}[A-Za-z0-9])?"
-_SELECTOR = rf"{_LABEL}(?:\.{_LABEL})*"
+_SELECTOR = rf"{DOMAIN_LABEL}(?:\.{DOMAIN_LABEL})*"
 _LONGEST_SELECTOR = 100
 _DKIM_KEYS = ("selector", "key_file", "domain", "algorithm")
 

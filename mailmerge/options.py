@@ -67,6 +67,7 @@ if TYPE_CHECKING:
     from mailmerge.schedule import Hours
     from mailmerge.values import Plain
 
+CAMPAIGN_FILE: Final = "campaign.toml"
 MESSAGE_COMMANDS: Final = ("check", "preview", "rehearse", "test", "send", "drafts")
 """Commands that make messages."""
 LEDGER_COMMANDS: Final = (

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 RECORD = ".written"
+"""The file in a folder of ours that says which of its files we wrote."""
 _LARGEST_RECORD = 1 << 16
 
 

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Final, Self
 from msgspec import Struct
 
 from mailmerge.errors import LedgerError
-from mailmerge.exchange import Exchange
+from mailmerge.exchange import NUMBERED, WITHOUT_NUL, Exchange
 from mailmerge.extras import require
 
 if TYPE_CHECKING:
@@ -27,8 +27,8 @@ _PAGE = 500
 """Rows read together by `PostgresDatabase.stream`."""
 ATTEMPT_BLOCK: Final = 1000
 """Numbers of attempts that a writer takes at a time, so that several can write to one database."""
-_WITHOUT_NUL = str.maketrans({"\0": r"\x00"})
-"""PostgreSQL's text cannot contain the character; it is shown like this everywhere."""
+NOW: Final = "extract(epoch from clock_timestamp())::float8"
+"""The server's own time in SQL, in the seconds that our tables have: machines' clocks may differ."""
 _CONNECT_SECONDS = 10
 _SILENT_SECONDS = 60
 """Seconds after which a silent peer is given up: one stopped in a transaction keeps its locks until then."""
@@ -53,7 +53,6 @@ _TYPES: Final = (
     (re.compile(r"\bREAL\b"), "DOUBLE PRECISION"),
     (re.compile(r"\bBLOB\b"), "BYTEA"),
 )
-_NUMBERED = re.compile(r"\?(\d+)")
 _LIST = re.compile(r"json_each\(([^)]*)\)")
 
 
@@ -62,7 +61,7 @@ def dialect(statement: str) -> str:
     """Put a statement of the ledger into PostgreSQL's dialect."""
     found = statement.replace("%", "%%")
     found = _LIST.sub(r"json_array_elements_text(\1::json) AS listed(value)", found)
-    return _NUMBERED.sub(r"%(p\1)s", found).replace("?", "%s")
+    return NUMBERED.sub(r"%(p\1)s", found).replace("?", "%s")
 
 
 def tables(statements: str) -> str:
@@ -409,9 +408,7 @@ def _connections(answer_within: float | None) -> Any:
 
 
 def _plain(cells: Sequence[object]) -> list[object]:
-    return [
-        cell.translate(_WITHOUT_NUL) if isinstance(cell, str) and "\0" in cell else cell for cell in cells
-    ]
+    return [cell.translate(WITHOUT_NUL) if isinstance(cell, str) and "\0" in cell else cell for cell in cells]
 
 
 def _bound(statement: str, cells: Sequence[object]) -> Any:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import sqlite3
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta, timezone
 from functools import lru_cache
 from itertools import islice
 from typing import TYPE_CHECKING, Any, Self
@@ -249,3 +249,9 @@ def stamp(value: datetime | None) -> float | None:
 def moment(value: float | None) -> datetime | None:
     """Return the time of a value in the tables, in UTC."""
     return None if value is None else datetime.fromtimestamp(value, UTC)
+
+
+@lru_cache(maxsize=512)
+def zoned(value: float, offset: int) -> datetime:
+    """Return the time of a Date header in the zone in which it was written, *offset* seconds from UTC."""
+    return datetime.fromtimestamp(value, timezone(timedelta(seconds=offset)) if offset else UTC)

@@ -52,7 +52,27 @@ def toml_key(name: str) -> str:
     """Return a name as TOML requires it left of ``=``: in quotes unless it is ASCII letters and digits."""
     if re.fullmatch(r"[A-Za-z0-9_-]+", name):
         return name
-    return json.dumps(name, ensure_ascii=False).replace("\x7f", "\\u007f")
+    return toml_value(name)
+
+
+def toml_value(value: object) -> str:
+    """Return a value as TOML, on one line; whatever is invisible in a string is escaped."""
+    if isinstance(value, dict):
+        pairs = ", ".join(f"{toml_key(name)} = {toml_value(entry)}" for name, entry in value.items())
+        return f"{{ {pairs} }}"
+    if isinstance(value, list | tuple):
+        return f"[{', '.join(map(toml_value, value))}]"
+    if isinstance(value, bool | int | float):
+        return json.dumps(value)
+    quoted_ = json.dumps(str(value), ensure_ascii=False)  # TOML's escapes include those of JSON
+    return "".join(
+        char
+        if char.isprintable()
+        else f"\\u{ord(char):04x}"
+        if ord(char) < 0x10000
+        else f"\\U{ord(char):08x}"
+        for char in quoted_
+    )
 
 
 BLANKS = "".join(filter(str.isspace, map(chr, range(0x3001))))

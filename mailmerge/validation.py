@@ -16,7 +16,7 @@ from zoneinfo import ZoneInfo
 
 from msgspec import Struct
 
-from mailmerge.model import Rate
+from mailmerge.model import UNITS, Rate
 from mailmerge.schedule import Hours, moment_of
 from mailmerge.text import did_you_mean, joined_columns, quoted
 
@@ -28,7 +28,6 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 T_co = TypeVar("T_co", covariant=True)
 
-_UNITS = {"s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 _UNIT_WORDS = {
     **dict.fromkeys(("s", "sec", "second"), "s"),
     **dict.fromkeys(("m", "min", "minute"), "m"),
@@ -256,7 +255,7 @@ def parse_rate(text: str) -> Rate:
     if count == 0 or length == 0:
         message = f"must allow at least one message, not {quoted(text)}"
         raise ValidationError(ValidationIssue(message, hint='the slowest is "1/d"'))
-    return Rate(count, length * _UNITS[_UNIT_WORDS[match[3]]])
+    return Rate(count, length * UNITS[_UNIT_WORDS[match[3]]])
 
 
 def _read_hours(value: object) -> Hours:
@@ -310,7 +309,7 @@ def parse_span(text: str) -> float:
     if match is None:
         hint = "write it as 30s, 5m, 1h or 2d"
         raise ValidationError(ValidationIssue(f"is not a valid time span: {quoted(text)}", hint=hint))
-    return float(match[1]) * _UNITS[match[2] or "s"]
+    return float(match[1]) * UNITS[match[2] or "s"]
 
 
 def _read_pauses(value: object) -> tuple[float, ...]:
@@ -324,7 +323,7 @@ def _read_pauses(value: object) -> tuple[float, ...]:
 
 
 def _write_pauses(pauses: Iterable[float]) -> str:
-    units = [(unit, seconds) for unit, seconds in reversed(_UNITS.items())]
+    units = [(unit, seconds) for unit, seconds in reversed(UNITS.items())]
     written = [
         next(
             f"{_digits(pause / seconds)}{unit}"

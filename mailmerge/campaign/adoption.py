@@ -25,7 +25,8 @@ from mailmerge.text import plural, quoted
 if TYPE_CHECKING:
     from mailmerge.model import Columns
 
-_LARGEST: Final = 50 << 20
+LARGEST: Final = 50 << 20
+"""Most octets of a file that a campaign is made from."""
 _TEXTS: Final = frozenset({".html", ".htm", ".xhtml", ".txt", ".md", ".markdown", ".mjml", ".text"})
 _ELSEWHERE: Final = {
     ".msg": "open it in Outlook and save it as .eml, or drag it into the Drafts of another mail program",
@@ -76,7 +77,7 @@ def adopted(path: Path, columns: Columns) -> Adopted:
     if suffix in _ELSEWHERE:
         raise CampaignFileError(f"{path} cannot be used as a template", code="T131", hint=_ELSEWHERE[suffix])
     try:
-        data = read_plain(path, _LARGEST)
+        data = read_plain(path, LARGEST)
     except OSError as error:
         raise CampaignFileError(
             f"cannot read {path}: {(error.strerror or str(error)).lower()}", code="T130"
@@ -196,7 +197,7 @@ class _Pictures(InlineImages):
         path = self._find(local)
         self._looked.image(path, "picture")
         name = os.path.relpath(path, os.path.realpath(self._base)).replace(os.sep, "/")
-        self._taken.files[name] = read_plain(Path(path), _LARGEST)
+        self._taken.files[name] = read_plain(Path(path), LARGEST)
         plain = "\\" not in local and not Path(local).is_absolute() and local == source.strip()
         return None if plain else quote(name)
 

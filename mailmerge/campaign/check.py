@@ -20,7 +20,7 @@ from mailmerge.clock import SystemClock
 from mailmerge.config.option_docs import SCHEMA_FILE, is_current
 from mailmerge.errors import AuthError, CampaignFileError, RowError, SessionError, TlsError
 from mailmerge.folders import read_plain
-from mailmerge.model import Envelope, Message, Phase, Place, Scope, Status
+from mailmerge.model import TO_BE_SENT, Envelope, Message, Phase, Place, Scope, Status
 from mailmerge.recipients.list_survey import typed_rows
 from mailmerge.rulebook import old, rulebook
 from mailmerge.suggest import word
@@ -88,7 +88,7 @@ def check(
             plan.problems.add(error.diagnostics)
         about = [unusable] if unusable else []
         if account is not None:
-            waiting = sum(plan.counts[status] for status in (Status.PENDING, Status.DEFERRED))
+            waiting = sum(plan.counts[status] for status in TO_BE_SENT)
             about += longer_than_a_day(waiting, account.quota)
             about += _envelope_sender(account)
             if account.preset is not None and not account.dkim and _one_click(definition):

@@ -12,7 +12,7 @@ from mailmerge.campaign.opening import open_standing
 from mailmerge.errors import PlanDamaged
 from mailmerge.ledger.bounces import MailSummary
 from mailmerge.ledger.place import ServerPlace
-from mailmerge.model import Counts, Status
+from mailmerge.model import TO_BE_SENT, Counts, Status
 from mailmerge.recipients import parse_rows
 from mailmerge.sending.runs import Reason
 from mailmerge.suggest import Invocation, Suggestion, suggested
@@ -98,13 +98,10 @@ def _counts(standing: Standing, fleet: FleetView | None) -> Counts:
     at_rest = (
         standing.join.suppressed and not standing.running if fleet is None else fleet.state == "finished"
     )
-    if at_rest and any(counts[status] for status in _LEFT) and standing.plan:
+    if at_rest and any(counts[status] for status in TO_BE_SENT) and standing.plan:
         with contextlib.suppress(PlanDamaged):
             return standing.tally()[1]
     return counts
-
-
-_LEFT = frozenset({Status.PENDING, Status.DEFERRED})
 
 
 class Continuation(Struct, frozen=True):
@@ -158,11 +155,11 @@ def continuation(definition: Definition, standing: Standing, *, rows: str | None
     chosen = rows or (earlier.one("rows") if earlier else None)
     fleet = _fleet(definition, ledger)
     counts = _counts(standing, fleet)
-    left = sum(counts[status] for status in _LEFT)
+    left = sum(counts[status] for status in TO_BE_SENT)
     if chosen is not None:
         selection = parse_rows(chosen)
         named = sum(
-            result.status in _LEFT
+            result.status in TO_BE_SENT
             and result.first is None
             and result.row is not None
             and selection.names(result.row, result.rows)

@@ -10,27 +10,26 @@ from typing import TYPE_CHECKING, Any, Final
 
 from msgspec import Struct
 
+from mailmerge.campaign.adoption import LARGEST
 from mailmerge.campaign.workspace import STATE_FOLDER
 from mailmerge.convert.awdeorio import find_template, take_over
 from mailmerge.convert.taken import attachment_rule, campaign_toml
 from mailmerge.convert.thunderbird import Settings
 from mailmerge.designs.conversion import convert
 from mailmerge.designs.names import ListColumns
-from mailmerge.errors import CampaignFileError
 from mailmerge.files import create_file
 from mailmerge.folders import read_plain
+from mailmerge.options import CAMPAIGN_FILE
 from mailmerge.suggest import login_command
 from mailmerge.text import plural
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping
+    from collections.abc import Iterator, Mapping
 
     from mailmerge.convert.sheets import SheetStatus
     from mailmerge.convert.taken import Server, TakenOver
     from mailmerge.recipients import RecipientList
 
-_LARGEST: Final = 50 << 20
-_CAMPAIGN: Final = "campaign.toml"
 _INCLUDED: Final = re.compile(r"\{%[-+]?\s*(?:include|extends|import|from)\s+[\"']([^\"']+)[\"']")
 _PICTURE: Final = re.compile(
     r"""\bsrc\s*=\s*["']([^"'{}]{1,500})["']|!\[[^\[\]]{0,500}\]\(\s{0,9}<?([^)\s>{}]{1,500})""",
@@ -86,7 +85,7 @@ def convert_template(
         _say_server(taken, tables, folder, files)
     if (folder / STATE_FOLDER).is_dir():
         taken.changed.append("rows that were sent from here stay sent; `--accept-changes` sends the others")
-    made = {_CAMPAIGN: campaign_toml(tables).encode(), **files}
+    made = {CAMPAIGN_FILE: campaign_toml(tables).encode(), **files}
     write_new(folder, made)
     return Conversion(folder, tuple(made), tuple(taken.changed), tuple(taken.left))
 
@@ -171,25 +170,11 @@ def write_new(folder: Path, files: Mapping[str, bytes]) -> None:
         FileError: one cannot be written.
 
     """
-    refuse_overwriting(folder, files)
+    from mailmerge.campaign.scaffold import refuse_overwriting
+
+    refuse_overwriting(folder, files, hint="nothing is overwritten: name another folder with --out")
     for name, content in files.items():
         create_file(folder / name, content, mode=0o600 if name == ".env" else None)
-
-
-def refuse_overwriting(folder: Path, names: Iterable[str]) -> None:
-    """Refuse to overwrite a file, or a link.
-
-    Raises:
-        CampaignFileError: one of them exists.
-
-    """
-    for name in names:
-        if os.path.lexists(folder / name):
-            raise CampaignFileError(
-                f"{folder / name} already exists",
-                code="C450",
-                hint="nothing is overwritten: name another folder with --out",
-            )
 
 
 def _bodies(taken: TakenOver) -> tuple[dict[str, bytes], dict[str, Any]]:
@@ -230,7 +215,7 @@ def _inside(taken: TakenOver, name: str) -> bytes | None:
         taken.left.append(f"{name}: it is not in the template's folder")
         return None
     try:
-        return read_plain(path, _LARGEST)
+        return read_plain(path, LARGEST)
     except OSError as error:
         taken.left.append(f"{name}: {(error.strerror or str(error)).lower()}")
         return None

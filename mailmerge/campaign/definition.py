@@ -16,11 +16,10 @@ from msgspec.structs import replace
 from mailmerge.campaign.outside import refuse_links_out
 from mailmerge.campaign.standard_input import SHOWN, is_piped
 from mailmerge.campaign.workspace import folder_of_name, user_state_folder
-from mailmerge.config.campaign_file import FILE_NAME
 from mailmerge.config.environment import Environment
 from mailmerge.errors import CampaignFileError, RowError, TemplateError
 from mailmerge.ledger.place import FilePlace
-from mailmerge.options import MessageOptions
+from mailmerge.options import CAMPAIGN_FILE, MessageOptions
 from mailmerge.output_folder import OutputFolder
 from mailmerge.plan.cache import PlanCache, PlanOwner
 from mailmerge.plan.composer import Composer, identity, recipe
@@ -57,7 +56,7 @@ def named_alone(options: Mapping[str, object], environ: Mapping[str, str]) -> bo
 
     """
     says_where = "ledger" in options or bool(environ.get("MAILMERGE_LEDGER"))
-    if not says_where or "data.source" in options or Path(FILE_NAME).exists():
+    if not says_where or "data.source" in options or Path(CAMPAIGN_FILE).exists():
         return False
     if "name" not in options:
         raise CampaignFileError(
@@ -289,7 +288,7 @@ class Definition(Struct, frozen=True):
 def by_name(file: CampaignFile, out: Path | None) -> Invocation:
     """Return how to name a campaign that was given as an object: a file may not be able to express it."""
     if file.path is not None:
-        place = file.folder if file.path.name == FILE_NAME else file.path
+        place = file.folder if file.path.name == CAMPAIGN_FILE else file.path
         return Invocation.programmed(place, {"name": file.name}, out=out)
     named = {"data.source": file.folder / file.data.source, "name": file.name}
     return replace(Invocation.programmed(None, named, out=out), unsaid=True)

@@ -10,6 +10,7 @@ from msgspec.structs import replace
 from mailmerge.config import campaign_file
 from mailmerge.config.environment import Environment
 from mailmerge.config.toml_document import Document, TomlPlaces
+from mailmerge.options import CAMPAIGN_FILE
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -62,7 +63,7 @@ def read_folder(
 
 def foreign_template(path: Path) -> Path | None:
     """Find the template of awdeorio's mailmerge in a folder, or at a path itself; None: it is ours."""
-    if path.suffix == ".toml" or (path / campaign_file.FILE_NAME).exists():
+    if path.suffix == ".toml" or (path / CAMPAIGN_FILE).exists():
         return None
     from mailmerge.convert.awdeorio import find_template
 

@@ -43,7 +43,7 @@ from mailmerge.ledger.place import ServerPlace
 from mailmerge.ledger.shared_suppression import Carrier
 from mailmerge.ledger.shared_usage import carry_machine
 from mailmerge.message.dkim_keys import read_signatures
-from mailmerge.model import Counts, Status
+from mailmerge.model import TO_BE_SENT, Counts, Status
 from mailmerge.plan.loading import load
 from mailmerge.plan.server_store import GROUP as PLANS
 from mailmerge.plan.server_store import ServerPlan, own_version, program_of, remove
@@ -70,7 +70,6 @@ WINDOW = "MAILMERGE_FLEET_WINDOW"
 _LOOK_EVERY = 0.5
 _ABSENT_SECONDS = 5.0
 """Seconds that rows may wait for a worker before that is reported."""
-_LEFT = frozenset({Status.PENDING, Status.DEFERRED})
 _SETTLED = (
     Status.ACCEPTED, Status.REJECTED, Status.DEFERRED, Status.EXPIRED, Status.IN_DOUBT, Status.BOUNCED,
 )  # fmt: skip
@@ -197,7 +196,8 @@ class FleetRun(Run):
         """Yield the rows of this run, and deferred ones if it sends all that is left."""
         rows = self._chosen()
         if self._sends_all:
-            rows = (row for row in self._standing.rows() if row.status in _LEFT and row.planned.first is None)
+            left = (row for row in self._standing.rows() if row.status in TO_BE_SENT)
+            rows = (row for row in left if row.planned.first is None)
         for row in rows:
             planned, delivery = row.planned, row.delivery
             due = delivery.next_at if delivery else None

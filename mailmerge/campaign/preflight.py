@@ -22,7 +22,7 @@ from mailmerge.check.diagnostics import DiagnosticCollector
 from mailmerge.config.accounts import sender_allowed
 from mailmerge.errors import CampaignFileError, CampaignHalted, TemplateError
 from mailmerge.ledger.schema import sync_folder
-from mailmerge.model import Counts, Diagnostic, Place, Status
+from mailmerge.model import TO_BE_SENT, Counts, Diagnostic, Place, Status
 from mailmerge.suggest import suggested
 from mailmerge.text import plural, printable
 
@@ -155,7 +155,7 @@ def planned_messages(plan: Plan) -> Iterator[Message]:
         ledger, planned = opened.ledger, opened.reopen(kept)
         _, standing = examine(definition, ledger, planned, account=account)
         for row in standing.rows():
-            if row.status not in {Status.PENDING, Status.DEFERRED} or row.planned.message is None:
+            if row.status not in TO_BE_SENT or row.planned.message is None:
                 continue
             if row.planned.first is not None:
                 continue

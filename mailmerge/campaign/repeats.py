@@ -8,10 +8,10 @@ very same message from any other.
 
 from __future__ import annotations
 
-from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING
 
+from mailmerge.campaign.standing import batches
 from mailmerge.errors import CampaignFileError
 from mailmerge.ledger.place import FilePlace
 from mailmerge.model import Recipient
@@ -32,8 +32,6 @@ if TYPE_CHECKING:
 
     Chosen = Callable[[], Iterator[StandingRow]]
 
-_Item = TypeVar("_Item")
-_BATCH = 1000
 """Rows whose messages are looked for at a time."""
 _MOST_GONE = 100_000
 """How many keys that are gone from the list are compared with it at a time, so that memory is bounded."""
@@ -79,7 +77,7 @@ class RepeatGuard:
     def _refuse_in_this_campaign(self, version: str | None) -> None:
         count, named = 0, []
         gone = (taken for taken in self._standing.taken_and_gone() if version in {None, taken.version})
-        for part in _batches(gone, _MOST_GONE):
+        for part in batches(gone, _MOST_GONE):
             by_address: dict[str, list[Taken]] = {}
             for taken in part:
                 by_address.setdefault(taken.address.lower(), []).append(taken)
@@ -129,11 +127,11 @@ class RepeatGuard:
         if plan is None:
             return False
         digests = (row.frozen for row in plan.rows(after=self._standing.settled, ready=True))
-        return any(others.find(part) for part in _batches(digests, _BATCH))
+        return any(others.find(part) for part in batches(digests))
 
     def _refuse_elsewhere(self, others: OtherMessages) -> None:
         count, named, first = 0, [], None
-        for rows in _batches((row.planned for row in self._chosen()), _BATCH):
+        for rows in batches(row.planned for row in self._chosen()):
             found = others.find([row.frozen for row in rows])
             for row in rows:
                 earlier = found.get(row.frozen)
@@ -178,7 +176,7 @@ def written_before(opened: OpenCampaign, chosen: Iterable[StandingRow]) -> Itera
     with opened.other_messages() as others:
         if others is None:
             return
-        for rows in _batches((row.planned.address.lower() for row in chosen), _BATCH):
+        for rows in batches(row.planned.address.lower() for row in chosen):
             found = others.find_people(rows)
             count += sum(one in found for one in rows)
             latest = max((*([latest] if latest else ()), *found.values()), key=_time, default=None)
@@ -194,9 +192,3 @@ def _time(earlier: Earlier) -> datetime:
 def _listed(named: list[str], count: int) -> str:
     more = count - len(named)
     return ", ".join(named) + (f" and {more:,} more" if more else "")
-
-
-def _batches(items: Iterable[_Item], size: int) -> Iterator[list[_Item]]:
-    source = iter(items)
-    while batch := list(islice(source, size)):
-        yield batch

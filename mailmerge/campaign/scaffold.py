@@ -22,13 +22,15 @@ from mailmerge.campaign.column_filters import ColumnShapes, printing
 from mailmerge.campaign.outside import about_list
 from mailmerge.config.campaign_file import refuse_file, refuse_list_name
 from mailmerge.config.option_docs import SCHEMA_FILE, schema_text
+from mailmerge.designs.conversion import TEMPLATE_CODE
 from mailmerge.designs.names import expression, quoted_in_template
 from mailmerge.errors import CampaignFileError
 from mailmerge.files import create_file, write_file
+from mailmerge.options import CAMPAIGN_FILE
 from mailmerge.recipients.address_column import address_columns
 from mailmerge.recipients.list_survey import typed_rows
 from mailmerge.suggest import Invocation, suggested
-from mailmerge.text import toml_key
+from mailmerge.text import toml_value
 from mailmerge.values import displayed
 
 if TYPE_CHECKING:
@@ -45,7 +47,6 @@ _FIRST_NAMES = ("first_name", "firstname", "first", "given_name", "vorname", "pr
 _FULL_NAMES = ("name", "full_name", "fullname", "contact", "姓名", "名前", "nom")
 _ID_NAMES = re.compile(r"(?:id|no|nr|number|key)\Z|_(?:id|no|nr|number)\Z", re.IGNORECASE)
 _WORDS = re.compile(r"\w(?:[\w ,.-]*\w)?")
-_CODE = re.compile(r"\{[{%#]|[}%#]\}")
 
 
 class _Stock(Struct, frozen=True):
@@ -280,7 +281,7 @@ def refuse_campaign(folder: Path) -> None:
     if folder.is_file():
         refuse_file(folder, "folder")
     refuse_list_name(folder)
-    if (folder / "campaign.toml").exists():
+    if (folder / CAMPAIGN_FILE).exists():
         raise CampaignFileError(
             f"{folder} already contains a campaign",
             code="C450",
@@ -310,9 +311,9 @@ def _relative(path: Path, folder: Path) -> str:
 
 def set_account(folder: Path, name: str) -> None:
     """Write the account into the campaign's file; everything else in it stays unchanged."""
-    path = folder / "campaign.toml"
+    path = folder / CAMPAIGN_FILE
     text = path.read_text("utf-8")
-    line = f"account = {_toml_text(name)}"
+    line = f"account = {toml_value(name)}"
     head, mark, rest = text.partition("\n[")
     made, count = re.subn(r"(?m)^account[ \t]*=.*$", lambda _: line, head, count=1)
     if not count:
@@ -391,7 +392,7 @@ def _columns(
 
 def _literal(heading: str) -> str:
     """Return a heading so that a template shows it unchanged: none of it is template code."""
-    return f"{{{{ {quoted_in_template(heading)} }}}}" if _CODE.search(heading) else heading
+    return f"{{{{ {quoted_in_template(heading)} }}}}" if TEMPLATE_CODE.search(heading) else heading
 
 
 def _markdown_literal(heading: str) -> str:
@@ -401,7 +402,7 @@ def _markdown_literal(heading: str) -> str:
 
 def _html_literal(heading: str) -> str:
     """Return a heading for an HTML template, which escapes its values by itself."""
-    return _literal(heading) if _CODE.search(heading) else str(escape(heading))
+    return _literal(heading) if TEMPLATE_CODE.search(heading) else str(escape(heading))
 
 
 def _html_template(text: str) -> str:
@@ -416,7 +417,7 @@ def _create(
 ) -> tuple[str, ...]:
     """Write the files, and the list as *copy* if that is set and does not exist yet; return their names."""
     there = not copy or (folder / copy).resolve() == recipients.path.resolve()
-    _refuse_overwriting(folder, [*contents, *([] if there else [copy])])
+    refuse_overwriting(folder, [*contents, *([] if there else [copy])], hint="choose another folder name")
     if not there:
         kept = stat.S_IMODE(recipients.path.stat().st_mode) & 0o666
         create_file(folder / copy, recipients.path.read_bytes(), mode=kept | stat.S_IRUSR | stat.S_IWUSR)
@@ -425,17 +426,21 @@ def _create(
     return (*contents, *([copy] if copy else []))
 
 
-def _refuse_overwriting(folder: Path, names: Iterable[str]) -> None:
+def refuse_overwriting(folder: Path, names: Iterable[str], *, hint: str) -> None:
+    """Refuse to overwrite a file, or a link.
+
+    Raises:
+        CampaignFileError: one of them exists.
+
+    """
     for name in names:
         if os.path.lexists(folder / name):
-            raise CampaignFileError(
-                f"{folder / name} already exists", code="C450", hint="choose another folder name"
-            )
+            raise CampaignFileError(f"{folder / name} already exists", code="C450", hint=hint)
 
 
 def _contents(kind: str | None, values: dict[str, object]) -> dict[str, bytes]:
     named = f"#:schema ./{SCHEMA_FILE}\n"
-    contents = {"campaign.toml": (named + _fill("campaign.toml", values)).encode()}
+    contents = {CAMPAIGN_FILE: (named + _fill(CAMPAIGN_FILE, values)).encode()}
     for path in sorted((templates_folder() / kind).iterdir()) if kind else ():
         filled = path.suffix in _FILLED
         contents[path.name] = _fill(f"{kind}/{path.name}", values).encode() if filled else path.read_bytes()
@@ -455,27 +460,12 @@ def _fill(stock: str, values: dict[str, object]) -> str:
         autoescape=False,  # noqa: S701  the output is a template, not a page
         undefined=jinja2.StrictUndefined,
     )
-    environment.filters["toml"] = _toml_text
+    environment.filters["toml"] = toml_value
     environment.filters["literal"] = _literal
     environment.filters["markdown_literal"] = _markdown_literal
     environment.filters["html_literal"] = _html_literal
     environment.filters["html_template"] = _html_template
     return environment.get_template(stock).render(values)
-
-
-def _toml_text(text: bool | int | str | list[str] | Mapping[str, str]) -> str:
-    if isinstance(text, bool | int):
-        return str(text).lower()
-    if isinstance(text, list):
-        return f"[{', '.join(map(_toml_text, text))}]"
-    if not isinstance(text, str):
-        pairs = ", ".join(f"{toml_key(name)} = {_toml_text(value)}" for name, value in text.items())
-        return f"{{ {pairs} }}"
-    escaped = "".join(
-        f"\\{char}" if char in '"\\' else char if char.isprintable() else f"\\u{ord(char):04x}"
-        for char in text
-    )
-    return f'"{escaped}"'
 
 
 def _look_at(recipients: RecipientList, spelt: Mapping[str, str]) -> tuple[int, str, Printing]:

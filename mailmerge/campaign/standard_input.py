@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from mailmerge import files
 from mailmerge.errors import ListError
 from mailmerge.plan.cache import INPUT, PlanOwner
-from mailmerge.recipients.kinds import PIPED, find_kind
+from mailmerge.recipients.kinds import MOST_OCTETS, PIPED, find_kind
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -24,7 +24,6 @@ MARK = "-"
 """Its name where a list is named."""
 SHOWN = "standard input"
 _BLOCK = 1 << 20
-_MOST = 4_000_000_000
 
 
 class StandardInput:
@@ -69,8 +68,8 @@ def _kept(folder: Path, owner: str) -> Path:
         while block := stream.read(_BLOCK):
             digest.update(block)
             size += len(block)
-            if size > _MOST:
-                raise ListError(f"{SHOWN} has more than {_MOST // 10**9} GB", code="D220")
+            if size > MOST_OCTETS:
+                raise ListError(f"{SHOWN} has more than {MOST_OCTETS // 10**9} GB", code="D220")
             copy.stream.write(block)
         if not size:
             raise ListError(

@@ -17,7 +17,7 @@ from msgspec import Struct
 
 from mailmerge.errors import ListError
 from mailmerge.ledger.reader import IN_DOUBT
-from mailmerge.model import Counts, Delivery, Diagnostic, Result, Status
+from mailmerge.model import TO_BE_SENT, Counts, Delivery, Diagnostic, Result, Status
 from mailmerge.plan.composer import identifier
 from mailmerge.plan.groups import corrected_elsewhere, edited_after, grown, new_rows, rows_in, shrunk_after
 from mailmerge.recipients.selection import LAST_ROW
@@ -42,7 +42,6 @@ if TYPE_CHECKING:
 _Item = TypeVar("_Item")
 _BATCH = 1000
 """Rows that are looked up in the ledger at a time."""
-_INTENTIONS = frozenset({Status.PENDING, Status.DEFERRED})
 _TAKEN = frozenset({Status.ACCEPTED, Status.DRAFTED, Status.BOUNCED, *IN_DOUBT})
 _CONTACTED = tuple(status for status in Status if status is not Status.PENDING)
 
@@ -164,7 +163,7 @@ class Standing:
         if self.plan is None:
             return
         untouched = self.ledger.untouched
-        for batch in _batches(self.plan.rows(after=after)):
+        for batch in batches(self.plan.rows(after=after)):
             known = {} if untouched else self._known(batch)
             for row in batch:
                 yield self._row(row, known.get(row.key) if row.shares else None)
@@ -299,7 +298,7 @@ class Standing:
         return listed, gone
 
     def _taken(self) -> Iterator[tuple[Taken, PlanRow | None]]:
-        for batch in _batches(self.ledger.taken()):
+        for batch in batches(self.ledger.taken()):
             there = self._holders(batch)
             for taken in batch:
                 row = there.get(taken.key)
@@ -314,7 +313,7 @@ class Standing:
     def gone(self) -> Iterator[Delivery]:
         """Yield what happened to rows that are no longer in the list; without a plan, to every row."""
         states = _CONTACTED if self.plan is not None else tuple(Status)
-        for batch in _batches(self.ledger.contacted(*states)):
+        for batch in batches(self.ledger.contacted(*states)):
             there = self._holders(batch)
             yield from (delivery for delivery in batch if delivery.key not in there)
 
@@ -365,7 +364,7 @@ class Standing:
         if self.plan is None:
             return
         untouched = self.ledger.untouched
-        for batch in _batches(self.plan.rows(after=after)):
+        for batch in batches(self.plan.rows(after=after)):
             known = {} if untouched else self.ledger.statuses(row.key for row in batch if row.holds)
             for row in batch:
                 yield row, self._own(row)[0], known.get(row.key) if row.shares else None
@@ -386,9 +385,9 @@ class Standing:
         open_rows = (
             (row, state)
             for row, itself, state in rows
-            if itself is Status.PENDING and row.first is None and (state is None or state in _INTENTIONS)
+            if itself is Status.PENDING and row.first is None and (state is None or state in TO_BE_SENT)
         )
-        for batch in _batches(open_rows):
+        for batch in batches(open_rows):
             known = self._known([row for row, state in batch if state is not None])
             for row, state in batch:
                 if state is None:  # it is pending without its history, and it has none
@@ -415,7 +414,7 @@ class Standing:
         if self.plan is None or self.settled < 0:
             return
         found: list[tuple[PlanRow, Status]] = []
-        for batch in _batches(self.ledger.waiting()):
+        for batch in batches(self.ledger.waiting()):
             there = self.plan.holders([key for key, _ in batch])
             found += ((there[key], state) for key, state in batch if key in there)
         for row, state in sorted(found, key=lambda one: one[0].n):
@@ -424,7 +423,7 @@ class Standing:
 
     def next_due(self) -> datetime | None:
         """Return when the first deferred row of the list is due; None: no row is deferred."""
-        for batch in _batches(self.ledger.deferred()):
+        for batch in batches(self.ledger.deferred()):
             there = {} if self.plan is None else self.plan.holders([key for key, _ in batch])
             for key, due in batch:
                 row = there.get(key)
@@ -435,7 +434,7 @@ class Standing:
     def reopen_corrected(self, ledger: Ledger) -> int:
         """Make refused rows pending again whose address was corrected in the list; return how many."""
         corrected: list[str] = []
-        for batch in _batches(ledger.contacted(Status.REJECTED, Status.BOUNCED)):
+        for batch in batches(ledger.contacted(Status.REJECTED, Status.BOUNCED)):
             there = self._holders(batch)
             for delivery in batch:
                 row = there.get(delivery.key)
@@ -452,7 +451,7 @@ class Standing:
         if any(delivery.status is Status.HANDING_OVER for delivery in doubtful) and self.running:
             doubtful = [delivery for delivery in doubtful if delivery.status is Status.IN_DOUBT]
         there: dict[str, PlanRow] = {}
-        for batch in _batches(doubtful):
+        for batch in batches(doubtful):
             there.update(self._holders(batch))
         listed = [
             self._row(row, delivery).result
@@ -533,15 +532,16 @@ def stamp_of(
     return message_id, ledger.date_of(delivery, message_id) if delivery else None
 
 
-def _batches(items: Iterable[_Item]) -> Iterator[list[_Item]]:
+def batches(items: Iterable[_Item], size: int = _BATCH) -> Iterator[list[_Item]]:
+    """Yield the items in lists of *size*; the last one may be shorter."""
     source = iter(items)
-    while batch := list(islice(source, _BATCH)):
+    while batch := list(islice(source, size)):
         yield batch
 
 
 def _joined(own: Status, state: Status) -> Status:
     """Return the state of a row that is *own* by itself and *state* in the ledger."""
-    return own if own is not Status.PENDING and state in _INTENTIONS else state
+    return own if own is not Status.PENDING and state in TO_BE_SENT else state
 
 
 def _numbered(delivery: Delivery, row: PlanRow) -> Delivery:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import csv
 import io
+from abc import ABC, abstractmethod
 from datetime import datetime
 from typing import TYPE_CHECKING, Self
 
@@ -20,7 +21,7 @@ from mailmerge.errors import ListError
 from mailmerge.ledger.locks import Lock, LockWait
 from mailmerge.ledger.shared_suppression import OptOutTable
 from mailmerge.model import Place
-from mailmerge.recipients.address_column import entries_in, names_somebody
+from mailmerge.recipients.address_column import HASH, entries_in, names_somebody, written_entries
 from mailmerge.recipients.suppression import OptOuts, hash_of, is_other_hash, read_opt_outs
 
 if TYPE_CHECKING:
@@ -33,7 +34,6 @@ if TYPE_CHECKING:
 
 _NAME = "suppressed.csv"
 _HEADINGS = ("email", "added", "source")
-_HASH = "sha256:"
 
 
 def store_path(environment: Environment) -> Path:
@@ -58,7 +58,26 @@ class _StoreLock(Lock):
     code = "D162"
 
 
-class SuppressionStore:
+class _Store(ABC):
+    """Where opt-outs are kept for all campaigns."""
+
+    @abstractmethod
+    def add(self, wanted: Iterable[str], *, day: date, source: str = "") -> int:
+        """Add addresses and domains; return how many are new."""
+
+    def add_file(self, path: Path, *, day: date) -> tuple[OptOuts, int]:
+        """Add everybody in a file of opt-outs; return its entries and how many of these are new.
+
+        Raises:
+            ListError: the file cannot be read, or a row of it has no address: none is added then.
+
+        """
+        found = read_opt_outs(path)
+        entries = written_entries(sorted(found.addresses), sorted(found.domains), sorted(found.hashes))
+        return found, self.add(entries, day=day, source=path.name)
+
+
+class SuppressionStore(_Store):
     """The store, for reading and changing it; use it as a context manager to change it.
 
     Args:
@@ -108,17 +127,6 @@ class SuppressionStore:
         self._write([*kept, *(StoredEntry(entry, day.isoformat(), source) for entry in fresh)])
         return len(fresh)
 
-    def add_file(self, path: Path, *, day: date) -> tuple[OptOuts, int]:
-        """Add everybody in a file of opt-outs; return its entries and how many of these are new.
-
-        Raises:
-            ListError: the file cannot be read, or a row of it has no address: none is added then.
-
-        """
-        found = read_opt_outs(path)
-        named = _spelt(sorted(found.addresses), sorted(found.domains), sorted(found.hashes))
-        return found, self.add(named, day=day, source=path.name)
-
     def remove(self, wanted: Iterable[str]) -> int:
         """Remove addresses and domains.
 
@@ -130,7 +138,7 @@ class SuppressionStore:
         known = {stored.entry for stored in kept}
         named = set(_normalised(wanted))
         # Somebody may be in it by the address, by its hash, or by both.
-        hashes = {entry: f"{_HASH}{hash_of(entry)}" for entry in named if not entry.startswith(("@", _HASH))}
+        hashes = {entry: f"{HASH}{hash_of(entry)}" for entry in named if not entry.startswith(("@", HASH))}
         unknown = sorted(entry for entry in named if not known & {entry, hashes.get(entry, entry)})
         gone = named.union(hashes.values())
         if unknown:
@@ -147,7 +155,7 @@ class SuppressionStore:
             stream.write(text.getvalue().encode())
 
 
-class SharedSuppressionStore:
+class SharedSuppressionStore(_Store):
     """The same in the ledger that the workers of a fleet share: for all of its campaigns.
 
     Args:
@@ -194,12 +202,6 @@ class SharedSuppressionStore:
         with self._place.session() as db:
             return OptOutTable(db).add(entries, source=source)
 
-    def add_file(self, path: Path, *, day: date) -> tuple[OptOuts, int]:
-        """Add everybody in a file of opt-outs, as `SuppressionStore.add_file` does."""
-        found = read_opt_outs(path)
-        named = _spelt(sorted(found.addresses), sorted(found.domains), sorted(found.hashes))
-        return found, self.add(named, day=day, source=path.name)
-
     def remove(self, wanted: Iterable[str]) -> int:
         """Remove addresses and domains, also by their hashes.
 
@@ -210,8 +212,8 @@ class SharedSuppressionStore:
         named = list(_normalised(wanted))
         with self._place.session() as db, db.transaction():
             table = OptOutTable(db)
-            gone = table.remove([*named, *(f"{_HASH}{hash_of(entry)}" for entry in named)])
-            unknown = [entry for entry in named if not gone & {entry, f"{_HASH}{hash_of(entry)}"}]
+            gone = table.remove([*named, *(f"{HASH}{hash_of(entry)}" for entry in named)])
+            unknown = [entry for entry in named if not gone & {entry, f"{HASH}{hash_of(entry)}"}]
             if unknown:
                 carried = any(entry.entry == unknown[0] for entry in table.entries())
                 raise _carried(unknown[0], self.path) if carried else _not_there(unknown[0], self.path)
@@ -249,7 +251,7 @@ def _stored(file: io.TextIOBase | Iterable[str]) -> Iterator[StoredEntry]:
         for cell in cells:
             found = entries_in(cell)
             if names_somebody(cell) and found.problem is None:
-                for entry in _spelt(found.addresses, found.domains, found.hashes):
+                for entry in found.written():
                     yield StoredEntry(entry, named.get("added", ""), named.get("source", ""))
 
 
@@ -272,9 +274,4 @@ def _normalised(wanted: Iterable[str]) -> Iterator[str]:
                 code="D151",
                 hint=f"{meant}write ana@example.org, or @example.org for everybody there",
             )
-        yield from _spelt(found.addresses, found.domains, found.hashes)
-
-
-def _spelt(addresses: Iterable[str], domains: Iterable[str], hashes: Iterable[str]) -> list[str]:
-    """Return entries as they are kept."""
-    return [*addresses, *(f"@{domain}" for domain in domains), *(f"{_HASH}{one}" for one in hashes)]
+        yield from found.written()

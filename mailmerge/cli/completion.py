@@ -20,6 +20,7 @@ from click.shell_completion import (
 )
 
 from mailmerge.cli.options import options_of
+from mailmerge.options import CAMPAIGN_FILE
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -116,7 +117,7 @@ def campaigns(_ctx: click.Context, _param: click.Parameter, begun: str) -> list[
             found = [
                 entry.name
                 for entry in entries
-                if entry.name.startswith(start) and os.path.isfile(os.path.join(entry.path, "campaign.toml"))  # noqa: PTH113, PTH118
+                if entry.name.startswith(start) and os.path.isfile(os.path.join(entry.path, CAMPAIGN_FILE))  # noqa: PTH113, PTH118
             ]
     except OSError:
         pass

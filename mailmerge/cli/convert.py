@@ -8,16 +8,17 @@ from typing import TYPE_CHECKING, Any, Final
 
 import click
 
-from mailmerge.campaign.adoption import LETTER
+from mailmerge.campaign.adoption import LARGEST, LETTER
 from mailmerge.campaign.conversion import Conversion, Wanted, convert_list, convert_template
 from mailmerge.cli.init import origins
 from mailmerge.cli.options import options_of
 from mailmerge.cli.output import out
-from mailmerge.cli.questions import READING, opened, types_of
+from mailmerge.cli.questions import HIDDEN, READING, opened, types_of
 from mailmerge.convert.awdeorio import find_template
 from mailmerge.convert.thunderbird import is_settings, read_settings
 from mailmerge.errors import CampaignFileError, ListError
 from mailmerge.folders import read_plain
+from mailmerge.options import CAMPAIGN_FILE
 from mailmerge.suggest import Invocation, suggested
 
 if TYPE_CHECKING:
@@ -27,8 +28,6 @@ _PATH = click.Path(path_type=Path)
 _LISTS: Final = frozenset({".csv", ".tsv", ".txt", ".tab", ".xlsx", ".xlsm", ".xls", ".ods"})
 _LETTERS: Final = frozenset({".doc", ".dot", ".dotx", ".docm", ".rtf", ".odt", ".pages"})
 _DRAFTS: Final = frozenset({".eml", ".html", ".htm", ".mjml"})
-_HIDDEN: Final = "D121"
-_LARGEST: Final = 50 << 20
 
 
 @click.command("convert")
@@ -85,7 +84,7 @@ def _has_hidden(listed: Path, reading: dict[str, Any]) -> bool:
     try:
         deque(opened(listed, None, {**reading, "hidden": "refuse"}), maxlen=0)
     except ListError as error:
-        return error.code == _HIDDEN
+        return error.code == HIDDEN
     return False
 
 
@@ -94,7 +93,7 @@ def _list_of(letter: Path, reading: dict[str, Any]) -> Path | None:
     from mailmerge.convert.word import source_of
 
     try:
-        said = source_of(read_plain(letter, _LARGEST), str(letter))
+        said = source_of(read_plain(letter, LARGEST), str(letter))
     except OSError as error:
         raise CampaignFileError(f"cannot read {letter}: {error.strerror}", code="C407") from None
     found = _beside(letter, said.source)
@@ -111,10 +110,10 @@ def _beside(file: Path, named: str) -> Path | None:
 
 def _unknown(source: Path) -> CampaignFileError:
     hint = "name a folder with mailmerge_template.txt, a letter (.docx), a sheet (.xlsx, .csv) or prefs.js"
-    if (source / "campaign.toml").is_file():
+    if (source / CAMPAIGN_FILE).is_file():
         line = suggested(Invocation("convert", str(source)), "check")
         return CampaignFileError(
-            f"{source} is already a campaign: it has a campaign.toml", code="C542", hint=f"check it: {line}"
+            f"{source} is already a campaign: it has a {CAMPAIGN_FILE}", code="C542", hint=f"check it: {line}"
         )
     if not source.exists():
         return CampaignFileError(f"{source} does not exist", code="C542", hint=hint)

@@ -10,6 +10,7 @@ import click
 
 from mailmerge.cli.output import note
 from mailmerge.convert.awdeorio import DATABASE, SERVER, TEMPLATE
+from mailmerge.options import CAMPAIGN_FILE
 from mailmerge.suggest import Invocation, suggested
 
 if TYPE_CHECKING:
@@ -91,7 +92,7 @@ def _campaign(given: dict[str, Any], folder: Path | None) -> Iterator[str]:
         yield str(template.parent)
     else:
         yield str(template)
-    if (template.parent / "campaign.toml").exists() and named is None:
+    if (template.parent / CAMPAIGN_FILE).exists() and named is None:
         return
     for flag, key, usual in (("--list", "database", DATABASE), ("--server-conf", "config", SERVER)):
         file = here / (given[key] or usual)

@@ -3,22 +3,22 @@
 from __future__ import annotations
 
 import os
-import signal
 import sys
 import threading
 import time
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, Self
+from typing import TYPE_CHECKING, Any, Final
 
 import click
 
 from mailmerge.cli.options import campaign_argument, load_campaign, options_of
 from mailmerge.cli.output import emit, note, out
 from mailmerge.cli.plan_view import clock_time
-from mailmerge.cli.progress import STOPPING
+from mailmerge.cli.progress import SignalHandler
 from mailmerge.errors import CampaignFileError
 from mailmerge.model import Status
+from mailmerge.options import CAMPAIGN_FILE
 from mailmerge.suggest import Invocation, suggested
 from mailmerge.text import plural
 
@@ -60,7 +60,7 @@ def worker(
         show.say("ready", line)
     if ready:
         return 0
-    with _Stop(show) as stop:
+    with _Stop(code=0) as stop:
         refused = own.run(stop.flag)
     if stop.code:
         return stop.code
@@ -101,24 +101,8 @@ class _EventWriter:
                 note(f"{now:%Y-%m-%d %H:%M:%S} {f'{where}: ' if where else ''}{text}")
 
 
-class _Stop:
+class _Stop(SignalHandler):
     """The first signal asks the worker to finish, the second one ends it immediately."""
-
-    def __init__(self, show: _EventWriter) -> None:
-        self.flag = threading.Event()
-        self.code = 0
-        self._show = show
-        self._before: dict[int, Any] = {}
-
-    def __enter__(self) -> Self:
-        for number in STOPPING:
-            if signal.getsignal(number) != signal.SIG_IGN:
-                self._before[number] = signal.signal(number, self._handle)
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        for number, handler in self._before.items():
-            signal.signal(number, handler)
 
     def _handle(self, number: int, _frame: object) -> None:
         self.code = 128 + number
@@ -216,7 +200,7 @@ def _fleet(options: dict[str, Any]) -> Fleet:
     from mailmerge.campaign.fleet import Fleet
 
     path: Path | None = options["campaign"]
-    if path is None and not Path("campaign.toml").exists() and not options.get("data_source"):
+    if path is None and not Path(CAMPAIGN_FILE).exists() and not options.get("data_source"):
         return Fleet(options["ledger"], options["name"])
     if path is not None and not path.exists() and path.name == str(path) and path.suffix != ".toml":
         return Fleet(options["ledger"], str(path))

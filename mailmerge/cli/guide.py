@@ -17,6 +17,7 @@ import click
 from mailmerge.cli.output import note, out, show_diagnostics
 from mailmerge.cli.questions import LEAVE, ask_sender, ask_template, asked, dropped_path, opened, until_right
 from mailmerge.errors import MailmergeError
+from mailmerge.options import CAMPAIGN_FILE
 from mailmerge.suggest import Invocation, login_command, suggested
 from mailmerge.text import cut, padded, plural, printable, width
 
@@ -27,7 +28,6 @@ if TYPE_CHECKING:
     from mailmerge.options import StockTemplate
     from mailmerge.recipients import RecipientList
 
-_FILE: Final = "campaign.toml"
 _SKIP: Final = frozenset({"s", "skip"})
 _BACK: Final = frozenset({"b", "back"})
 _AGAIN: Final = "again"
@@ -210,13 +210,13 @@ class _Path:
             return self._mend()
         if _has_account(campaign):
             out(f"Account: {campaign.file.account or 'SMTP_SERVER of your environment'}")
-            return _go(f"To change it, edit {_FILE}. Enter to continue") if self._came_back else None
+            return _go(f"To change it, edit {CAMPAIGN_FILE}. Enter to continue") if self._came_back else None
         sender = campaign.file.message.from_ or ""
         out(f"$ {login_command(_plain_address(campaign))}   (Ctrl-C leaves)")
         assert self.folder is not None
         if name := offered(sender, ask=True):
             set_account(self.folder, name)
-            out(f'Wrote account = "{name}" into {self.folder / _FILE}.')
+            out(f'Wrote account = "{name}" into {self.folder / CAMPAIGN_FILE}.')
             return None
         return _go("Without an account you can write and look, not send. Enter to continue")
 
@@ -291,8 +291,8 @@ class _Path:
     def _mend(self) -> str | None:
         """Open campaign.toml, whose problems were shown."""
         assert self.folder is not None
-        if _go(f"Enter opens {self.folder / _FILE} in your editor") is None:
-            _edit(self.folder / _FILE)
+        if _go(f"Enter opens {self.folder / CAMPAIGN_FILE} in your editor") is None:
+            _edit(self.folder / CAMPAIGN_FILE)
             _go("Save it; Enter continues")
         return _AGAIN
 
@@ -342,9 +342,9 @@ def _go(question: str) -> str | None:
 
 def _known_campaign() -> Path | None:
     """Return the campaign in this folder, or one below that the person chooses; None for a new one."""
-    if Path(_FILE).is_file():
+    if Path(CAMPAIGN_FILE).is_file():
         return Path()
-    below = sorted(found.parent for found in Path().glob(f"*/{_FILE}") if found.is_file())[:20]
+    below = sorted(found.parent for found in Path().glob(f"*/{CAMPAIGN_FILE}") if found.is_file())[:20]
     if not below:
         return None
     for number, folder in enumerate(below, 1):

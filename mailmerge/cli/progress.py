@@ -7,6 +7,7 @@ import signal
 import sys
 import threading
 import time
+from abc import ABC, abstractmethod
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Self
 
@@ -205,28 +206,19 @@ class StoppedError(SystemExit):
     """A signal that ends the command immediately."""
 
 
-class GracefulStop:
-    """Turns the signals that ask us to end into a request to stop, while it is entered.
-
-    Before `begin`, and within `at_once`, nothing has been handed over whose reply must be waited for: there
-    the first signal ends the command.
+class SignalHandler(ABC):
+    """Handles the signals that ask us to end, while it is entered.
 
     A signal that was ignored when we were started remains ignored: shells start commands in the background
     like this, and the Ctrl-C at their terminal is meant for another command.
-
-    What ends the command is an exception from a signal's handler, and such an exception can be lost: `input`
-    swallows whatever happens while it flushes the other streams. So it is raised again where sending would
-    begin, and at the end.
     """
 
-    def __init__(self, finishing: str = FINISHING) -> None:
-        self._finishing = finishing
+    def __init__(self, code: int) -> None:
         self.flag = threading.Event()
-        self.code = 130
+        """Set when the work is to stop."""
+        self.code = code
         """The exit code for the signal that came."""
         self._before: dict[int, Any] = {}
-        self._begun = False
-        self._ending = False
 
     def __enter__(self) -> Self:
         for number in STOPPING:
@@ -237,6 +229,31 @@ class GracefulStop:
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
         for number, handler in self._before.items():
             signal.signal(number, handler)
+
+    @abstractmethod
+    def _handle(self, number: int, _frame: object) -> None:
+        """Do what a signal asks for."""
+
+
+class GracefulStop(SignalHandler):
+    """Turns the signals that ask us to end into a request to stop, while it is entered.
+
+    Before `begin`, and within `at_once`, nothing has been handed over whose reply must be waited for: there
+    the first signal ends the command.
+
+    What ends the command is an exception from a signal's handler, and such an exception can be lost: `input`
+    swallows whatever happens while it flushes the other streams. So it is raised again where sending would
+    begin, and at the end.
+    """
+
+    def __init__(self, finishing: str = FINISHING) -> None:
+        super().__init__(code=130)
+        self._finishing = finishing
+        self._begun = False
+        self._ending = False
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        super().__exit__(kind)
         if kind is None:
             self._end()
 

@@ -32,7 +32,8 @@ _QUESTIONS: Final = frozenset({"D200", "D201", "D205", "D240"})
 """Errors whose hint names options, one of which is the answer: a row, a sheet, a table, a delimiter."""
 LEAVE: Final = frozenset({"q", "quit", "exit"})
 """Answers that leave."""
-_HIDDEN: Final = "D121"
+HIDDEN: Final = "D121"
+"""The error about rows or columns that are hidden."""
 _MOST_QUESTIONS: Final = 8
 
 
@@ -215,7 +216,7 @@ def _wrong_name(error: InputError) -> str | None:
 
 def _choices(error: InputError) -> list[tuple[str, str]]:
     """Return the options that an error offers, each with a value; an empty list if it is not a question."""
-    if error.code == _HIDDEN:
+    if error.code == HIDDEN:
         return [("hidden", value) for value in ("skip", "send")]
     if error.code not in _QUESTIONS:
         return []

@@ -10,6 +10,7 @@ import click
 
 from mailmerge.cli.options import options_of
 from mailmerge.cli.output import emit, out
+from mailmerge.recipients.address_column import HASH
 from mailmerge.text import padded, plural
 
 if TYPE_CHECKING:
@@ -122,7 +123,7 @@ def list_(*, as_json: bool, ledger: str | None) -> int:
 
 def _counted(entries: list[str]) -> str:
     domains = sum(entry.startswith("@") for entry in entries)
-    hashes = sum(entry.startswith("sha256:") for entry in entries)
+    hashes = sum(entry.startswith(HASH) for entry in entries)
     addresses = len(entries) - domains - hashes
     kinds = [(addresses, "address", "addresses"), (domains, "domain", "domains"), (hashes, "hash", "hashes")]
     return ", ".join(plural(count, *names) for count, *names in kinds if count)

@@ -26,6 +26,7 @@ from mailmerge.model import Place
 from mailmerge.option_types import AUTO, fields_of
 from mailmerge.options import (
     CAMPAIGN,
+    CAMPAIGN_FILE,
     COMMAND_LINE,
     PLANNED,
     AttachOptions,
@@ -45,7 +46,6 @@ if TYPE_CHECKING:
     from mailmerge.errors import CampaignFileError
     from mailmerge.option_types import Option
 
-FILE_NAME: Final = "campaign.toml"
 LISTS: Final = frozenset(
     """.csv .tsv .tab .txt .xlsx .xlsm .xlsb .xls .ods .fods .numbers .json .jsonl .ndjson .parquet""".split()  # noqa: SIM905
 )
@@ -134,7 +134,7 @@ def from_options(
 def _locate(path: Path, overrides: Overrides) -> Path:
     if path.suffix == ".toml" and not path.is_dir():
         return path
-    inside = path / FILE_NAME
+    inside = path / CAMPAIGN_FILE
     if inside.exists() and not inside.is_dir():  # a pipe or a device is told where it would be read
         return inside
     command = overrides.command or "check"
@@ -149,7 +149,7 @@ def _locate(path: Path, overrides: Overrides) -> Path:
         raise _unfinished(str(source), overrides.options, command)
     others = sorted(other.name for other in path.glob("*.toml"))
     hint = f"did you mean {path / others[0]}?" if others else _around(path, command) or _start(path)
-    raise TomlProblems.one("C407", f"no {FILE_NAME} in {path}", hint=hint)
+    raise TomlProblems.one("C407", f"no {CAMPAIGN_FILE} in {path}", hint=hint)
 
 
 def refuse_file(path: Path, instead_of: str) -> NoReturn:
@@ -171,7 +171,7 @@ def refuse_list_name(path: Path) -> None:
     """
     if path.exists():
         return
-    if path.name == FILE_NAME:
+    if path.name == CAMPAIGN_FILE:
         hint = f"name its folder: {_start(path.parent)}"
         raise TomlProblems.one("C561", f"{path} is not the name of a folder", hint=hint)
     if path.suffix.lower() not in LISTS:
@@ -199,13 +199,13 @@ def _run(command: str, path: Path) -> str:
 def _elsewhere(path: Path, command: str) -> str | None:
     """Return a hint at the campaign probably meant by a folder that does not exist: one here, or nearby."""
     for up, above in enumerate((Path.cwd(), *Path.cwd().parents[:_MOST_ABOVE])):
-        if path.name == above.name and (above / FILE_NAME).is_file():
+        if path.name == above.name and (above / CAMPAIGN_FILE).is_file():
             return f"you are in that folder: {_run(command, Path(*[os.pardir] * up))}"
-    if (Path(os.pardir) / path.name / FILE_NAME).is_file():
+    if (Path(os.pardir) / path.name / CAMPAIGN_FILE).is_file():
         return f"there is one next to this folder: {_run(command, Path(os.pardir, path.name))}"
     below = _campaigns_in(path.parent)
     likely = near(path.name, [found.name for found in below])
-    inner = [one / path.name for one in below if (one / path.name / FILE_NAME).is_file()]
+    inner = [one / path.name for one in below if (one / path.name / CAMPAIGN_FILE).is_file()]
     meant = path.parent / likely[0] if likely else inner[0] if inner else None
     return f"did you mean {_run(command, meant)}?" if meant else None
 
@@ -213,7 +213,7 @@ def _elsewhere(path: Path, command: str) -> str | None:
 def _around(folder: Path, command: str) -> str | None:
     """Return a hint at the campaigns in a folder and above it."""
     for up, above in enumerate(folder.resolve().parents[:_MOST_ABOVE], 1):
-        if (above / FILE_NAME).is_file():
+        if (above / CAMPAIGN_FILE).is_file():
             return f"there is one above: {_run(command, folder.joinpath(*[os.pardir] * up))}"
     below = _campaigns_in(folder)
     if len(below) < 2:
@@ -225,14 +225,14 @@ def _around(folder: Path, command: str) -> str | None:
 
 def _campaigns_in(folder: Path) -> list[Path]:
     try:
-        return sorted(found.parent for found in folder.glob(f"*/{FILE_NAME}") if found.is_file())
+        return sorted(found.parent for found in folder.glob(f"*/{CAMPAIGN_FILE}") if found.is_file())
     except OSError:
         return []
 
 
 def _kind(path: Path) -> str:
     """Return what a file is; a text file next to a campaign's file is one of its templates."""
-    text = path.suffix.lower() == ".txt" and (path.parent / FILE_NAME).is_file()
+    text = path.suffix.lower() == ".txt" and (path.parent / CAMPAIGN_FILE).is_file()
     return "a list" if path.suffix.lower() in LISTS and not text else "a file"
 
 
@@ -240,10 +240,10 @@ def _of_file(path: Path, command: str) -> str:
     """Return a hint at the campaign that a list or a template belongs to, or how to make one for a list."""
     if path.suffix == ".toml":
         return f"write {_run(command, path)}"
-    if (path.parent / FILE_NAME).is_file():
+    if (path.parent / CAMPAIGN_FILE).is_file():
         return f"its campaign is the folder that it is in: {_run(command, path.parent)}"
     if path.suffix.lower() not in LISTS:
-        return f"a campaign is a folder with {FILE_NAME}, or that file"
+        return f"a campaign is a folder with {CAMPAIGN_FILE}, or that file"
     name = path.with_suffix("") if not path.with_suffix("").exists() else path.with_name(f"{path.stem}-mail")
     made = suggested(Invocation("", str(name), {"data_source": (str(path),)}), "init")
     return f"make one for it: {made}"

@@ -27,6 +27,7 @@ from mailmerge.errors import CampaignFileError, MailmergeError, TemplateError
 from mailmerge.folders import read_plain
 from mailmerge.model import Place
 from mailmerge.option_types import MarkdownText
+from mailmerge.options import CAMPAIGN_FILE
 from mailmerge.text import quoted
 
 if TYPE_CHECKING:
@@ -82,7 +83,7 @@ def find_template(path: Path) -> Path | None:
     """Find the template in a folder of awdeorio's mailmerge, or the path itself; None: it is neither."""
     if path.is_dir():
         inside = path / TEMPLATE
-        return inside if inside.is_file() and not (path / "campaign.toml").exists() else None
+        return inside if inside.is_file() and not (path / CAMPAIGN_FILE).exists() else None
     if path.suffix.lower() not in _SUFFIXES or not path.is_file():
         return None
     try:

@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import json
 import re
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from msgspec import Struct, field
 
 from mailmerge.convert.header_block import TAG
-from mailmerge.text import toml_key
+from mailmerge.text import toml_key, toml_value
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
+    from pathlib import Path
 
     from mailmerge.model import Place
 
@@ -112,14 +111,3 @@ def _section(section: str, tables: Mapping[str, Any], comments: Mapping[str, str
 
 def _line(key: str, value: object, comment: str | None) -> str:
     return f"{toml_key(key)} = {toml_value(value)}{f'    # {comment}' if comment else ''}\n"
-
-
-def toml_value(value: object) -> str:
-    """Return a value in TOML, on one line."""
-    if isinstance(value, dict):
-        pairs = ", ".join(f"{toml_key(name)} = {toml_value(entry)}" for name, entry in value.items())
-        return f"{{ {pairs} }}"
-    if isinstance(value, list | tuple):
-        return f"[{', '.join(map(toml_value, value))}]"
-    text = str(value) if isinstance(value, Path) else value
-    return json.dumps(text, ensure_ascii=False).replace("\x7f", "\\u007f")

@@ -10,14 +10,16 @@ from jinja2.filters import FILTERS
 from msgspec import Struct, field
 
 from mailmerge.designs.editors import mend
-from mailmerge.designs.names import UNSUBSCRIBE, Field, ListColumns, compared, quoted_in_template, read_field
+from mailmerge.designs.names import Field, ListColumns, compared, quoted_in_template, read_field
 from mailmerge.designs.placeholders import find_placeholders, is_html
+from mailmerge.model import UNSUBSCRIBE_URL
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
 _SHEET: Final = re.compile(r"<(style|script)\b[^<>]*>(.*?)</\1\s*>", re.IGNORECASE | re.DOTALL)
-_CODE: Final = re.compile(r"\{[{%#]|[}%#]\}")
+TEMPLATE_CODE: Final = re.compile(r"\{[{%#]|[}%#]\}")
+"""The signs at which template code begins and ends."""
 _TOKEN: Final = re.compile(
     r"\*\|\s*(?P<mailchimp>(?:IF|IFNOT|INTERESTED|ELSEIF|ELSE|END):[^|*\n<>]{0,60})\|\*"
     r"|\{\{\{\s*(?P<triple>[^{}\n]{1,120}?)\s*\}\}\}"
@@ -74,7 +76,7 @@ class Converted(Struct):
     @property
     def unsubscribes(self) -> bool:
         """Whether it contains the recipient's own unsubscribe link."""
-        return UNSUBSCRIBE in self.text
+        return UNSUBSCRIBE_URL in self.text
 
 
 def convert(source: str, columns: ListColumns) -> Converted:
@@ -106,7 +108,7 @@ def _without_sheets(made: Converted, columns: ListColumns) -> Iterator[str]:
     text, at = made.text, 0
     for sheet in _SHEET.finditer(text):
         yield _translated(text[at : sheet.start()], columns, made)
-        if _CODE.search(sheet[2]) and "{%" not in text[max(0, sheet.start() - 14) : sheet.start()]:
+        if TEMPLATE_CODE.search(sheet[2]) and "{%" not in text[max(0, sheet.start() - 14) : sheet.start()]:
             made.protected = True
             yield f"{{% raw %}}{sheet[0]}{{% endraw %}}"
         else:
@@ -149,17 +151,17 @@ def _unpaired(tags: str) -> str:
 
 
 def _expression(field: Field, columns: ListColumns) -> str | None:
-    return UNSUBSCRIBE if field.unsubscribes else columns.written(field)
+    return UNSUBSCRIBE_URL if field.unsubscribes else columns.written(field)
 
 
 def _printed(expression: str, field: Field, before: str) -> str:
     """Return the tag that prints a column at the end of *before*."""
     inside = _TAG_BEFORE.search(before) is not None
-    if field.fallback and expression != UNSUBSCRIBE:
+    if field.fallback and expression != UNSUBSCRIBE_URL:
         quote = "'" if inside else '"'
         if quote not in field.fallback and "\\" not in field.fallback:
             expression = f"{expression} or {quote}{field.fallback}{quote}"
-    if expression != UNSUBSCRIBE and _ADDRESS_BEFORE.search(before):
+    if expression != UNSUBSCRIBE_URL and _ADDRESS_BEFORE.search(before):
         expression = f"({expression})|urlencode" if " or " in expression else f"{expression}|urlencode"
     if inside:
         expression = expression.replace('row["', "row['").replace('"]', "']")
@@ -171,8 +173,8 @@ def _link(found: re.Match[str], made: Converted) -> str:
     name = (found["tag"] or found["code"] or "").lower()
     if name != "unsubscribe":
         return found[0]
-    code = f'<a href="{{{{ {UNSUBSCRIBE} }}}}">{found["inner"] or found["text"]}</a>'
-    made.mapped[f"<{name}>" if found["tag"] else f"[{name}]"] = f"{{{{ {UNSUBSCRIBE} }}}}"
+    code = f'<a href="{{{{ {UNSUBSCRIBE_URL} }}}}">{found["inner"] or found["text"]}</a>'
+    made.mapped[f"<{name}>" if found["tag"] else f"[{name}]"] = f"{{{{ {UNSUBSCRIBE_URL} }}}}"
     return code
 
 
@@ -183,7 +185,7 @@ def _token(found: re.Match[str], columns: ListColumns, made: Converted) -> str:
         code = _block(found["mailchimp"], columns, made.conditions)
     elif found["tag"]:
         label = found["label"]
-        code = f"{{{{ {UNSUBSCRIBE} }}}}"
+        code = f"{{{{ {UNSUBSCRIBE_URL} }}}}"
         code = f'<a href="{code}">{label}</a>' if label and is_html(made.text) else code
     else:
         code = _braces(found, columns, made.conditions)
@@ -232,7 +234,7 @@ def _braces(found: re.Match[str], columns: ListColumns, conditions: list[bool]) 
     if (choice := _choice(text, columns)) is not None:
         return choice
     own = re.match(r"[^\W\d]\w*", text)
-    ours = text == UNSUBSCRIBE or (own is not None and columns.is_name(own[0]) and ":" not in text)
+    ours = text == UNSUBSCRIBE_URL or (own is not None and columns.is_name(own[0]) and ":" not in text)
     if ours and not sure:
         return found[0]
     field = read_field(text)

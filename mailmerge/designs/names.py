@@ -12,9 +12,6 @@ from mailmerge.lazy_re import lazy_re
 if TYPE_CHECKING:
     from mailmerge.model import Columns
 
-UNSUBSCRIBE = "unsubscribe_url"
-"""The variable that contains the recipient's own unsubscribe address."""
-
 _MARKS = lazy_re(r"""["'\\{}%#]""")
 _RESERVED = frozenset(
     """and else elif if for in is not or import from as with without context block extends include macro call

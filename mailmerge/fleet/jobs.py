@@ -19,7 +19,7 @@ from msgspec import Struct
 
 from mailmerge import postgres
 from mailmerge.extras import require
-from mailmerge.postgres import TableGroup
+from mailmerge.postgres import NOW, TableGroup
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -239,10 +239,9 @@ def without_job(db: PostgresDatabase, wanted: Iterable[Order]) -> list[Order]:
 
 _REFUSED_FOR = 60.0
 """Seconds for which others can see at least that an account was refused, even after the worker has ended."""
-_NOW: Final = "extract(epoch from clock_timestamp())::float8"
 _PRESENT: Final = f"""
 INSERT INTO mailmerge.worker (name, account, slots, version, since, until, refused)
-VALUES (?1, ?2, ?3, ?4, {_NOW}, {_NOW} + ?5, ?6)
+VALUES (?1, ?2, ?3, ?4, {NOW}, {NOW} + ?5, ?6)
 ON CONFLICT (name, account) DO UPDATE SET until = excluded.until, refused = excluded.refused
 """
 
@@ -257,7 +256,7 @@ def say_present(db: PostgresDatabase, workers: Iterable[PresentWorker], seconds:
             shown = max(seconds, _REFUSED_FOR) if worker.refused else seconds
             cells = (worker.name, worker.account, worker.slots, worker.version, shown, worker.refused)
             db.execute(_PRESENT, cells)
-        db.execute(f"DELETE FROM mailmerge.worker WHERE until < {_NOW} - 86400")
+        db.execute(f"DELETE FROM mailmerge.worker WHERE until < {NOW} - 86400")
 
 
 def say_gone(db: PostgresDatabase, name: str) -> None:
@@ -271,7 +270,7 @@ def present(db: PostgresDatabase) -> list[PresentWorker]:
     return [
         PresentWorker(name, account, slots, version, datetime.fromtimestamp(since, UTC), refused)
         for name, account, slots, version, since, refused in db.rows(
-            f"{query} WHERE until > {_NOW} ORDER BY name, account"
+            f"{query} WHERE until > {NOW} ORDER BY name, account"
         )
     ]
 

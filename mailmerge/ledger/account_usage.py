@@ -48,7 +48,8 @@ _GIVE_BACK = """
 UPDATE usage SET messages = max(0, messages - 1), recipients = max(0, recipients - ?)
 WHERE account = ? AND at = ?
 """
-_KEPT_FOR = 32 * 86400
+KEPT_FOR = 32 * 86400
+"""Seconds after which usage is forgotten: no quota counts for longer than a month."""
 _TRUSTED_FOR = 30 * 86400.0
 """Seconds after which a server is tried again: it may be a different one by then."""
 _AHEAD = 2.0
@@ -317,7 +318,7 @@ class AccountUsage(StateDatabase):
 
     def _prune(self, now: datetime) -> None:
         if not self._pruned:
-            self._db.execute("DELETE FROM usage WHERE at < ?", (now.timestamp() - _KEPT_FOR,))
+            self._db.execute("DELETE FROM usage WHERE at < ?", (now.timestamp() - KEPT_FOR,))
             self._pruned = True
 
 

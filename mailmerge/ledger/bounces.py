@@ -8,15 +8,16 @@ message of the mailbox is written in that transaction, so that it counts once, w
 from __future__ import annotations
 
 import json
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Self
 
 from msgspec import Struct
 
 from mailmerge.ledger.databases import CampaignBook
+from mailmerge.sqlite import moment
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
+    from datetime import datetime
 
 
 class SentMessage(Struct, frozen=True):
@@ -173,7 +174,7 @@ class BounceBook(CampaignBook):
     def first_handed_over(self) -> datetime | None:
         """Return when the first message was sent: no report is older; None: none was."""
         (at,) = self._db.row("SELECT min(at) FROM attempt WHERE campaign = ?", (self._id,))
-        return None if at is None else datetime.fromtimestamp(at, UTC)
+        return moment(at)
 
     def looked(self) -> None:
         """Record that the mailbox was read."""
@@ -198,4 +199,4 @@ class BounceBook(CampaignBook):
             "SELECT sort, count(DISTINCT key) FROM bounce WHERE campaign = ? GROUP BY sort ORDER BY 2 DESC"
         )
         sorts = {str(sort): int(count) for sort, count in self._db.rows(query, (self._id,))}
-        return MailSummary(None if read is None else datetime.fromtimestamp(read, UTC), sorts, str(halted))
+        return MailSummary(moment(read), sorts, str(halted))

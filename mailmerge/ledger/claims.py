@@ -34,11 +34,11 @@ from msgspec import Struct
 
 from mailmerge.clock import SystemClock
 from mailmerge.errors import LedgerError
-from mailmerge.ledger.reader import restored_date, status_of
+from mailmerge.ledger.reader import status_of
 from mailmerge.ledger.shared_suppression import EVERY_CAMPAIGN, covered
-from mailmerge.ledger.work import NOW
 from mailmerge.model import Delivery
-from mailmerge.sqlite import moment
+from mailmerge.postgres import NOW
+from mailmerge.sqlite import moment, zoned
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -445,6 +445,7 @@ def _claimed(cells: Sequence[Any]) -> Claimed:
     tries, first_at, generation, attempt, message_id, date, offset = history
     known = Delivery(
         key, row, "", status_of(status), attempts=tries, message_id=message_id or "",
-        date=restored_date(date, offset or 0), first_attempt=moment(first_at), generation=generation,
+        date=None if date is None else zoned(date, offset or 0), first_attempt=moment(first_at),
+        generation=generation,
     )  # fmt: skip
     return Claimed(plan, n, key, row, domain, tuple(recipients), attempt, known)

@@ -7,13 +7,14 @@ because no mail folder can be written in one transaction with the ledger: *begun
 
 from __future__ import annotations
 
-from datetime import UTC, datetime, timedelta, timezone
 from typing import TYPE_CHECKING, NamedTuple
 
 from mailmerge.ledger.databases import CampaignBook
+from mailmerge.sqlite import zoned
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
+    from datetime import datetime
 
 
 class Uncopied(NamedTuple):
@@ -61,7 +62,7 @@ class CopyBook(CampaignBook):
         """
         rows = self._db.rows(_UNCOPIED, (self._id, after, most))
         return [
-            Uncopied(attempt, key, row, message_id, _local(date, offset), frozen, bool(begun))
+            Uncopied(attempt, key, row, message_id, zoned(date, offset), frozen, bool(begun))
             for attempt, key, row, message_id, date, offset, frozen, begun in rows
         ]
 
@@ -76,7 +77,3 @@ class CopyBook(CampaignBook):
         with self._db.transaction():
             self._db.executemany(_MADE, [(now, attempt) for attempt in made])
             self._db.executemany(_WITHDRAW, [(attempt,) for attempt in withdrawn])
-
-
-def _local(date: float, offset: int) -> datetime:
-    return datetime.fromtimestamp(date, timezone(timedelta(seconds=offset)) if offset else UTC)

@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, Self
 
 from mailmerge.errors import InUseError, LedgerError
 from mailmerge.ledger.locks import NO_WAIT
+from mailmerge.postgres import NOW
 from mailmerge.text import local_time
 
 if TYPE_CHECKING:
@@ -35,15 +36,14 @@ SECONDS = 30.0
 _RENEWED_EVERY = SECONDS / 3
 _ASKED_EVERY = 0.25
 _TELL_FROM = 1.0
-_NOW = "extract(epoch from clock_timestamp())::float8"
 _TAKE = f"""
-INSERT INTO lease (campaign, owner, holder, since, until) VALUES (?1, ?2, ?3, {_NOW}, {_NOW} + {SECONDS})
+INSERT INTO lease (campaign, owner, holder, since, until) VALUES (?1, ?2, ?3, {NOW}, {NOW} + {SECONDS})
 ON CONFLICT (campaign) DO UPDATE SET owner = excluded.owner, holder = excluded.holder, since = excluded.since,
-    until = excluded.until WHERE lease.until < {_NOW} RETURNING owner
+    until = excluded.until WHERE lease.until < {NOW} RETURNING owner
 """
-_RENEW = f"UPDATE lease SET until = {_NOW} + {SECONDS} WHERE campaign = ?1 AND owner = ?2"
+_RENEW = f"UPDATE lease SET until = {NOW} + {SECONDS} WHERE campaign = ?1 AND owner = ?2"
 _RELEASE = "DELETE FROM lease WHERE campaign = ?1 AND owner = ?2"
-_HOLDER = f"SELECT holder, since FROM lease WHERE campaign = ?1 AND until >= {_NOW}"
+_HOLDER = f"SELECT holder, since FROM lease WHERE campaign = ?1 AND until >= {NOW}"
 
 
 class Lease:

@@ -10,8 +10,7 @@ from __future__ import annotations
 
 import json
 import re
-from datetime import UTC, datetime, timedelta, timezone
-from functools import lru_cache
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, NamedTuple, Self
 
 from msgspec import Struct, field
@@ -21,9 +20,9 @@ from mailmerge.ledger import schema
 from mailmerge.ledger.bounces import BounceBook
 from mailmerge.ledger.copies import CopyBook
 from mailmerge.ledger.databases import damaged
-from mailmerge.model import Counts, Delivery, Status, Version
+from mailmerge.model import TO_BE_SENT, Counts, Delivery, Status, Version
 from mailmerge.postgres import PostgresDatabase
-from mailmerge.sqlite import moment
+from mailmerge.sqlite import moment, zoned
 from mailmerge.text import printable
 
 if TYPE_CHECKING:
@@ -88,14 +87,6 @@ class Sent(NamedTuple):
 # --- from cells to values ---------------------------------------------------------------------------------
 
 
-@lru_cache(maxsize=512)
-def restored_date(date: float | None, offset: int) -> datetime | None:
-    """Return the time of a Date header in the time zone in which it was written."""
-    if date is None:
-        return None
-    return datetime.fromtimestamp(date, timezone(timedelta(seconds=offset)) if offset else UTC)
-
-
 _STATUSES: Mapping[str, Status] = {status.value: status for status in Status}
 """The states by their values in the tables; calling `Status` takes four times as long."""
 
@@ -141,7 +132,7 @@ def _delivery(path: Path | str, key: str, row: int, address: str, cells: list[An
     """Return a `Delivery` made from the values of `_COLUMNS`."""
     offset = cells.pop()
     try:
-        cells[_DATE] = restored_date(cells[_DATE], offset)
+        cells[_DATE] = None if cells[_DATE] is None else zoned(cells[_DATE], offset)
         for place, convert in _CONVERSIONS:
             cells[place] = convert(cells[place])
     except (LookupError, ValueError, TypeError, OverflowError, OSError) as error:
@@ -328,7 +319,7 @@ class LedgerReader:
 
     def waiting(self) -> Iterator[tuple[str, Status]]:
         """Yield the keys of contacted rows that have to be contacted again, deferred or pending."""
-        if not self._has_any((Status.PENDING, Status.DEFERRED)):
+        if not self._has_any(TO_BE_SENT):
             return
         for key, state in self._db.stream(_WAITING, (self._id,)):
             yield key, _STATUSES[state]
@@ -370,7 +361,7 @@ class LedgerReader:
             return delivery.date
         found = self._db.row(_EARLIER_DATE, (self._id, delivery.key, message_id))
         try:
-            return restored_date(*found) if found else None
+            return zoned(*found) if found and found[0] is not None else None
         except (ValueError, TypeError, OverflowError, OSError) as error:
             raise damaged(self.path, f"a Date of {delivery.key!r}: {error}") from error
 

@@ -34,7 +34,8 @@ from typing import TYPE_CHECKING, Final
 from msgspec import Struct
 
 from mailmerge.errors import LedgerError
-from mailmerge.postgres import TableGroup
+from mailmerge.model import SHORTEST_DELAY, SHORTEST_INTERVAL, SLOWEST, STEP_UP, STEP_UP_EVERY
+from mailmerge.postgres import NOW, TableGroup
 from mailmerge.text import slowed_down
 
 if TYPE_CHECKING:
@@ -47,7 +48,6 @@ if TYPE_CHECKING:
     Database = Callable[[], PostgresDatabase]
     """Returns the connection to use now; raises `LedgerError` if the database is gone."""
 
-NOW: Final = "extract(epoch from clock_timestamp())::float8"
 _LEAST_LATE, _LATE_SHARE, _MOST_LATE = 0.05, 1 / 20, 2.0
 _LEAVE_WITHIN = 0.6
 """The part of d in which a message leaves; the rest is for the way to the receiver."""
@@ -58,9 +58,7 @@ _AHEAD = 0.25
 """Seconds ahead that a worker takes slots at most."""
 _TRY_AGAIN = 1.0
 _LOOK_EVERY = 1.0
-_SHORTEST_DELAY = 1e-6
 _GOOD_AT_ONCE = 10
-_SLOWEST = 64.0
 _DOMAINS_KEPT = 1000
 _UNUSED_FOR = 40 * 86400
 
@@ -165,9 +163,10 @@ UPDATE mailmerge.rate SET step = least(CASE WHEN step > 0 THEN step ELSE ?2 END 
     slowest = greatest(slowest, least(CASE WHEN step > 0 THEN step ELSE ?2 END * 2, ?3))
 WHERE name = ?1 AND halvings = ?4
 """
-_RECOVER = """
-UPDATE mailmerge.rate SET good = CASE WHEN good + ?2 >= 50 THEN 0 ELSE good + ?2 END,
-    step = CASE WHEN good + ?2 < 50 THEN step WHEN step / 1.1 <= ?3 THEN 0 ELSE step / 1.1 END
+_RECOVER = f"""
+UPDATE mailmerge.rate SET good = CASE WHEN good + ?2 >= {STEP_UP_EVERY} THEN 0 ELSE good + ?2 END,
+    step = CASE WHEN good + ?2 < {STEP_UP_EVERY} THEN step
+        WHEN step / {STEP_UP} <= ?3 THEN 0 ELSE step / {STEP_UP} END
 WHERE name = ?1 AND step > 0
 """
 _SESSIONS = f"""
@@ -252,7 +251,7 @@ class _RateTurn:
             self._slot = another or self._slot
             now = self._throttle.monotonic()
         if now > self._slot.until:
-            return max(self._throttle.asked_again(self._domains) - now, _SHORTEST_DELAY)
+            return max(self._throttle.asked_again(self._domains) - now, SHORTEST_DELAY)
         return max(self._slot.at - now, 0.0)
 
     def left(self, now: float) -> None:
@@ -338,7 +337,7 @@ class SharedThrottle:
         slot = self._next(key, self._reach)
         begin = self.asked_again(key) if slot is None else slot.at - self.lead
         wait = begin - self.monotonic()
-        return max(wait, _SHORTEST_DELAY) if wait > 0 or slot is None else 0.0
+        return max(wait, SHORTEST_DELAY) if wait > 0 or slot is None else 0.0
 
     def take(self, now: float, domains: Iterable[str] = ()) -> _RateTurn | None:
         """Count a message as begun at *now*; None: nothing limits when its end may leave."""
@@ -507,12 +506,12 @@ class SharedThrottle:
             self._names(frozenset())
             db = self._database()
             if self._to_halve and self._halvings is not None:
-                slowest = max(self._full_interval, 1.0) * _SLOWEST
+                slowest = max(self._full_interval, 1.0) * SLOWEST
                 base = self._full_interval or self._observed_interval(db)
                 db.execute(_HALVE, (self._pace, base, slowest, self._halvings))
                 self._to_halve = False
             if self._good:
-                db.execute(_RECOVER, (self._pace, self._good, max(self._full_interval, 0.001)))
+                db.execute(_RECOVER, (self._pace, self._good, max(self._full_interval, SHORTEST_INTERVAL)))
                 self._good = 0
             self._heard_of_pace(*db.row(_LOOK, (self._pace,)))
         except LedgerError:
@@ -531,7 +530,7 @@ class SharedThrottle:
             return 0.5
         own = (self._begun[-1] - self._begun[0]) / (len(self._begun) - 1)
         (sessions,) = db.row(_SESSIONS, (self._account,))
-        return max(own / max(int(sessions), 1), 0.001)
+        return max(own / max(int(sessions), 1), SHORTEST_INTERVAL)
 
 
 class _Named(Struct, frozen=True):

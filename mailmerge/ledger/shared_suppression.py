@@ -17,7 +17,8 @@ from typing import TYPE_CHECKING, Final
 
 from msgspec import Struct
 
-from mailmerge.postgres import TableGroup
+from mailmerge.postgres import NOW, TableGroup
+from mailmerge.recipients.address_column import HASH
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -26,11 +27,8 @@ if TYPE_CHECKING:
 
 EVERY_CAMPAIGN: Final = 0
 """The number that means all campaigns of the database."""
-HASH: Final = "sha256:"
-"""The prefix of an entry with a hash."""
 _CARRIED = "carried"
 _AT_ONCE = 5000
-_NOW = "extract(epoch from clock_timestamp())::float8"
 
 TABLES: Final = TableGroup(
     "opt_out",
@@ -67,7 +65,7 @@ SELECT a FROM unnest(?1::text[]) AS asked(a) WHERE {covered("?2", "ARRAY[a]")}
 """
 _ADD = f"""
 INSERT INTO mailmerge.opt_out (campaign, entry, since, source)
-SELECT ?1, entry, {_NOW}, ?3 FROM unnest(?2::text[]) AS added(entry) ON CONFLICT DO NOTHING
+SELECT ?1, entry, {NOW}, ?3 FROM unnest(?2::text[]) AS added(entry) ON CONFLICT DO NOTHING
 """
 _REMOVE = """
 DELETE FROM mailmerge.opt_out WHERE campaign = ?1 AND entry = ANY(?2::text[]) RETURNING entry

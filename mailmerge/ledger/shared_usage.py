@@ -13,9 +13,9 @@ import platform
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Final
 
-from mailmerge.ledger.account_usage import QuotaRefusal, Reservation
-from mailmerge.ledger.shared_rates import NOW, sweep_rates
-from mailmerge.postgres import TableGroup
+from mailmerge.ledger.account_usage import KEPT_FOR, QuotaRefusal, Reservation
+from mailmerge.ledger.shared_rates import sweep_rates
+from mailmerge.postgres import NOW, TableGroup
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -27,7 +27,6 @@ if TYPE_CHECKING:
     from mailmerge.model import Rate
     from mailmerge.postgres import PostgresDatabase
 
-_KEPT_FOR = 32 * 86400
 
 TABLES: Final = TableGroup(
     "usage",
@@ -292,7 +291,7 @@ def carry_usage(
                 added += messages
         if entries:
             db.execute(_NOTE_CARRIED, (account, origin, max(upto, entries[-1][0])))
-        db.execute("DELETE FROM mailmerge.usage WHERE account = ?1 AND at < ?2", (account, there - _KEPT_FOR))
+        db.execute("DELETE FROM mailmerge.usage WHERE account = ?1 AND at < ?2", (account, there - KEPT_FOR))
     return added
 
 

@@ -18,8 +18,8 @@ from mailmerge.errors import LedgerError
 from mailmerge.exchange import arrays
 from mailmerge.ledger.attempts import IntentRefusedError, Revision, Settlement, reached
 from mailmerge.ledger.claims import ALIVE, LOCK_SLOT, OPTED_OUT, RUNNING, STATE, Promising
-from mailmerge.ledger.work import NOW
-from mailmerge.model import Outcome, Phase, Scope, Status
+from mailmerge.model import TO_BE_SENT, Outcome, Phase, Scope, Status
+from mailmerge.postgres import NOW
 from mailmerge.sqlite import stamp
 
 if TYPE_CHECKING:
@@ -33,7 +33,6 @@ _REMEMBERED: Final = 2000
 """Settled rows whose outcome may still be revised."""
 _GIVEN_BACK_FOR: Final = 900.0
 """Seconds for which a row waits that was refused for a reason that seems to be about us."""
-_OPEN = (Status.PENDING, Status.DEFERRED)
 _FOLDED_EVERY: Final = 1000
 
 _ATTEMPT = (
@@ -383,7 +382,7 @@ class SlotWriter:
             revision.before.value, outcome.status.value, *reached(outcome),
             row.plan, row.n, row.row, row.domain, list(row.recipients),
         )  # fmt: skip
-        if settlement.status in _OPEN:
+        if settlement.status in TO_BE_SENT:
             self._slot.claimed[self._campaign, row.key] = row
             self._latest[row.key] = number
         self._after.append((_REVISE, cells))

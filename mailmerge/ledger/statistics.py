@@ -14,7 +14,7 @@ from itertools import pairwise
 from statistics import median
 from typing import TYPE_CHECKING
 
-from mailmerge.history import Answer, Bin, Domain, Runs, Timeline, Times, Waits
+from mailmerge.history import ROWS_NAMED, Answer, Bin, Domain, Runs, Timeline, Times, Waits
 from mailmerge.model import Status
 from mailmerge.sqlite import moment
 
@@ -27,7 +27,6 @@ if TYPE_CHECKING:
 MOST_BINS = 120
 MOST_DOMAINS = 20
 MOST_REPLIES = 40
-ROWS_NAMED = 12
 
 _SCAN_STEPS = 20_000
 _WIDTHS = (1, 2, 5, 10, 15, 30)  # seconds and minutes; hours and days follow

@@ -20,7 +20,7 @@ from msgspec import Struct
 
 from mailmerge.clock import SystemClock
 from mailmerge.errors import InUseError, LedgerError
-from mailmerge.postgres import TableGroup
+from mailmerge.postgres import NOW, TableGroup
 from mailmerge.sqlite import moment
 from mailmerge.text import local_time, plural
 
@@ -95,9 +95,6 @@ DROP INDEX mailmerge.delivery_deferred;
 CREATE INDEX delivery_due ON mailmerge.delivery (campaign, next_at) WHERE next_at IS NOT NULL;
 """,
 )
-
-NOW: Final = "extract(epoch from clock_timestamp())::float8"
-"""The time, by the server's clock, which all workers share."""
 
 _STAGE = """
 CREATE TEMPORARY TABLE queued (n BIGINT, key TEXT, row BIGINT, domain TEXT, recipients TEXT[], next_at FLOAT8)

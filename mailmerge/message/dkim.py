@@ -10,7 +10,7 @@ import hashlib
 import re
 from binascii import b2a_base64
 from functools import lru_cache
-from typing import TYPE_CHECKING, Final, Literal
+from typing import TYPE_CHECKING, Final
 
 from msgspec import Struct
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
     from datetime import datetime
 
-Algorithm = Literal["rsa-sha256", "ed25519-sha256"]
+    from mailmerge.option_types import Algorithm
 
 _LINE: Final = 76
 _NEXT_FIELD: Final = re.compile(rb"\r\n(?![ \t])")

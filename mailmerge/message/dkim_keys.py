@@ -18,8 +18,7 @@ from mailmerge.text import quoted
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from mailmerge.message.dkim import Algorithm
-    from mailmerge.option_types import DkimKey
+    from mailmerge.option_types import Algorithm, DkimKey
 
 _LARGEST: Final = 100_000
 _SHORTEST, _LONGEST = 2048, 4096

@@ -12,7 +12,7 @@ from binascii import a2b_base64
 from typing import TYPE_CHECKING
 
 from mailmerge.lazy_re import lazy_re
-from mailmerge.message.text_bodies import base64_lines
+from mailmerge.message.text_bodies import BASE64_HEAD, base64_lines
 from mailmerge.unsubscribe import STAND_IN, address_digest
 
 if TYPE_CHECKING:
@@ -26,7 +26,6 @@ _SOFT = b"=\r\n"
 _HALVES = (_OPEN[: len(_OPEN) // 2], _OPEN[len(_OPEN) // 2 :])
 _BROKEN = lazy_re(b"(?:=\r\n)?".join(re.escape(_OPEN[at : at + 1]) for at in range(len(_OPEN))))
 _TOKEN = lazy_re(rb"(?<![A-Za-z0-9_-])[A-Za-z0-9_-]{72}(?![A-Za-z0-9_-])")
-_BASE64 = b"Content-Transfer-Encoding: base64\r\n\r\n"
 
 
 def is_in(head: bytes) -> bool:
@@ -51,7 +50,7 @@ def filled(head: bytes, body: Iterable[bytes | int], token: str) -> tuple[bytes,
     for piece in body:
         if isinstance(piece, int):
             pieces.append(piece)
-        elif isinstance(before, bytes) and before.endswith(_BASE64):
+        elif isinstance(before, bytes) and before.endswith(BASE64_HEAD):
             pieces.append(_in_base64(piece, made))
         else:
             pieces.append(_in_quoted_printable(piece, made))
@@ -72,7 +71,7 @@ def emptied(
         before = body[at - 1] if at else b""
         if isinstance(piece, int):
             pieces.append(piece)
-        elif isinstance(before, bytes) and before.endswith(_BASE64):
+        elif isinstance(before, bytes) and before.endswith(BASE64_HEAD):
             text = a2b_base64(piece)
             pieces.append(base64_lines(text.replace(found, _OPEN)) if found in text else piece)
         else:

@@ -17,7 +17,7 @@ import re
 import struct
 from binascii import b2a_base64, b2a_qp
 from functools import lru_cache
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Final, Protocol
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
@@ -160,6 +160,10 @@ def _base64_is_smaller(body: bytes) -> bool:
     soft = body.count(_SOFT)
     raw = len(body) - 2 * (marks - soft) - 3 * soft
     return (raw + 2) // 3 * 4 * 78 // 76 < len(body)
+
+
+BASE64_HEAD: Final = b"Content-Transfer-Encoding: base64\r\n\r\n"
+"""The end of the header of a part in base64."""
 
 
 def base64_lines(data: bytes) -> bytes:

@@ -19,6 +19,7 @@ from mailmerge import files
 from mailmerge.errors import FileError
 from mailmerge.message.builder import with_bcc
 from mailmerge.model import OWN_HEADER
+from mailmerge.output_folder import RECORD
 from mailmerge.text import octets, padded, quoted
 
 if TYPE_CHECKING:
@@ -33,7 +34,6 @@ if TYPE_CHECKING:
 _UNSAFE = re.compile(r"[^A-Za-z0-9@._+-]+")
 _NAME_LENGTH = 80
 _OUR_NAME = re.compile(r"\d{5,}-[A-Za-z0-9@._+-]+\.eml\Z")
-_RECORD = ".written"
 _LARGEST = 1 << 26
 
 
@@ -98,7 +98,7 @@ class _MessagesRecord(msgspec.Struct):
 
 
 def _keep(folder: Folder, record: _MessagesRecord) -> None:
-    with folder.replacing(_RECORD) as stream:
+    with folder.replacing(RECORD) as stream:
         stream.write(msgspec.json.encode(record))
 
 
@@ -108,7 +108,7 @@ def _clear(folder: Folder) -> None:
     record = _MessagesRecord()
     if names:
         with contextlib.suppress(msgspec.DecodeError):
-            record = msgspec.json.decode(folder.content(_RECORD, _LARGEST), type=_MessagesRecord)
+            record = msgspec.json.decode(folder.content(RECORD, _LARGEST), type=_MessagesRecord)
     if others := sorted(name for name in names if not record.has(name, folder)):
         more = f" and {len(others) - 1} more" if len(others) > 1 else ""
         raise FileError(

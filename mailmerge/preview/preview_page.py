@@ -25,6 +25,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 
 from msgspec import Struct
 
+from mailmerge.message.text_bodies import BASE64_HEAD
 from mailmerge.model import Severity
 from mailmerge.text import rows_named
 from mailmerge.values import displayed, name_of
@@ -38,7 +39,6 @@ _MOST_IN_LIST = 160
 """Characters of a cell that the search covers; the row itself shows all of them."""
 _PIECE = re.compile(r"[^\n>]*[\n>]?")
 _DISPOSITION = re.compile(rb"\r\nContent-Disposition: (attachment|inline)")
-_BASE64_TEXT = b"Content-Transfer-Encoding: base64\r\n\r\n"
 
 
 class PageRow(Struct, frozen=True):
@@ -128,7 +128,7 @@ def _segments(message: Message, strings: StringTable, blobs: Blobs) -> Iterator[
     for segment in message.segments:
         if _disposition(segment):
             yield blobs.reference(segment)
-        elif before.endswith(_BASE64_TEXT):
+        elif before.endswith(BASE64_HEAD):
             text = a2b_base64(segment).decode("utf-8", "surrogatepass")
             yield {"base64": strings.fold(_PIECE.findall(text)[:-1])}
         else:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, TypedDict
 from mailmerge.errors import ListError
 from mailmerge.folders import refuse_odd
 from mailmerge.model import MARK_COLUMN, Place
-from mailmerge.recipients.kinds import JSON, find_kind, is_workbook, misnamed, refuse_name
+from mailmerge.recipients.kinds import JSON, MOST_OCTETS, find_kind, is_workbook, misnamed, refuse_name
 from mailmerge.recipients.recipient_list import Options, RecipientList, row_mark
 from mailmerge.recipients.selection import RowSelection, parse_rows
 from mailmerge.recipients.snapshot import sha256, snapshot
@@ -179,9 +179,6 @@ def planned_rows(
     return PlannedRows(recipients, rows)
 
 
-_MOST_OF_A_LIST = 4_000_000_000
-
-
 def _check_file(path: Path, shown: str) -> None:
     place = Place(path=shown)
     if not path.exists():
@@ -192,7 +189,7 @@ def _check_file(path: Path, shown: str) -> None:
         hint = "name the list itself, not its folder"
         raise ListError(f"{shown} is not a file", code="D100", hint=hint, place=place)
     try:
-        refuse_odd(path, _MOST_OF_A_LIST)
+        refuse_odd(path, MOST_OCTETS)
         path.open("rb").close()
     except OSError as error:
         raise ListError(f"{shown} cannot be read: {error.strerror}", code="D100", place=place) from None

@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 import unicodedata
 from functools import cache, lru_cache
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from msgspec import Struct
 
@@ -18,7 +18,7 @@ from mailmerge.lazy_re import lazy_re
 from mailmerge.text import excerpt
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence
 
 _EMAIL = (
     *(
@@ -229,6 +229,10 @@ def _kind(column: AddressColumn) -> tuple[bool, ...]:
 # --- cells ---------------------------------------------------------------------------------------------
 
 
+HASH: Final = "sha256:"
+"""How an entry with the hash of an address begins."""
+
+
 class Entries(Struct, frozen=True):
     """The addresses, domains and hashes in a cell, in the form in which opt-outs are compared."""
 
@@ -244,6 +248,17 @@ class Entries(Struct, frozen=True):
     def any(self) -> bool:
         """Whether the cell contains any of them."""
         return bool(self.addresses or self.domains or self.hashes)
+
+    def written(self) -> Iterator[str]:
+        """Yield the entries as stores of opt-outs keep them."""
+        return written_entries(self.addresses, self.domains, self.hashes)
+
+
+def written_entries(addresses: Iterable[str], domains: Iterable[str], hashes: Iterable[str]) -> Iterator[str]:
+    """Yield entries as stores of opt-outs keep them: an address, ``@example.org``, ``sha256:`` and a hash."""
+    yield from addresses
+    yield from (f"@{domain}" for domain in domains)
+    yield from (f"{HASH}{digest}" for digest in hashes)
 
 
 def entries_in(cell: str) -> Entries:

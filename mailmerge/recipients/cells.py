@@ -29,6 +29,7 @@ from mailmerge.values import (
 )
 from mailmerge.values.notation import number_text
 from mailmerge.values.number_format import EPOCH, EPOCH_1904, number_format
+from mailmerge.values.number_format.digits import SIGNIFICANT
 from mailmerge.values.value import EARLY_DATE
 
 if TYPE_CHECKING:
@@ -39,7 +40,6 @@ if TYPE_CHECKING:
     from mailmerge.values import Cell
 
 
-_SIGNIFICANT = 15
 """Significant digits that a spreadsheet keeps and shows; a float's further digits are noise (0.1 + 0.2)."""
 _ESCAPED = re.compile(r"_x([0-9A-Fa-f]{4})_")
 
@@ -126,8 +126,8 @@ def exact_number(number: float) -> Decimal | None:
         return None
     if number.is_integer() and abs(number) < 2**53:  # as many digits as floats can distinguish
         return Decimal(int(number))
-    shown = f"{number:.{_SIGNIFICANT}g}"
-    return Decimal(shown if abs(number) < 10**_SIGNIFICANT else repr(float(shown)))
+    shown = f"{number:.{SIGNIFICANT}g}"
+    return Decimal(shown if abs(number) < 10**SIGNIFICANT else repr(float(shown)))
 
 
 def text_cell(value: str) -> Cell | CellError:
@@ -142,16 +142,18 @@ def _unescaped(found: re.Match[str]) -> str:
     return found[0] if 0xD800 <= code < 0xE000 else chr(code)
 
 
+MAX_FORMAT = 255
+"""Most characters of a number format, as in spreadsheet programs."""
 MOMENTS = frozenset({"date", "datetime", "time", "duration"})
 """Kinds of number formats that show a number as a date, a time or a duration."""
-_EPOCH = datetime(1899, 12, 30)  # noqa: DTZ001  the dates of a sheet have no time zone
-_EPOCH_1904 = datetime(1904, 1, 1)  # noqa: DTZ001
-_DAY_0, _DAY_0_1904 = _EPOCH.toordinal(), _EPOCH_1904.toordinal()
+DAY_0 = datetime.fromordinal(EPOCH)
+DAY_0_1904 = datetime.fromordinal(EPOCH_1904)
+"""What dates are counted from in workbooks; the dates of a sheet have no time zone."""
 _QUICK_DAYS = 2_900_000
 """Whole days before the year 9839 need no time of day."""
 _MARCH_1900 = 61
 """Before this day Excel is a day ahead of LibreOffice: it counts 29 February 1900, which did not exist."""
-_DATED = frozenset({"date", "datetime"})
+DATED = frozenset({"date", "datetime"})
 _MILLISECONDS = 86_400_000
 
 
@@ -185,7 +187,7 @@ def formatted_cell(number: Decimal, code: str, *, date_1904: bool = False) -> Ce
             return _not_shown(number, code)
     else:
         cell = Number(number, None if shown == number_text(number) else shown)
-    early = size < _MARCH_1900 and compiled.kind in _DATED and not date_1904
+    early = size < _MARCH_1900 and compiled.kind in DATED and not date_1904
     if (early or compiled.problem or compiled.system) and isinstance(cell, Value):
         return replace(cell, unsure=EARLY_DATE if early else code)
     return cell
@@ -204,7 +206,7 @@ def _moment(serial: float, kind: str, shown: str, *, date_1904: bool) -> Cell | 
     if kind == "duration":
         return Duration(timedelta(seconds=round(serial * 86_400)), shown)
     if kind == "date" and 1 <= serial < _QUICK_DAYS and serial.is_integer():
-        return Date(date.fromordinal((_DAY_0_1904 if date_1904 else _DAY_0) + int(serial)), shown)
+        return Date(date.fromordinal((EPOCH_1904 if date_1904 else EPOCH) + int(serial)), shown)
     moment = moment_of(serial, date_1904=date_1904)
     if kind == "time":
         return (
@@ -230,5 +232,5 @@ def moment_of(serial: float, *, date_1904: bool) -> datetime | time:
     whole, fraction = divmod(serial, 1)
     rest = timedelta(seconds=(round(fraction * _MILLISECONDS) + 500) // 1000)
     if 0 <= serial < 1 and not rest.days and not date_1904:
-        return (_EPOCH + rest).time()
-    return (_EPOCH_1904 if date_1904 else _EPOCH) + timedelta(days=whole) + rest
+        return (DAY_0 + rest).time()
+    return (DAY_0_1904 if date_1904 else DAY_0) + timedelta(days=whole) + rest

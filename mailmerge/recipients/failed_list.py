@@ -150,7 +150,7 @@ class FailedList(RecipientList):
             message=f"the message is also for {rows_named(lost)} of {self._campaign.shown}, "
             f"which {'is' if len(lost) == 1 else 'are'} not in this file",
             hint="keep all rows of a message in the file, or delete all of them",
-            place=Place(path=self.shown, line=row.line, cell=None if row.line else f"row {row.row}"),
+            place=self._place_of(row),
             row=row.row,
         )
 
@@ -164,13 +164,16 @@ class FailedList(RecipientList):
                 found.setdefault(key, row)
         return found
 
+    def _place_of(self, row: MarkedRow) -> Place:
+        return Place(path=self.shown, line=row.line, cell=None if row.line else f"row {row.row}")
+
     def _edited_twice(self, row: MarkedRow, now: MarkedRow | None) -> Diagnostic:
         where = f"row {now.row} there" if now else "the original row has gone"
         return Diagnostic(
             code="D156",
             message=f"{row.key or 'this row'} was edited here and in {self._campaign.shown} ({where})",
             hint="decide on one version: make them equal, or remove the row here",
-            place=Place(path=self.shown, line=row.line, cell=None if row.line else f"row {row.row}"),
+            place=self._place_of(row),
             row=row.row,
         )
 
@@ -179,7 +182,7 @@ class FailedList(RecipientList):
             code="D157",
             message=f"{row.key or 'this row'} was removed from {self._campaign.shown}",
             hint="correct the row here, or remove it",
-            place=Place(path=self.shown, line=row.line, cell=None if row.line else f"row {row.row}"),
+            place=self._place_of(row),
             row=row.row,
         )
 

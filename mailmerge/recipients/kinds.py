@@ -42,6 +42,8 @@ TEXT = FileKind("text", "a text file", (".csv", ".tsv", ".tab", ".txt", PIPED))
 KINDS = (XLSX, ODS, FODS, XLS, JSON, TEXT)
 _BY_SUFFIX = {suffix: kind for kind in KINDS for suffix in kind.suffixes}
 
+MOST_OCTETS = 4_000_000_000
+"""The largest list."""
 _START = 65_536
 """Number of bytes that are examined."""
 _ZIP, _NO_ENTRIES, _OLE = b"PK\x03\x04", b"PK\x05\x06", b"\xd0\xcf\x11\xe0"

@@ -18,9 +18,10 @@ from xml.parsers import expat
 
 from mailmerge.errors import ListError
 from mailmerge.model import Place
-from mailmerge.recipients.opendocument_rows import MAX_COLUMNS, MAX_ROWS, TEXT, Rows, count
+from mailmerge.recipients.cells import DAY_0
+from mailmerge.recipients.opendocument_rows import MAX_ROWS, TEXT, Rows, count
 from mailmerge.recipients.opendocument_styles import NUMBER, OFFICE, STYLE, TABLE, Styles
-from mailmerge.recipients.recipient_list import SheetCell
+from mailmerge.recipients.recipient_list import MAX_COLUMNS, SheetCell
 from mailmerge.recipients.workbook import Range, Sheet, SheetRow, Workbook, cell_position
 from mailmerge.recipients.xlsx_package import check_sizes, reading
 
@@ -40,7 +41,6 @@ _BLOCK = 1 << 16
 _MAX_RANGES = 100_000
 _MAX_HIDDEN = 1000
 """Most ranges of hidden columns of a sheet; further ones count as visible."""
-_NULL_DATE = datetime(1899, 12, 30)  # noqa: DTZ001  a sheet's dates have no time zone
 _ADDRESS = re.compile(r"\$?('(?:[^']|'')*'|[^.'$:]*)\.(\$?[A-Z]{1,3}\$?[0-9]{1,7})\Z")
 
 
@@ -190,7 +190,7 @@ class _SpreadsheetStructure(_PackageFacts):
 
     def __init__(self, styles: Styles) -> None:
         super().__init__(styles)
-        self.null_date = _NULL_DATE
+        self.null_date = DAY_0
         self.merged: list[list[Range]] = []
         self.hidden_columns: list[list[range]] = []
         self.links: list[dict[tuple[int, int], str]] = []
@@ -284,7 +284,7 @@ class _SpreadsheetStructure(_PackageFacts):
 
     def _start_null_date(self, attributes: dict[str, str]) -> None:
         day = attributes.get(f"{TABLE}date-value-type") or attributes.get(f"{TABLE}date-value", "")
-        self.null_date = datetime.combine(date.fromisoformat(day[:10]), time()) if day else _NULL_DATE
+        self.null_date = datetime.combine(date.fromisoformat(day[:10]), time()) if day else DAY_0
 
     def _start_range(self, attributes: dict[str, str]) -> None:
         name = attributes.get(f"{TABLE}name", "")

@@ -15,7 +15,14 @@ from msgspec import Struct
 
 from mailmerge.recipients.cells import error_cell, exact_number, uncalculated
 from mailmerge.recipients.opendocument_styles import EMPTY_STYLE, OFFICE, TABLE
-from mailmerge.recipients.recipient_list import MAX_CELL, NO_RESULT, CellError, SheetCell, long_cell
+from mailmerge.recipients.recipient_list import (
+    MAX_CELL,
+    MAX_COLUMNS,
+    NO_RESULT,
+    CellError,
+    SheetCell,
+    long_cell,
+)
 from mailmerge.values import Date, DateTime, Duration, Number, Time, Truth, canonical
 
 if TYPE_CHECKING:
@@ -28,7 +35,6 @@ _CALC = "urn:org:documentfoundation:names:experimental:calc:xmlns:calcext:1.0 "
 
 MAX_ROWS = 1 << 20
 """The most rows of a sheet, in every program."""
-MAX_COLUMNS = 16_384
 _MAX_REPEATED = 4_000_000
 """The most cells with content that a file may produce by repeating some."""
 _ERROR = re.compile(r"#[^\s#]+[!?]|#N/?[A-Z]+|Err:[0-9]{3}")

@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING
 
 from msgspec import Struct
 
+from mailmerge.recipients.cells import MAX_FORMAT
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
@@ -19,7 +21,6 @@ STYLE = "urn:oasis:names:tc:opendocument:xmlns:style:1.0 "
 NUMBER = "urn:oasis:names:tc:opendocument:xmlns:datastyle:1.0 "
 _MAX_STYLES = 100_000
 _MAX_DIGITS = 30
-_MAX_FORMAT = 255
 
 
 class DataStyle(Struct, frozen=True):
@@ -90,7 +91,7 @@ class Styles:
     def text(self, text: str) -> None:
         """Handle text."""
         if self._format is not None:
-            self._format.text += text[:_MAX_FORMAT]
+            self._format.text += text[:MAX_FORMAT]
 
     def end(self, tag: str) -> None:
         """Handle the end of an element."""
@@ -143,7 +144,7 @@ class _Format:
         """Assemble the format code: formats that apply to some numbers only come first, as in Excel."""
         sections = [formats[name].excel for condition, name in self.maps if name in formats and condition]
         code = ";".join([*sections[:2], self._code])
-        fits = self._code and len(code) <= _MAX_FORMAT
+        fits = self._code and len(code) <= MAX_FORMAT
         is_date = self._date or self._time
         return DataStyle(
             code if fits else "General", is_date, self._date, self._time, self._elapsed and is_date

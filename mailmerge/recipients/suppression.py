@@ -24,6 +24,7 @@ from mailmerge.errors import ListError, MailmergeError
 from mailmerge.folders import read_plain
 from mailmerge.model import Diagnostic, Place
 from mailmerge.recipients.address_column import (
+    HASH,
     Entries,
     address_columns,
     entries_in,
@@ -32,6 +33,7 @@ from mailmerge.recipients.address_column import (
     names_somebody,
     tells_column,
     understood,
+    written_entries,
 )
 from mailmerge.recipients.encodings import possible_texts
 from mailmerge.recipients.heading_row import LOOKED_AT, find_headings
@@ -118,9 +120,7 @@ class Suppressed:
 
     def entries(self) -> Iterator[str]:
         """Yield all entries: addresses, domains as ``@example.org``, and ``sha256:`` with hashes."""
-        yield from self._addresses
-        yield from (f"@{domain}" for domain in self._domains)
-        yield from (f"sha256:{one}" for one in self._hashes)
+        return written_entries(self._addresses, self._domains, self._hashes)
 
     @property
     def fingerprint(self) -> str:
@@ -137,7 +137,7 @@ class Suppressed:
         """Add entries that are kept elsewhere: addresses, ``@example.org``, ``sha256:`` with a hash."""
         found = frozenset(entries)
         domains = frozenset(entry[1:] for entry in found if entry.startswith("@"))
-        hashes = frozenset(entry.removeprefix("sha256:") for entry in found if entry.startswith("sha256:"))
+        hashes = frozenset(entry.removeprefix(HASH) for entry in found if entry.startswith(HASH))
         digest = hash_of("\n".join(sorted(found))) if found else ""
         self._elsewhere = OptOuts(Path(), found, domains, hashes, digest=digest)
 

@@ -12,6 +12,7 @@ from mailmerge.errors import ListError
 from mailmerge.model import Place
 from mailmerge.recipients.address_column import address_columns
 from mailmerge.recipients.heading_row import LOOKED_AT, find_headings
+from mailmerge.recipients.selection import LAST_ROW
 from mailmerge.recipients.workbook import Range, cell_range, damaged
 from mailmerge.suggest import word
 from mailmerge.text import did_you_mean, plural, quoted
@@ -24,7 +25,6 @@ if TYPE_CHECKING:
 
 _ROWS: Final = 200
 """Rows with content of a sheet that show whether it has addresses."""
-_LAST_ROW: Final = 10_000_000
 _AREA = re.compile(
     r"(?:(?:'((?:[^']|'')+)'|([^'!:]+))!)?\$?([A-Za-z]{1,3})\$?(\d{0,7}):\$?([A-Za-z]{1,3})\$?(\d{0,7})\Z"
 )
@@ -221,7 +221,7 @@ def _named(book: Workbook, heads: Heads, sheet: str | None, area: str) -> TableC
         raise _unknown(book, area)
     own = match[1].replace("''", "'") if match[1] else match[2]
     chosen = _sheet(book, heads, own or sheet)
-    top, bottom = match[4] or "1", match[6] or str(_LAST_ROW - 1)
+    top, bottom = match[4] or "1", match[6] or str(LAST_ROW - 1)
     found = cell_range(chosen.sheet.name, f"{match[3].upper()}{top}:{match[5].upper()}{bottom}")
     return replace(chosen, area=found)
 

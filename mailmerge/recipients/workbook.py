@@ -111,6 +111,16 @@ class Workbook(ABC):
         return MappingProxyType({})
 
 
+def too_large(shown: str, what: str) -> ListError:
+    """Return the error for a workbook that has more of something than any list."""
+    return ListError(
+        f"{shown} has {what}",
+        code="D123",
+        hint="copy the cells into a new workbook, or save it as CSV (UTF-8)",
+        place=Place(path=shown),
+    )
+
+
 def damaged(shown: str, why: str) -> ListError:
     """Return the error for a workbook that cannot be read."""
     return ListError(

@@ -18,6 +18,7 @@ from msgspec.structs import replace
 from mailmerge.errors import ListError, MailmergeError
 from mailmerge.model import Place
 from mailmerge.recipients.cells import (
+    MAX_FORMAT,
     MOMENTS,
     error_cell,
     exact_number,
@@ -26,9 +27,9 @@ from mailmerge.recipients.cells import (
     uncalculated,
 )
 from mailmerge.recipients.compound_file import MAGIC, CompoundFile
-from mailmerge.recipients.recipient_list import MAX_CELL, NO_RESULT, SheetCell, long_cell
-from mailmerge.recipients.workbook import Range, Sheet, SheetRow, Workbook, damaged
-from mailmerge.recipients.xlsx_cells import MAX_FORMAT
+from mailmerge.recipients.recipient_list import MAX_CELL, SheetCell, long_cell
+from mailmerge.recipients.workbook import Range, Sheet, SheetRow, Workbook, damaged, too_large
+from mailmerge.recipients.xlsx_cells import DAYS_TO_1904, EMPTY, NOT_CALCULATED
 from mailmerge.values import Truth
 from mailmerge.values.number_format import number_format
 
@@ -41,10 +42,6 @@ if TYPE_CHECKING:
 
 _EXACT = 1 << 53
 """Up to here a float represents exactly one integer."""
-_DAYS_TO_1904 = 1462
-"""Days between the two epochs; copies count from the earlier one."""
-_EMPTY = SheetCell(None, "n")
-_UNCALCULATED = SheetCell(NO_RESULT, "e")
 _MAX_SIZE = 256 << 20
 """Most bytes of a file: xlrd keeps all of them in memory."""
 _TEXT, _NUMBER, _DATE, _BOOLEAN, _ERROR = 1, 2, 3, 4, 5
@@ -89,12 +86,7 @@ class XlsWorkbook(Workbook):
                 place=Place(path=self.shown),
             ) from None
         if self._path.stat().st_size > _MAX_SIZE:
-            raise ListError(
-                f"{self.shown} has more than {_MAX_SIZE >> 20} MB",
-                code="D123",
-                hint="copy the cells into a new workbook, or save it as CSV (UTF-8)",
-                place=Place(path=self.shown),
-            )
+            raise too_large(self.shown, f"more than {_MAX_SIZE >> 20} MB")
         self._errors = xlrd.error_text_from_code
         with self._reading():
             return xlrd.open_workbook(
@@ -151,7 +143,7 @@ class XlsWorkbook(Workbook):
         value: Any = cell.value
         if cell.kind != "n" or value is None or number_format(cell.number_format).kind not in MOMENTS:
             return cell
-        return replace(cell, value=value + _DAYS_TO_1904)
+        return replace(cell, value=value + DAYS_TO_1904)
 
     def about_rows(self, sheet: Sheet) -> int:
         """Return the number of the last row of the sheet."""
@@ -189,7 +181,7 @@ class XlsWorkbook(Workbook):
     def _cell(self, page: Any, row: int, column: int, stale: set[tuple[int, int]]) -> SheetCell:
         kind, value = page.cell_type(row, column), page.cell_value(row, column)
         if (row, column) in stale:
-            return _UNCALCULATED
+            return NOT_CALCULATED
         if kind in {_NUMBER, _DATE}:
             return self._number(float(value), page.cell_xf_index(row, column))
         if kind == _BOOLEAN:
@@ -197,7 +189,7 @@ class XlsWorkbook(Workbook):
         if kind == _ERROR:
             return SheetCell(self._errors.get(value, "#VALUE!"), "e")
         if kind != _TEXT or not value:
-            return _EMPTY
+            return EMPTY
         return SheetCell(value, "s", self._format(page.cell_xf_index(row, column)))
 
     def _number(self, number: float, style: int) -> SheetCell:
@@ -208,7 +200,7 @@ class XlsWorkbook(Workbook):
 
     def _value(self, cell: SheetCell) -> Cell | CellError:
         value: Any = cell.value
-        if cell is _UNCALCULATED:
+        if cell is NOT_CALCULATED:
             return uncalculated()
         if cell.kind == "e":
             return error_cell(value)

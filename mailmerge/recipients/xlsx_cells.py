@@ -7,9 +7,11 @@ from datetime import date, datetime, time, timedelta
 from decimal import Decimal
 from typing import TYPE_CHECKING
 
-from mailmerge.errors import ListError
-from mailmerge.model import Place
 from mailmerge.recipients.cells import (
+    DATED,
+    DAY_0,
+    DAY_0_1904,
+    MAX_FORMAT,
     MOMENTS,
     error_cell,
     exact_number,
@@ -19,6 +21,7 @@ from mailmerge.recipients.cells import (
     unreadable,
 )
 from mailmerge.recipients.recipient_list import NO_RESULT, CellError, SheetCell
+from mailmerge.recipients.workbook import too_large
 from mailmerge.recipients.xlsx_package import local, parser_of
 from mailmerge.values import Number, Truth
 from mailmerge.values.notation import number_text
@@ -30,8 +33,6 @@ if TYPE_CHECKING:
     from mailmerge.recipients.xlsx_package import Package
     from mailmerge.values import Cell
 
-MAX_FORMAT = 255
-"""Most characters of a number format, as in spreadsheet programs."""
 _MAX_FORMATS = 10_000
 _MAX_STYLES = 100_000
 _REMEMBERED = 4096
@@ -44,11 +45,8 @@ _PLAIN_LENGTH = 17
 """A plain number is shorter: it has at most 15 digits, and is written as `number_text` writes it."""
 _NUMBER = re.compile(r"[-+]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][-+]?[0-9]+)?\Z", re.ASCII)
 _ISO_DURATION = re.compile(r"P(?:([0-9]+)D)?T?(?:([0-9]+)H)?(?:([0-9]+)M)?(?:([0-9]+)(?:\.[0-9]*)?S)?\Z")
-_MOMENTS = frozenset({"date", "datetime"})
-_OF_TIME = frozenset({"date", "datetime", "time", "duration"})
-_EPOCH = datetime(1899, 12, 30)  # noqa: DTZ001  the dates of a sheet have no time zone
-_EPOCH_1904 = datetime(1904, 1, 1)  # noqa: DTZ001
-_DAYS_1904 = (_EPOCH_1904 - _EPOCH).days
+DAYS_TO_1904 = (DAY_0_1904 - DAY_0).days
+"""Days between the two epochs; copies count from the earlier one."""
 _ISO_FORMATS = {datetime: "yyyy-mm-dd hh:mm", date: "yyyy-mm-dd", time: "hh:mm", timedelta: "[h]:mm"}
 """The format for a date in a cell without a date format."""
 _TRUTHS = {"1": True, "0": False, "true": True, "false": False}
@@ -75,11 +73,11 @@ def read_formats(package: Package, part: str) -> list[str]:
         if name == "numFmt" and inside == "numFmts":
             codes[attributes.get("numFmtId", "").strip()] = attributes.get("formatCode", "General")
             if len(codes) > _MAX_FORMATS:
-                raise _too_many(package.shown, f"more than {_MAX_FORMATS:,} number formats")
+                raise too_large(package.shown, f"more than {_MAX_FORMATS:,} number formats")
         elif name == "xf" and inside == "cellXfs":
             styles.append(attributes.get("numFmtId", "0").strip())
             if len(styles) > _MAX_STYLES:
-                raise _too_many(package.shown, f"more than {_MAX_STYLES:,} cell formats")
+                raise too_large(package.shown, f"more than {_MAX_STYLES:,} cell formats")
         elif name in {"numFmts", "cellXfs", "cellStyleXfs", "dxfs"}:
             inside = name
 
@@ -93,15 +91,6 @@ def read_formats(package: Package, part: str) -> list[str]:
 
 def _builtin(number: str) -> str:
     return BUILTIN.get(int(number), "General") if number.isdecimal() and len(number) < 4 else "General"
-
-
-def _too_many(shown: str, what: str) -> ListError:
-    return ListError(
-        f"{shown} has {what}",
-        code="D123",
-        hint="copy the cells into a new workbook, or save it as CSV (UTF-8)",
-        place=Place(path=shown),
-    )
 
 
 # --- the strings -----------------------------------------------------------------------------------------
@@ -229,7 +218,7 @@ class Cells:
         if kind != "d":
             raise ValueError(f"{kind[:20]!r} is not a valid type")
         moment, code = iso_moment(text), self.format_of(style)
-        if number_format(code).kind not in _OF_TIME:
+        if number_format(code).kind not in MOMENTS:
             code = next(code for kind, code in _ISO_FORMATS.items() if isinstance(moment, kind))
         return formatted_cell(_days(moment, date_1904=self.date_1904), code, date_1904=self.date_1904)
 
@@ -351,8 +340,8 @@ class StoredCells(Cells):
         if number is None:  # as `exact` returns it for a list; no file can contain it as a number
             return SheetCell(text, "s")
         value = int(text) if text.lstrip("-").isdecimal() else float(text)
-        if self.date_1904 and number_format(code).kind in _MOMENTS:
-            value += _DAYS_1904
+        if self.date_1904 and number_format(code).kind in DATED:
+            value += DAYS_TO_1904
         return SheetCell(value, "n", code)
 
 
@@ -401,8 +390,8 @@ def iso_moment(text: str) -> datetime | date | time | timedelta:
 def _days(moment: datetime | date | time | timedelta, *, date_1904: bool) -> Decimal:
     """Return a date and time as the number of days that a cell would contain."""
     if isinstance(moment, time):
-        moment = datetime.combine(date(1899, 12, 30), moment) - _EPOCH
+        moment = datetime.combine(DAY_0, moment) - DAY_0
     elif isinstance(moment, date):
         whole = moment if isinstance(moment, datetime) else datetime.combine(moment, time())
-        moment = whole - (_EPOCH_1904 if date_1904 else _EPOCH)
+        moment = whole - (DAY_0_1904 if date_1904 else DAY_0)
     return Decimal(moment // timedelta(microseconds=1)) / Decimal(86_400_000_000)

@@ -6,6 +6,7 @@ import re
 from typing import TYPE_CHECKING, Any, Protocol
 
 from mailmerge.recipients.cells import text_cell, uncalculated
+from mailmerge.recipients.recipient_list import MAX_COLUMNS
 from mailmerge.recipients.workbook import Range, cell_name, cell_position, cell_range
 from mailmerge.recipients.xlsx_cells import EMPTY, NOT_CALCULATED, StoredCells
 from mailmerge.recipients.xlsx_package import TRUE, local, parser_of
@@ -15,7 +16,6 @@ if TYPE_CHECKING:
 
     from mailmerge.recipients.xlsx_cells import Cells
 
-_MAX_CELLS = 16_384
 """Most cells of a row."""
 _MAX_ROW = 9_999_999_999
 _MAX_ARRAYS = 1000
@@ -151,8 +151,8 @@ class SheetParser:
             self._name_cell(attributes)
         self._attributes = attributes
         self._count += 1
-        if self._count > _MAX_CELLS:
-            raise ValueError(f"row {self.row} has more than {_MAX_CELLS:,} cells")
+        if self._count > MAX_COLUMNS:
+            raise ValueError(f"row {self.row} has more than {MAX_COLUMNS:,} cells")
 
     def _start_value(self, _: dict[str, str]) -> None:
         if self._is_formula:

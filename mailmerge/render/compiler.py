@@ -10,7 +10,7 @@ from jinja2 import Template, TemplateSyntaxError, nodes
 from mailmerge.designs import MESSAGE_SUFFIXES
 from mailmerge.errors import TemplateError
 from mailmerge.file_system import FILE_SYSTEM
-from mailmerge.model import Diagnostic, Place
+from mailmerge.model import UNSUBSCRIBE_URL, Diagnostic, Place
 from mailmerge.render.delimited import printed_in_field
 from mailmerge.render.environments import (
     FolderLoader,
@@ -23,7 +23,7 @@ from mailmerge.render.environments import (
 )
 from mailmerge.render.failures import UNCOMPILABLE, NameCheck, name_hint, uncompilable_problem
 from mailmerge.render.filters import Filters
-from mailmerge.render.sources import URL, SourceMap
+from mailmerge.render.sources import SourceMap
 from mailmerge.suggest import Invocation, suggested
 from mailmerge.values import Value
 
@@ -138,7 +138,7 @@ class Compiler:
                 finalize=finalizers.get(kind, finalize),
             )
             self._environments[kind] = environment
-            shown = (URL,) if templates.unsubscribe and kind in {"text", "html"} else ()
+            shown = (UNSUBSCRIBE_URL,) if templates.unsubscribe and kind in {"text", "html"} else ()
             known = (*templates.vars, *shown)
             grouped = templates.group_by is not None
             self._checks[kind] = NameCheck(environment, self.sources, columns, known, grouped=grouped)

@@ -21,10 +21,9 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from mailmerge.errors import InputError, RowError, TemplateError
-from mailmerge.model import Diagnostic, Place
+from mailmerge.model import UNSUBSCRIBE_URL, Diagnostic, Place
 from mailmerge.render.environments import UnknownName
 from mailmerge.render.mistakes import Mistakes, nearest, plainly
-from mailmerge.render.sources import URL
 from mailmerge.render.template_survey import Reference, TemplateSurvey
 from mailmerge.text import did_you_mean, quoted, toml_key
 from mailmerge.values import BadValue, Value, displayed
@@ -239,7 +238,7 @@ class NameCheck:
     def _unknown_name(self, part: _Reached, name: str, line: int) -> Diagnostic:
         candidates = (self._columns - {"row", "rows"}) | self._variables
         hint = name_hint(name, candidates, "columns and variables")
-        if name == URL:
+        if name == UNSUBSCRIBE_URL:
             hint = 'write unsubscribe = "https://example.org/u/{{ token }}" under [message]; bodies know it'
         if re.fullmatch("[A-Z]{3}", name):
             hint = f'a currency is a string, in quotes: |money("{name}")'

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Final
 
 from lxml import html as parser
 
-from mailmerge.render.tags import CLOSE, MARK, OPEN, Tags
+from mailmerge.render.tags import CLOSE, MARK, OPEN, PLAIN_TAGS, Tags
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -54,16 +54,13 @@ _BLANK: Final = re.compile("[ \t\r\n\f\u00a0]+")
 _ENDLESS: Final = re.compile(
     r"\|\s*(?:e|escape|forceescape|safe|urlize|xmlattr|tojson)\b|(?<![\w.|])(?<!\|\s)[A-Za-z_]\w*\s*\("
 )
-_IN_SIGHT: Final = frozenset(
-    {"if", "elif", "else", "endif", "for", "endfor", "set", "with", "endwith", "raw", "endraw"}
-)
 
 
 def in_sight(html: str, tags: Tags) -> bool:
     """Return whether a template contains all of its text: nothing is included, and no tag prints elements."""
     for number in tags.numbers(html):
         word = tags[number].word
-        if (word and word not in _IN_SIGHT) or (not word and _ENDLESS.search(tags[number].expression)):
+        if (word and word not in PLAIN_TAGS) or (not word and _ENDLESS.search(tags[number].expression)):
             return False
     return True
 

@@ -11,7 +11,7 @@ from msgspec.structs import replace
 
 from mailmerge.errors import NoAddressError
 from mailmerge.file_system import FILE_SYSTEM, PrivateFiles
-from mailmerge.model import Diagnostic, Rendered, RenderedAttachment
+from mailmerge.model import UNSUBSCRIBE_URL, Diagnostic, Rendered, RenderedAttachment
 from mailmerge.render.bodies import Bodies, compile_bodies
 from mailmerge.render.calendar import EventTemplate
 from mailmerge.render.compiler import Compiled, Compiler
@@ -20,7 +20,7 @@ from mailmerge.render.environments import EMPTY
 from mailmerge.render.failures import failure, row_error
 from mailmerge.render.filters import locale_problem
 from mailmerge.render.mailboxes import MailboxTemplate, clean, one_line
-from mailmerge.render.sources import URL, is_pattern
+from mailmerge.render.sources import is_pattern
 from mailmerge.render.unsubscribe_link import Unsubscribing, headers, link, unfit_for_machines, wrong_uri
 from mailmerge.text import quoted, trimmed
 from mailmerge.values import displayed
@@ -71,7 +71,8 @@ class Renderer:
         own: PrivateFiles | None = None,
     ) -> None:
         self._grouped = templates.group_by is not None
-        self._known = {*columns.names, "row", *templates.vars, *((URL,) if templates.unsubscribe else ())}
+        link_name = (UNSUBSCRIBE_URL,) if templates.unsubscribe else ()
+        self._known = {*columns.names, "row", *templates.vars, *link_name}
         compiler = Compiler(templates, columns, finalize=finalize, files=files, own=own)
         self._sources = compiler.sources
         self._filters = compiler.filters
@@ -311,7 +312,7 @@ class Renderer:
             names = (name for box in self._to for name in box.address_names)
             refuse_several_addresses(names, variables, recipient)
         if self._unsubscribing is not None:
-            variables[URL] = link(self._unsubscribing.uris(variables))
+            variables[UNSUBSCRIBE_URL] = link(self._unsubscribing.uris(variables))
         self._filters.locale = self._locale.text(variables)
         return variables
 
@@ -326,7 +327,7 @@ class Renderer:
         )  # even if the list has a column Row
         self._filters.locale = self._locale.text(variables)
         if self._unsubscribing is not None:
-            variables[URL] = link(self._unsubscribing.uris(variables))
+            variables[UNSUBSCRIBE_URL] = link(self._unsubscribing.uris(variables))
         return variables
 
     def _render(self, recipient: Recipient) -> Rendered:

@@ -19,10 +19,6 @@ if TYPE_CHECKING:
     from mailmerge.values import Plain
 
 
-URL: Final = "unsubscribe_url"
-"""The name of the unsubscribe link in bodies."""
-
-
 DEFAULT_LAYOUT: Final = "letter"
 """The default layout of Markdown."""
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Final, NamedTuple
 
-from mailmerge.render.tags import MARK, OPEN
+from mailmerge.render.tags import MARK, OPEN, PLAIN_TAGS
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -28,10 +28,6 @@ _ATTRIBUTE: Final = re.compile(r"""([^\s"'<>/=]+)(?:\s*=\s*("[^"]*"|'[^']*'|[^\s
 _STYLE: Final = re.compile(r"""(?<=[\s"'])style\s*=\s*("[^"]*"|'[^']*'|[^\s"'=<>`]+)""", re.IGNORECASE)
 _NUMBER: Final = "data-mailmerge-element"
 _NUMBERED: Final = re.compile(rf'<[a-zA-Z][^\s/>]*(?P<attributes>{_VALUE}*? {_NUMBER}="([0-9]+)"{_VALUE}*)>')
-_FIXED: Final = frozenset(
-    {"if", "elif", "else", "endif", "for", "endfor", "set", "with", "endwith", "raw", "endraw"}
-)
-"""Tags that hide no elements from the template."""
 _MARKUP: Final = re.compile(r"\|\s*safe\b|(?<![\w.|])(?<!\|\s)[A-Za-z_]\w*\s*\(")
 _BY_PLACE: Final = re.compile(r":(?:first|last|nth|only|empty|has|not|is|where)\b|[+~]")
 
@@ -63,7 +59,7 @@ def obstacle(html: str, tags: Tags) -> Obstacle | None:
     around = _around_elements(html, tags) if by_place else set()
     for number in tags.numbers(html):
         word = tags[number].word
-        if word and word not in _FIXED:
+        if word and word not in PLAIN_TAGS:
             return Obstacle(number, "what it puts there is not in this template")
         if not word and _MARKUP.search(tags[number].expression):
             return Obstacle(number, "it may print elements")

@@ -25,6 +25,10 @@ OPEN: Final = "\U000f5ab3"
 CLOSE: Final = "\U000f5ab4"
 MARK: Final = re.compile(f"{OPEN}([0-9]+){CLOSE}")
 _BEGIN: Final = re.compile(r"\{[{%][-+]?")
+PLAIN_TAGS: Final = frozenset(
+    {"if", "elif", "else", "endif", "for", "endfor", "set", "with", "endwith", "raw", "endraw"}
+)
+"""Tags that add nothing which is not in the template itself."""
 _LIKE_TAG: Final = re.compile(r"\{(?=[{%#])")
 _WORD: Final = re.compile(r"\{%[-+]?\s*(\w+)")
 _OPENING: Final = frozenset({"variable_begin", "block_begin", "raw_begin", "raw_end"})

@@ -18,7 +18,7 @@ from mailmerge.recipients.text_list import TextList
 from mailmerge.recipients.workbook import cell_name, cell_position
 from mailmerge.recipients.xlsx import XlsxWorkbook
 from mailmerge.recipients.xlsx_package import blocks, part_key, reading
-from mailmerge.report.result_files import cell_text, text_cell
+from mailmerge.report.result_files import cell_text, text_cell, workbook_text
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -244,7 +244,6 @@ def _free_column(book: XlsxWorkbook, sheet: Sheet, header_row: int) -> int:
 _PIECE = 1 << 16
 _TYPES = "[content_types].xml"
 _MACROS = re.compile(r"(?:^|[/\\])vba(?:Project|Data)[^/\\]*\Z", re.IGNORECASE)
-_LIKE_AN_ESCAPE = re.compile(r"_(?=x[0-9A-Fa-f]{4}_)")
 _ENTRY = re.compile(rb"<(?:\w+:)?(?:Default|Override|Relationship)\s[^<>]*/>")
 _WITH_MACROS = b"application/vnd.ms-excel.sheet.macroEnabled.main+xml"
 _PLAIN = b"application/vnd.openxmlformats-officedocument.spreadsheetml.sheet.main+xml"
@@ -416,7 +415,7 @@ class _SheetXml:
             if text:
                 style = self._styles.get(0) or self._styles.get(column)
                 styled = f" s={quoteattr(style)}" if style else ""
-                shown = escape(_LIKE_AN_ESCAPE.sub("_x005F_", cell_text(text)), {"\r": "&#13;"})
+                shown = escape(workbook_text(cell_text(text)), {"\r": "&#13;"})
                 self._put(
                     f'<{at}c r="{cell_name(self._row, column)}" t="inlineStr"{styled}><{at}is>'
                     f'<{at}t xml:space="preserve">{shown}</{at}t></{at}is></{at}c>'

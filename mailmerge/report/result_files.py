@@ -33,6 +33,8 @@ FAILED = frozenset({Status.REJECTED, Status.EXPIRED, Status.BOUNCED, Status.INVA
 FOR_EXCEL = "\ufeff"  # this mark at the start makes Excel read the file as UTF-8
 _LONGEST = 32_767
 """Most characters in a cell of a workbook."""
+_LIKE_AN_ESCAPE = re.compile(r"_(?=x[0-9A-Fa-f]{4}_)")
+_CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f]")
 _ILLEGAL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\ud800-\udfff\ufffe\uffff]")
 
 Record = dict[str, str | int | None]
@@ -111,6 +113,16 @@ def cell_text(value: str | int | None) -> str:
     text = "" if value is None else str(value)
     shown = _ILLEGAL.sub(lambda found: found[0].encode("unicode_escape").decode("ascii"), text)
     return shown[:_LONGEST]
+
+
+def workbook_text(text: str) -> str:
+    """Return text in the form in which a workbook has it, so that spreadsheet programs show it unchanged.
+
+    XML allows no control characters and reads a carriage return as a line feed: the format has escapes
+    (``_x000D_``), and one for what looks like one of them.
+    """
+    shown = _LIKE_AN_ESCAPE.sub("_x005F_", text)
+    return _CONTROL.sub(lambda found: f"_x{ord(found[0]):04X}_", shown)
 
 
 class ReportFiles:

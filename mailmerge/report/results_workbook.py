@@ -7,7 +7,6 @@ its content. It has no option for that, so its writers are made to use our scrat
 
 from __future__ import annotations
 
-import re
 from typing import TYPE_CHECKING, Any
 
 from openpyxl import Workbook
@@ -18,7 +17,7 @@ from openpyxl.worksheet._writer import WorksheetWriter
 
 from mailmerge.files import ScratchFolder, replace_file
 from mailmerge.recipients.recipient_list import SheetCell
-from mailmerge.report.result_files import COLUMNS, NAMES, cell_text, record
+from mailmerge.report.result_files import COLUMNS, NAMES, cell_text, record, workbook_text
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -26,8 +25,6 @@ if TYPE_CHECKING:
 
     from mailmerge.model import Result
 
-_LIKE_AN_ESCAPE = re.compile(r"_(?=x[0-9A-Fa-f]{4}_)")
-_CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f]")
 ROWS_PER_SHEET = 1_048_575
 """Most rows of a sheet below its header row."""
 
@@ -93,9 +90,7 @@ def _copied(sheet: Any, source: SheetCell, *, bold: bool = False) -> Any:
     cell: Any = WriteOnlyCell(sheet)
     value = source.value
     if source.kind == "s":
-        # XML allows no control characters and reads a carriage return as a line feed; the format has escapes.
-        value = _LIKE_AN_ESCAPE.sub("_x005F_", str(value))
-        value = _CONTROL.sub(lambda found: f"_x{ord(found[0]):04X}_", value)
+        value = workbook_text(str(value))
     elif source.kind == "n" and value is not None:
         value = str(value) if isinstance(value, int) else repr(value)  # openpyxl keeps 16 digits by itself
     # Bypasses its setter, which guesses types, turns strings into formulas, and cuts long ones.

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 from msgspec import Struct, field
 from msgspec.structs import replace
 
+from mailmerge.history import ROWS_NAMED
 from mailmerge.lazy_re import lazy_re
 from mailmerge.model import Counts, Result, Status
 from mailmerge.text import local_time, numbers, padded
@@ -24,7 +25,6 @@ if TYPE_CHECKING:
 
     from mailmerge.model import Delivery
 
-ROWS_NAMED = 12
 REPLIES_NAMED = 8
 WORDS = {
     Status.ACCEPTED: "accepted",

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Protocol
 from msgspec import Struct, field
 from msgspec.structs import replace
 
-from mailmerge.model import Counts, Outcome, Scope, Status
+from mailmerge.model import TO_BE_SENT, Counts, Outcome, Scope, Status
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -166,7 +166,7 @@ def in_trouble(outcome: Outcome) -> bool:
     limit = outcome.slower or outcome.reason == "quota"
     about = outcome.scope is Scope.CONNECTION or (outcome.scope is Scope.ACCOUNT and not limit)
     answered = outcome.reply is not None and outcome.reason not in UNANSWERED
-    return about and answered and outcome.status in {Status.PENDING, Status.DEFERRED}
+    return about and answered and outcome.status in TO_BE_SENT
 
 
 def ended_by(

@@ -13,6 +13,7 @@ from collections import deque
 from datetime import timedelta
 from typing import TYPE_CHECKING, Protocol
 
+from mailmerge.model import SHORTEST_DELAY, SHORTEST_INTERVAL, SLOWEST, STEP_UP, STEP_UP_EVERY
 from mailmerge.text import slowed_down
 
 if TYPE_CHECKING:
@@ -20,11 +21,6 @@ if TYPE_CHECKING:
 
     from mailmerge.model import Rate
 
-_SHORTEST_DELAY = 1e-6
-"""A shorter wait, in seconds, might not move a clock of today's magnitude: a waiting loop might not end."""
-_SLOWEST = 64.0
-_STEP_UP_EVERY = 50
-_STEP_UP = 1.1
 _SWEEP_EVERY = 1000
 
 
@@ -174,7 +170,7 @@ class Throttle:
         """Return how many seconds from *now* a message to these *domains* has to wait; 0: it may go."""
         wait = max((window.delay(now) for window in self._windows), default=0.0)
         wait = max(wait, self._due - now, self._domains.delay(domains, now))
-        return max(wait, _SHORTEST_DELAY) if wait > 0 else 0.0
+        return max(wait, SHORTEST_DELAY) if wait > 0 else 0.0
 
     def take(self, now: float, domains: Iterable[str] = ()) -> None:
         """Count one message, to these *domains*, as sent at *now*."""
@@ -193,7 +189,7 @@ class Throttle:
         """Halve the rate: the server reported that we are too fast."""
         if not self._interval:
             self._interval = self._observed_interval()
-        slowest = max(self._full_interval, 1.0) * _SLOWEST
+        slowest = max(self._full_interval, 1.0) * SLOWEST
         self._interval = min(self._interval * 2, slowest)
         if self._recent:
             self._due = max(self._due, self._recent[-1] + self._interval)
@@ -206,17 +202,17 @@ class Throttle:
         if self._interval <= self._full_interval:
             return
         self._good += 1
-        if self._good < _STEP_UP_EVERY:
+        if self._good < STEP_UP_EVERY:
             return
         self._good = 0
-        self._interval = max(self._interval / _STEP_UP, self._full_interval)
-        if not self._full_interval and self._interval < 0.001:
+        self._interval = max(self._interval / STEP_UP, self._full_interval)
+        if not self._full_interval and self._interval < SHORTEST_INTERVAL:
             self._interval = 0.0
 
     def _observed_interval(self) -> float:
         if len(self._recent) < 2:
             return 0.5
-        return max((self._recent[-1] - self._recent[0]) / (len(self._recent) - 1), 0.001)
+        return max((self._recent[-1] - self._recent[0]) / (len(self._recent) - 1), SHORTEST_INTERVAL)
 
 
 def all_rates(*rates: Iterable[Rate]) -> tuple[Rate, ...]:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import html
 import re
+import tomllib
+from pathlib import Path
 
 import pytest
 from hypothesis import example, given
@@ -21,6 +23,8 @@ from mailmerge.text import (
     plural,
     printable,
     quoted,
+    toml_key,
+    toml_value,
     unescaped,
     unguarded,
     width,
@@ -171,6 +175,35 @@ def test_f42_plain_text_is_left_alone() -> None:
     """A reply with commas, hyphens and semicolons inside reads as the server wrote it."""
     for text in ("550 5.1.1 no such user; see a-b=c", "a;b", "", "x - y", "mail from + to"):
         assert guarded(text) == text
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        "a\U000e0041b",  # a tag character: invisible, and beyond what four digits can write
+        "\u202eevil \u200b\x7f\x00",
+        'tab\t, line\nend, "quotes" and \\',
+        "Zoë 張偉 👍",
+        ["a", "b\U000e0041"],
+        {"a key": "a\nb", "other": ["c"]},
+        True,
+        465,
+        1.5,
+    ],
+)
+def test_toml_is_read_back_and_shows_everything(value):
+    """What we write into a campaign's file is what is read from it, and nothing in it is invisible."""
+    written = toml_value(value)
+
+    assert tomllib.loads(f"{toml_key('a key')} = {written}") == {"a key": value}
+    assert written.isprintable()
+
+
+def test_paths_are_strings_in_toml():
+    """A path is written as it is, whatever is in its name."""
+    assert tomllib.loads(f"source = {toml_value(Path('lists/my people.csv'))}") == {
+        "source": "lists/my people.csv"
+    }
 
 
 @given(

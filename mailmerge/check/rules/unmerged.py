@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING
 from mailmerge.check.message_view import Finding
 from mailmerge.check.rules import whole_list
 from mailmerge.designs.editors import broken_tags
-from mailmerge.designs.names import UNSUBSCRIBE, ListColumns
+from mailmerge.designs.names import ListColumns
 from mailmerge.designs.placeholders import find_placeholders, is_html, prose
 from mailmerge.lazy_re import lazy_re
+from mailmerge.model import UNSUBSCRIBE_URL
 from mailmerge.text import plural, quoted
 
 if TYPE_CHECKING:
@@ -103,7 +104,7 @@ def of_other_programs(tally: ListTally) -> Iterator[Finding]:
 
 def _instead(field: Field, columns: ListColumns, headings: tuple[str, ...]) -> str:
     if field.unsubscribes:
-        return f"write {{{{ {UNSUBSCRIBE} }}}}"
+        return f"write {{{{ {UNSUBSCRIBE_URL} }}}}"
     for pattern, hint in _INSTRUCTIONS:
         if re.fullmatch(pattern, field.name, re.IGNORECASE | re.DOTALL):
             return hint
