@@ -53,13 +53,15 @@ _TYPES: Final = (
     (re.compile(r"\bREAL\b"), "DOUBLE PRECISION"),
     (re.compile(r"\bBLOB\b"), "BYTEA"),
 )
+_EVERY_ROW = re.compile(r"\+(?=(d\.)?campaign\b)")
+"""How SQLite is told to read a table in sequence; PostgreSQL's planner knows how large the tables are."""
 _LIST = re.compile(r"json_each\(([^)]*)\)")
 
 
 @lru_cache(maxsize=512)
 def dialect(statement: str) -> str:
     """Put a statement of the ledger into PostgreSQL's dialect."""
-    found = statement.replace("%", "%%")
+    found = _EVERY_ROW.sub("", statement.replace("%", "%%"))
     found = _LIST.sub(r"json_array_elements_text(\1::json) AS listed(value)", found)
     return NUMBERED.sub(r"%(p\1)s", found).replace("?", "%s")
 

@@ -26,7 +26,6 @@ from mailmerge.ledger.attempts import AttemptWriter
 from mailmerge.ledger.databases import explained
 from mailmerge.ledger.moving import copy_campaign
 from mailmerge.ledger.reader import LedgerReader, now_utc
-from mailmerge.model import Status
 from mailmerge.postgres import PostgresDatabase
 from mailmerge.sqlite import Database
 
@@ -43,7 +42,7 @@ _ROW = 600
 """Octets of a row that was contacted once: 530 were measured, with addresses and replies of usual length."""
 _LOG_ROW, _LOG = 1000, 16 << 20
 """Octets that a row adds to the write-ahead log, and the log's largest size."""
-_HANDING_OVER = "SELECT key, attempt FROM delivery WHERE campaign = ? AND status = 'handing_over'"
+_HANDING_OVER = "SELECT key, attempt FROM delivery WHERE +campaign = ? AND status = 'handing_over'"
 # What a fleet is handing over is left to the leases of its slots.
 _OF_NO_FLEET = """ AND NOT EXISTS (SELECT 1 FROM attempt a JOIN slot s ON s.epoch = a.epoch
     WHERE a.id = delivery.attempt AND s.ended IS NULL AND s.lost IS NULL)"""
@@ -57,11 +56,9 @@ WHERE campaign = ?1 AND key IN (SELECT value FROM json_each(?3)) AND status = 'h
 """
 # A row that an earlier correction superseded is superseded by this one.
 _CORRECTED = """
-UPDATE delivery SET superseded_by = ?3 WHERE campaign = ?1 AND (key = ?2 OR superseded_by = ?2)
+UPDATE delivery SET superseded_by = ?3 WHERE +campaign = ?1 AND (key = ?2 OR superseded_by = ?2)
     AND key <> ?3 AND status IN ('pending', 'deferred', 'rejected', 'expired', 'bounced')
 """
-_SUPERSEDABLE = (Status.PENDING, Status.DEFERRED, Status.REJECTED, Status.EXPIRED, Status.BOUNCED)
-"""The states in which `_SUPERSEDED` finds rows."""
 # A row that was written to before another was corrected to it is somebody else.
 _SOMEBODY_ELSE = """
 SELECT 1 FROM delivery d WHERE d.campaign = ?1 AND d.key = ?2
@@ -70,7 +67,7 @@ SELECT 1 FROM delivery d WHERE d.campaign = ?1 AND d.key = ?2
 """
 _SUPERSEDED = """
 UPDATE delivery SET status = 'duplicate', next_at = NULL, note = 'superseded by ' || superseded_by
-WHERE campaign = ?1 AND superseded_by <> ''
+WHERE +campaign = ?1 AND superseded_by <> ''
     AND status IN ('pending', 'deferred', 'rejected', 'expired', 'bounced')
     AND EXISTS (SELECT 1 FROM delivery s WHERE s.campaign = ?1 AND s.key = delivery.superseded_by
         AND s.status IN ('accepted', 'bounced', 'drafted', 'in_doubt'))
@@ -88,7 +85,7 @@ WHERE campaign = ?
 _PURGE_BOUNCES = f"UPDATE bounce SET key = {_HASHED.format('bounce.key')}, words = '' WHERE campaign = ?"
 _WITHOUT_ANSWER = """
 SELECT d.key, a.message_id FROM delivery d JOIN attempt a ON a.id = d.attempt
-WHERE d.campaign = ? AND d.status = 'in_doubt' AND a.connection = ?
+WHERE +d.campaign = ? AND d.status = 'in_doubt' AND a.connection = ?
 """
 _FORGET_COUNTS = "UPDATE campaign SET counts = '' WHERE id = ?"
 _PURGE_CAMPAIGN = """
@@ -337,17 +334,13 @@ class Ledger(LedgerReader):
             from mailmerge.ledger.work import recover
 
             repaired, which = recover(self._db).doubts, _OF_NO_FLEET
-        supersedable = self._has_any(_SUPERSEDABLE)
-        if not supersedable and not self._has_any((Status.HANDING_OVER,)):
-            return 0
         now = self._now().timestamp()
         with self._db.transaction():
             held = self._db.rows(f"{_HANDING_OVER}{which}", (self._id,))
             keys, attempts = (json.dumps([row[place] for row in held]) for place in (0, 1))
             self._db.execute(_DOUBT_ATTEMPTS, (now, attempts))
             repaired += int(self._db.execute(_DOUBT, (self._id, now, keys)).rowcount)
-            superseded = self._db.execute(_SUPERSEDED, (self._id,)).rowcount if supersedable else 0
-            if superseded or repaired:
+            if self._db.execute(_SUPERSEDED, (self._id,)).rowcount or repaired:
                 self._db.execute(_FORGET_COUNTS, (self._id,))
             return repaired
 
@@ -400,15 +393,15 @@ class Ledger(LedgerReader):
         return self._move(keys, f"{_ANEW}, note = 'requeued'", which)
 
     def _move(self, keys: Iterable[str] | None, change: str, which: str) -> int:
-        statement = f"UPDATE delivery SET {change}, updated = ? WHERE campaign = ? AND {which}"
+        statement = f"UPDATE delivery SET {change}, updated = ? WHERE {which} AND "
         cells = (self._now().timestamp(), self._id)
         with self._db.transaction():
             self._db.execute("UPDATE campaign SET bookmark = '', counts = '' WHERE id = ?", (self._id,))
             if keys is None:
-                return int(self._db.execute(statement, cells).rowcount)
+                return int(self._db.execute(f"{statement} +campaign = ?", cells).rowcount)
             # dict.fromkeys: a key given twice is one row.
             named = [(*cells, key) for key in dict.fromkeys(keys)]
-            return int(self._db.executemany(f"{statement} AND key = ?", named).rowcount)
+            return int(self._db.executemany(f"{statement} campaign = ? AND key = ?", named).rowcount)
 
     def correct(self, corrections: Mapping[str, str]) -> None:
         """Record which rows were corrected, old key to new: the old one is done once the new one is accepted.

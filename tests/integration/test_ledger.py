@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import shutil
 import signal
 import sqlite3
@@ -569,3 +570,43 @@ def test_rows_are_counted_again_only_after_a_change(ledger: Ledger, path: Path) 
             raise ZeroDivisionError
         assert counted() == 0
         assert ledger.states().total == 1
+
+
+def test_every_row_is_read_in_sequence(ledger: Ledger) -> None:
+    """Whoever wants to know about all rows does not look each of them up in the order of their keys."""
+    fill(ledger, 9)
+    for row in range(2, 7):
+        send(ledger, row)
+    send(ledger, 7, REJECTED)
+    send(ledger, 8, DEFERRED, next_at=NOW)
+    ledger.attempts.record_intent([attempt(9)])
+    asked: list[str] = []
+    assert isinstance(ledger._db, Database)
+    ledger._db.connection.set_trace_callback(asked.append)
+
+    assert ledger.repair() == 1
+    ledger.correct({"k7": "k10"})
+    assert ledger.counts().by_status == {**ledger.states().by_status, Status.PENDING: 1}
+    assert [version.accepted for version in ledger.versions()] == [5]
+    ledger.note_version("v2", {})
+    assert [version.accepted for version in ledger.versions()] == [5]
+    assert (list(ledger.waiting()), list(ledger.deferred())) == ([("k8", Status.DEFERRED)], [("k8", NOW)])
+    assert [delivery.key for delivery in ledger.contacted(Status.IN_DOUBT, Status.HANDING_OVER)] == ["k9"]
+    assert len(list(ledger.taken())) == 6
+    assert ledger.keys_in([(2, 3), (9, 9)]) == ["k2", "k3", "k9"]
+    assert ledger.without_answer("c1") == [("k9", "<m9@example.org>")]
+    assert ledger.resolve(None, as_accepted=True) == 1
+    assert ledger.requeue(["k7"]) == 1
+    ledger.finish_run("finished", {})
+    ledger._db.connection.set_trace_callback(None)
+
+    ways = [
+        way
+        for query in dict.fromkeys(asked)
+        if re.match(r"\s*(SELECT|UPDATE)", query)
+        for *_, way in ledger._db.rows(f"EXPLAIN QUERY PLAN {query}")
+        if re.search(r" (d|delivery)\b", way)
+    ]
+    assert [way for way in ways if "(campaign=?)" in way] == []
+    assert sum(way.startswith("SCAN") for way in ways) > 10
+    assert "SEARCH delivery USING INDEX sqlite_autoindex_delivery_1 (campaign=? AND key=?)" in ways

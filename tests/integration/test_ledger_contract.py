@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+from collections import Counter
 from datetime import datetime, timedelta, timezone
+from random import Random
 from typing import TYPE_CHECKING
 
 import pytest
@@ -97,6 +99,37 @@ def test_promises_and_outcomes_share_a_commit(ledger: Ledger) -> None:
     ledger.attempts.record_intent([attempt(3)], [settled(2, ACCEPTED)])
     assert states(ledger) == {2: Status.ACCEPTED, 3: Status.HANDING_OVER}
     assert ledger.attempts.handed_over == 2
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_what_is_asked_for_is_what_reading_every_row_finds(ledger: Ledger, seed: int) -> None:
+    """Whatever happened to the rows: counts, those in some states, and the versions that were sent."""
+    random = Random(seed)
+    fates = [ACCEPTED, ACCEPTED, ACCEPTED, REJECTED, DEFERRED, IN_DOUBT, DROPPED]
+    fill(ledger, 60)
+    for row in range(2, 62):
+        if random.random() < 0.1:
+            ledger.note_version("v2", {"subject": "b"})
+        version = random.choice([*ledger.attempts.versions])
+        outcome = random.choice(fates)
+        send(ledger, row, outcome, version=version, next_at=NOW if outcome is DEFERRED else None)
+        if random.random() < 0.05:
+            random.choice([ledger.requeue, ledger.found_drafts])([f"k{random.randint(2, row)}"])
+        every = [*ledger.contacted(*Status)]
+
+        assert ledger.states().by_status == Counter(found.status for found in every)
+        chosen = random.sample([*Status], 3)
+        assert [*ledger.contacted(*chosen)] == [found for found in every if found.status in chosen]
+        assert dict(ledger.waiting()) == {
+            found.key: found.status for found in every if found.status in {Status.PENDING, Status.DEFERRED}
+        }
+        got_it = [found for found in every if found.status in {Status.ACCEPTED, Status.DRAFTED}]
+        sent_by = Counter(found.version for found in got_it)
+        assert {known.digest: known.accepted for known in ledger.versions()} == sent_by
+    ledger.attempts.record_intent([attempt(99)])
+
+    assert (ledger.states()[Status.HANDING_OVER], ledger.repair(), ledger.repair()) == (1, 1, 0)
+    assert "k99" in {delivery.key for delivery in ledger.contacted(Status.IN_DOUBT)}
 
 
 def test_what_the_server_said_is_kept(ledger: Ledger) -> None:
