@@ -86,6 +86,9 @@ class Lint:
         self._sources = sources or SourceLocator()
         self._ignore = frozenset(ignore)
         self._message_rules = tuple(rules.EACH_MESSAGE)
+        self._rules_without_files = tuple(
+            rule for rule in rules.EACH_MESSAGE if rule not in rules.ABOUT_FILES
+        )
         self._tally = ListTally(self._sources, unsubscribe)
         self._examined: set[tuple[str, ...]] = set()
         self._shapes: set[tuple[Shape | None, Shape | None]] = set()
@@ -102,7 +105,8 @@ class Lint:
     ) -> tuple[list[Diagnostic], SeenLayout | None]:
         """Return what is found in a row's message, and in its layout if this lint has not seen it before."""
         view = self.view(rendered, message)
-        row = [finding for rule in self._message_rules for finding in rule(view)]
+        every = self._message_rules if message.files else self._rules_without_files
+        row = [finding for rule in every for finding in rule(view)]
         found = [_placed(finding, view) for finding in self._chosen(dict.fromkeys(row))] if row else []
         if rendered.warnings:
             told = [warning for warning in rendered.warnings if warning.code not in self._ignore]

@@ -52,6 +52,7 @@ if TYPE_CHECKING:
     from mailmerge.plan.rows import GuardedFile, MadeRow, PackedRecord
     from mailmerge.plan.store import PlanRow, PlanWriter
     from mailmerge.plan.text_cache import TextCache
+    from mailmerge.plan.workers import WorkerPool
     from mailmerge.recipients import RecipientList
 
 _PROGRESS_EVERY = 500
@@ -66,6 +67,8 @@ _LONG = 4.0
 """Seconds that are worth a message."""
 _JUDGED = 1000
 """Rows after which the room for the plan can be estimated."""
+_USUAL_PACE = 2000
+"""Rows a second that one process makes, before it is known how many it really makes."""
 
 
 class Planner:
@@ -80,7 +83,9 @@ class Planner:
         keyed: whether rows are identified by a key column.
         jobs: how many processes make rows, this one included.
         take_paths: called with the paths that the workers looked at.
-        worth: seconds of work that must be left before workers are started.
+        worth: seconds of work that must be left before workers are given some of it; for a list that is
+            probably so long, they are started while it is being read, since loading what they need takes as
+            long as a thousand rows.
 
     """
 
@@ -107,6 +112,10 @@ class Planner:
         self._jobs = jobs
         self._take_paths = take_paths
         self._worth = worth
+        self._pool: WorkerPool | None = None
+        """Workers that have been started."""
+        self._ending = contextlib.ExitStack()
+        """Ends them."""
         self._statuses: dict[Status, int] = {}
         self._unaddressed = 0
         self._senders: dict[str, int] = {}
@@ -152,8 +161,9 @@ class Planner:
 
         """
         self._progress = progress
-        self._read(writer)
-        self._make(writer, earlier)
+        with self._ending:
+            self._read(writer)
+            self._make(writer, earlier)
         self._refuse_if_unaddressed(writer)
         repeating = self._settle(writer)
         self._guard_files(writer, repeating | self._settle_files(writer, repeating), texts)
@@ -191,6 +201,9 @@ class Planner:
                 [recipient.values for recipient in block if not recipient.problems],
             )
             self._spool.add(block)
+            long = self._spool.rows >= self._worth * _USUAL_PACE
+            if long and self._jobs > 1 and self._start_workers() is None:
+                self._jobs = 1
         self._surveyed = survey.finish(self._composer.renderer.roles)
         writer.add_findings(None, self._surveyed.findings)
         self._problems.add((*self._recipients.warnings, *self._surveyed.findings))
@@ -294,29 +307,35 @@ class Planner:
         took = (now - began) / (done - before)
         return took * (self._spool.rows - done) >= self._worth
 
+    def _start_workers(self) -> WorkerPool | None:
+        """Return the workers, which are started if they have not been; None: they cannot be started."""
+        from mailmerge.plan.workers import WorkerPool, possible
+
+        if self._pool is None and possible():
+            with contextlib.suppress(OSError):
+                self._pool = self._ending.enter_context(WorkerPool(self._jobs - 1))
+        return self._pool
+
     def _make_together(self, writer: PlanWriter, rows: Iterator[tuple[int, Recipient]]) -> None:
         """Make the rest of the *rows* with workers; if none can be started, nothing happens."""
         from mailmerge.plan.worker_program import setup
-        from mailmerge.plan.workers import SharedWork, WorkerPool, possible
+        from mailmerge.plan.workers import SharedWork
 
         self._tell_time(now=True)
-        dictionary, jobs, self._jobs = writer.dictionary, self._jobs, 1
-        if dictionary is None or not possible():
+        dictionary, pool = writer.dictionary, self._start_workers()
+        self._jobs = 1
+        if dictionary is None or pool is None:
             return
         composer, recipients = self._composer, self._recipients
         told = setup(composer.recipe, recipients.columns, recipients.shown, dictionary)
+        pool.begin(told, composer.version)
         maker = ChunkMaker(composer, composer.lint(), dictionary)
-        try:
-            pool = WorkerPool(jobs - 1, told, composer.version)
-        except OSError:
-            return
-        with pool:
-            for made in SharedWork(pool, maker, rows):
-                self._lint.add_counts(made.counts)
-                for record in made.records:
-                    self._take(writer, record)
-            for looked_at in pool.looked_at():
-                self._take_paths(looked_at)
+        for made in SharedWork(pool, maker, rows):
+            self._lint.add_counts(made.counts)
+            for record in made.records:
+                self._take(writer, record)
+        for looked_at in pool.looked_at():
+            self._take_paths(looked_at)
 
     def _take(self, writer: PlanWriter, record: PackedRecord) -> None:
         """Add a row to the plan that was made by any process."""

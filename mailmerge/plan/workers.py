@@ -56,17 +56,14 @@ def environment() -> dict[str, str]:
 
 
 class WorkerProcess:
-    """One worker process.
-
-    Args:
-        setup: the first frame, see `mailmerge.plan.worker_program.setup`.
+    """One worker process; what it is told first is the setup, see `mailmerge.plan.worker_program.setup`.
 
     Raises:
         OSError: it cannot be started.
 
     """
 
-    def __init__(self, setup: bytes) -> None:
+    def __init__(self) -> None:
         self.process = subprocess.Popen(  # noqa: S603  our own program
             [sys.executable, *COMMAND],
             stdin=subprocess.PIPE,
@@ -82,7 +79,7 @@ class WorkerProcess:
         """Its answer to the setup; empty: it is not ready yet."""
         self.chunks: deque[Chunk] = deque()
         """The chunks that it has not answered yet."""
-        self._out = bytearray(frame(setup))
+        self._out = bytearray()
         self._in = bytearray()
         self._words = b""
 
@@ -162,24 +159,24 @@ class WorkerProcess:
 class WorkerPool:
     """Several workers; use it as a context manager: when it is left, they have ended.
 
+    They load what they need from the moment they exist, but do nothing before `begin`.
+
     Args:
         count: how many.
-        setup: their first frame.
-        version: the campaign's: a worker with another one has read other templates than the planner.
 
     Raises:
         OSError: they cannot be started.
 
     """
 
-    def __init__(self, count: int, setup: bytes, version: str) -> None:
-        self._version = version
+    def __init__(self, count: int) -> None:
+        self._version = ""
         self._workers: list[WorkerProcess] = []
         self._done: dict[int, PackedChunk | None] = {}
         self._looked_at: list[LookedAtPaths] = []
         try:
             for _ in range(count):
-                self._workers.append(WorkerProcess(setup))
+                self._workers.append(WorkerProcess())
         except BaseException:
             self.close()
             raise
@@ -198,6 +195,18 @@ class WorkerPool:
         """End all of them."""
         for worker in self._workers:
             worker.kill()
+
+    def begin(self, setup: bytes, version: str) -> None:
+        """Tell them about the campaign, so that they can be given chunks.
+
+        Args:
+            setup: their first frame.
+            version: the campaign's: a worker with another one has read other templates than the planner.
+
+        """
+        self._version = version
+        for worker in self._workers:
+            worker.tell(setup)
 
     @property
     def wants(self) -> bool:

@@ -528,11 +528,12 @@ class Sender:
             if not mine or slot.connection is None or self._withhold(mine):
                 continue
             slot.connection.release([flight.token for flight in mine])
-            turns = [flight.turn for flight in mine if flight.turn is not None]
-            if turns:  # it must be sent now, not when the next message has been made
-                self._needed += self._hear(slot, slot.poll(0.0))
-                for turn in turns:
-                    turn.left(self._clock.monotonic())
+            self._needed += self._hear(slot, slot.poll(0.0))  # sends it now
+            for flight in mine:
+                if flight.turn is not None:
+                    flight.turn.left(self._clock.monotonic())
+        if due and self._end is None and not self._draining:
+            self._queue.peek()  # makes the next message while the server is busy with these
 
     def _withhold(self, flights: Sequence[InFlight]) -> bool:
         """Withhold the ends of all messages of one connection for good, if not all of them may be sent."""

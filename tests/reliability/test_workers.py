@@ -15,14 +15,14 @@ from datetime import UTC, date, datetime
 from datetime import time as hour
 from decimal import Decimal
 from pathlib import Path
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING
 
 import msgspec
 import pytest
 
 from campaigns import CampaignFactory
 from mailmerge import Campaign
-from mailmerge.errors import InputError, MailmergeError
+from mailmerge.errors import InputError, ListError, MailmergeError
 from mailmerge.plan import worker_program, workers
 from mailmerge.plan.cache import PlanCache, PlanOwner
 from mailmerge.plan.composer import Composer, recipe
@@ -83,10 +83,10 @@ class ReadyPool(WorkerPool):
 
     made = 0
 
-    def __enter__(self) -> Self:
+    def begin(self, setup: bytes, version: str) -> None:
+        super().begin(setup, version)
         while not all(worker.version for worker in self._workers):
             self.pump(wait=True)
-        return self
 
     def take(self, n: int) -> PackedChunk | None:
         type(self).made += 1
@@ -130,6 +130,32 @@ def test_any_number_of_processes_makes_the_same_plan(
     assert four == one
     assert ReadyPool.made >= 4
     assert set(one["summary"]["statuses"]) == {"pending", "invalid", "duplicate"}  # type: ignore[index]
+
+
+def test_workers_are_started_while_a_long_list_is_read(
+    campaign: Campaign, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """They are ready sooner then; the plan is the same, and they end where the list cannot be read on."""
+    started: list[subprocess.Popen[bytes]] = []
+
+    class Noted(workers.WorkerProcess):
+        def __init__(self) -> None:
+            super().__init__()
+            started.append(self.process)
+
+    monkeypatch.setattr(workers, "WorkerProcess", Noted)
+    monkeypatch.setattr(workers, "WorkerPool", ReadyPool)
+    made = ReadyPool.made
+    assert planned(campaign, tmp_path / "2", 2) == planned(campaign, tmp_path / "1", 1)
+    assert len(started) == 1
+    assert ReadyPool.made > made
+
+    with (campaign.definition.file.folder / "people.csv").open("ab") as people:
+        people.write(b'"p@example.org,never closed\n')
+    with pytest.raises(ListError):
+        planned(campaign, tmp_path / "3", 3)
+    assert len(started) == 3
+    assert all(process.returncode is not None for process in started)
 
 
 def test_groups_are_the_same_for_any_number_of_processes(
@@ -230,7 +256,9 @@ def pool_of(campaign: Campaign, count: int = 1, version: str = "") -> tuple[Work
     rows = list(recipients)
     placed = list(enumerate(rows))
     chunks = [Chunk.of(placed[n : n + CHUNK]) for n in range(0, len(rows), CHUNK)]
-    return WorkerPool(count, told, version or composer.version), chunks
+    pool = WorkerPool(count)
+    pool.begin(told, version or composer.version)
+    return pool, chunks
 
 
 @contextlib.contextmanager

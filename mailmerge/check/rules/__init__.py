@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     ListRule = Callable[[ListTally], Iterator[Finding]]
 
 EACH_MESSAGE: list[MessageRule] = []
+ABOUT_FILES: set[MessageRule] = set()
+"""Those of them that find nothing in a message without files."""
 EACH_LAYOUT: list[LayoutRule] = []
 EACH_DOCUMENT: list[DocumentRule] = []
 WHOLE_LIST: list[ListRule] = []
@@ -32,6 +34,12 @@ def each_message(rule: MessageRule) -> MessageRule:
     """Register a rule that checks every row's message: it has to be quick."""
     EACH_MESSAGE.append(rule)
     return rule
+
+
+def each_message_with_files(rule: MessageRule) -> MessageRule:
+    """Register a rule that checks every row's message that has attachments or images."""
+    ABOUT_FILES.add(rule)
+    return each_message(rule)
 
 
 def each_layout(rule: LayoutRule) -> LayoutRule:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from mailmerge.check.clients import client_data
 from mailmerge.check.message_view import Finding
-from mailmerge.check.rules import each_layout, each_message, whole_list
+from mailmerge.check.rules import each_layout, each_message, each_message_with_files, whole_list
 from mailmerge.lazy_re import lazy_re
 from mailmerge.rulebook import rules_of
 from mailmerge.text import figure, quoted
@@ -46,7 +46,7 @@ _ENOUGH = 3
 """A smaller number of rows with the same unsubscribe link may belong together."""
 
 
-@each_message
+@each_message_with_files
 def blocked_attachment(view: MessageView) -> Iterator[Finding]:
     """Find attachments of file types that Gmail and others reject."""
     for attachment in view.rendered.attachments:
@@ -58,7 +58,7 @@ def blocked_attachment(view: MessageView) -> Iterator[Finding]:
             )
 
 
-@each_message
+@each_message_with_files
 def slash_in_name(view: MessageView) -> Iterator[Finding]:
     """Find a name with a slash, which no file name can contain."""
     for attachment in view.rendered.attachments:
@@ -72,7 +72,7 @@ def slash_in_name(view: MessageView) -> Iterator[Finding]:
             return
 
 
-@each_message
+@each_message_with_files
 def shortened_name(view: MessageView) -> Iterator[Finding]:
     """Find an attachment's name that was shortened, or that characters were removed from."""
     for file in view.message.files:
@@ -84,7 +84,7 @@ def shortened_name(view: MessageView) -> Iterator[Finding]:
             )
 
 
-@each_message
+@each_message_with_files
 def name_twice(view: MessageView) -> Iterator[Finding]:
     """Find attachments with the same name: readers cannot tell them apart, some programs save only one."""
     files = view.message.files
