@@ -21,6 +21,12 @@ if TYPE_CHECKING:
 
     from mailmerge.model import Rate
 
+_FAST = 0.1
+"""Seconds between two messages at ten a second: at this rate and above, replies may come too late for it."""
+_STALL = 0.2
+"""Seconds, two round trips, for which a session may wait for replies at such a rate and lose no turn."""
+_MOMENT = 0.001
+"""Seconds that may pass between a message's turn and the moment it is written, in which others may differ."""
 _SWEEP_EVERY = 1000
 
 
@@ -72,7 +78,7 @@ class _RateWindow:
     """The last N times of one rate."""
 
     def __init__(self, rate: Rate) -> None:
-        self.length = float(rate.seconds)
+        self.length = float(rate.seconds) + _MOMENT
         self.times: deque[float] = deque(maxlen=rate.count)
 
     def delay(self, now: float) -> float:
@@ -181,7 +187,8 @@ class Throttle:
         if self._interval:
             # A message that begins late must not delay all that follow, or the requested rate is never
             # reached; more than that moment would be catching up. The windows stay exact either way.
-            slack = min(max(self._interval / 2, 0.005), 0.02)
+            waited = self._interval <= _FAST and now - self._due <= _STALL
+            slack = _STALL if waited else min(max(self._interval / 2, 0.005), 0.02)
             jitter = 1 + self._jitter * self._random()
             self._due = max(self._due, now - slack) + self._interval * jitter
 

@@ -154,6 +154,18 @@ def test_a_late_poll_does_not_lower_the_rate() -> None:
     assert 1499 / now >= 150 * 0.97
 
 
+@pytest.mark.parametrize("count", [10, 50, 150])
+def test_a_round_trip_of_waiting_is_made_up_for(count: int) -> None:
+    """At a fast rate, a session that waits for its server for a moment is as far as planned soon after."""
+    pauses = [0.0] * (3 * count)
+    pauses[count + count // 2] = 0.09 + 1 / count
+    times = run(Throttle([Rate(count, 1)]), pauses)
+
+    assert max(b - a for a, b in pairwise(times)) > 0.08
+    assert times[-1] <= (len(times) - 1) / count * 1.002
+    assert worst(times, 1.0) <= count
+
+
 def test_halving_and_recovery() -> None:
     """Half the pace after a complaint; a tenth comes back per fifty good ones, never more than all."""
     throttle = Throttle([Rate(60, 60)])
