@@ -85,6 +85,7 @@ class Lint:
         rules.load()
         self._sources = sources or SourceLocator()
         self._ignore = frozenset(ignore)
+        self._unsubscribe = unsubscribe
         self._message_rules = tuple(rules.EACH_MESSAGE)
         self._rules_without_files = tuple(
             rule for rule in rules.EACH_MESSAGE if rule not in rules.ABOUT_FILES
@@ -113,7 +114,7 @@ class Lint:
             found += [replace(warning, address=view.address) for warning in told]
         self._count(view)
         shapes = view.text_shape, view.html_shape
-        if len(self._examined) >= MOST_LAYOUTS or shapes in self._shapes:
+        if max(len(self._examined), len(self._known)) >= MOST_LAYOUTS or shapes in self._shapes:
             return found, None
         if (rendered.text is None or shapes[0]) and (rendered.html is None or shapes[1]):
             self._shapes.add(shapes)
@@ -122,7 +123,8 @@ class Lint:
         if layout in self._examined:
             return found, None
         self._examined.add(layout)
-        return found, self._new_layout(layout, view)
+        digest = hashlib.sha256("\0".join(layout).encode("utf-8", "surrogatepass")).digest()
+        return found, None if digest in self._known else self._new_layout(digest, view)
 
     def view(self, rendered: Rendered, message: FrozenMessage) -> MessageView:
         """Return a message as the rules see it: all of them need its shapes, which are found once."""
@@ -144,6 +146,13 @@ class Lint:
         """Add a layout that is known from an earlier pass."""
         self._known[layout.digest] = layout
 
+    def another(self) -> Lint:
+        """Return a lint for some of the rows that are left: what this one has learnt, it need not learn."""
+        lint = Lint(self._sources, ignore=self._ignore, unsubscribe=self._unsubscribe)
+        for layout in self._known.values():
+            lint.recall(layout)
+        return lint
+
     @property
     def layouts(self) -> tuple[KnownLayout, ...]:
         """The known layouts, in the list's order."""
@@ -163,7 +172,7 @@ class Lint:
 
     def take_counts(self) -> RowCounts:
         """Return the counts of the rows that were checked since the last call, and reset them."""
-        tally, self._tally = self._tally, ListTally(self._sources, self._tally.unsubscribe)
+        tally, self._tally = self._tally, ListTally(self._sources, self._unsubscribe)
         return RowCounts(tally.rows, dict(tally.programs), tally.unsubscribe_values)
 
     def add_counts(self, counts: RowCounts) -> None:
@@ -187,11 +196,10 @@ class Lint:
         """Return the findings that the author has not silenced."""
         return [finding for finding in found if finding.code not in self._ignore]
 
-    def _new_layout(self, layout: tuple[str, ...], view: MessageView) -> SeenLayout:
+    def _new_layout(self, digest: bytes, view: MessageView) -> SeenLayout:
         """Check the first message that has this layout."""
         chunks = [str.__str__(chunk) for chunk in view.rendered.html or ()]
         document = HtmlDocument.parse(chunks) if chunks else None
-        digest = hashlib.sha256("\0".join(layout).encode("utf-8", "surrogatepass")).digest()
         constructs = () if document is None else tuple(self._constructs(document))
         return SeenLayout(digest, tuple(self._of_layout(view, document)), constructs)
 

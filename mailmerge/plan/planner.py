@@ -298,7 +298,9 @@ class Planner:
             told.takes(left)
 
     def _is_worth_workers(self) -> bool:
-        """Return whether so much is left to be made that starting workers pays."""
+        """Return whether so much is left to be made that starting workers pays, if that is not done yet."""
+        if self._pool is not None:
+            return True
         now, done = time.monotonic(), self._rows
         self._measured = self._measured or (now, done)  # earlier work is not the time of a row
         began, before = self._measured
@@ -327,9 +329,9 @@ class Planner:
         if dictionary is None or pool is None:
             return
         composer, recipients = self._composer, self._recipients
-        told = setup(composer.recipe, recipients.columns, recipients.shown, dictionary)
+        told = setup(composer.recipe, recipients.columns, recipients.shown, dictionary, self._lint.layouts)
         pool.begin(told, composer.version)
-        maker = ChunkMaker(composer, composer.lint(), dictionary)
+        maker = ChunkMaker(composer, self._lint.another(), dictionary)
         for made in SharedWork(pool, maker, rows):
             self._lint.add_counts(made.counts)
             for record in made.records:

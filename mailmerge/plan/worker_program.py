@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 from msgspec import Struct
 from msgspec.structs import asdict
 
+from mailmerge.check.lint import KnownLayout  # noqa: TC001  a setup is decoded into them
 from mailmerge.model import AttachmentRule, Columns, Place
 from mailmerge.plan.composer import Composer, Recipe
 from mailmerge.plan.path_log import LookedAtPaths, PathLog
@@ -53,6 +54,8 @@ class Setup(Struct, frozen=True):
     names: tuple[str, ...]
     list_name: str
     dictionary: bytes
+    layouts: tuple[KnownLayout, ...] = ()
+    """What need not be checked again."""
 
 
 SETUP = Form(Setup)
@@ -63,10 +66,16 @@ def frame(content: bytes) -> bytes:
     return len(content).to_bytes(HEAD, "big") + content
 
 
-def setup(recipe: Recipe, columns: Columns, list_name: str, dictionary: bytes) -> bytes:
+def setup(
+    recipe: Recipe,
+    columns: Columns,
+    list_name: str,
+    dictionary: bytes,
+    layouts: tuple[KnownLayout, ...] = (),
+) -> bytes:
     """Return the first frame's content."""
     made = _plain(recipe)
-    return SETUP.encode(Setup(made, columns.headings, columns.names, list_name, dictionary))
+    return SETUP.encode(Setup(made, columns.headings, columns.names, list_name, dictionary, layouts))
 
 
 _WRITERS: tuple[tuple[type | tuple[type, ...], Callable[[Any], Any]], ...] = (
@@ -139,7 +148,10 @@ def serve(orders: BinaryIO, answer: Callable[[bytes], object]) -> None:
     wanted = SETUP.decode(first)
     columns, log = Columns(wanted.headings, wanted.names), PathLog()
     composer = Composer(read_recipe(wanted.recipe), columns, list_name=wanted.list_name, files=log)
-    maker = ChunkMaker(composer, composer.lint(), wanted.dictionary)
+    lint = composer.lint()
+    for layout in wanted.layouts:
+        lint.recall(layout)
+    maker = ChunkMaker(composer, lint, wanted.dictionary)
     answer(frame(composer.version.encode("ascii")))
     for content in frames:
         if not content:
