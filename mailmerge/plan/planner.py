@@ -83,9 +83,9 @@ class Planner:
         keyed: whether rows are identified by a key column.
         jobs: how many processes make rows, this one included.
         take_paths: called with the paths that the workers looked at.
-        worth: seconds of work that must be left before workers are given some of it; for a list that is
-            probably so long, they are started while it is being read, since loading what they need takes as
-            long as a thousand rows.
+        worth: seconds of work that must be left before workers are given some of it. A list that probably
+            needs that much has them started while it is being read: loading what they need takes as long as
+            a thousand rows.
 
     """
 
