@@ -280,8 +280,8 @@ def octets(number: int) -> str:
 _BEGINNINGS = r"=+\-@\t\r\uff0b\uff0d\uff1d\uff20"
 _STARTS = f"[{_BEGINNINGS}]"
 _FORMULA = re.compile(rf"(\A|[,;\t\r\n][ \"]*)(?='*{_STARTS})")
-_HARMLESS = re.compile(rf"(?:[^'{_BEGINNINGS},;\n][^,;\t\r\n]*)?")
-"""What most cells are: nothing to guard, detected faster."""
+_harmless = re.compile(rf"(?:[^'{_BEGINNINGS},;\n][^,;\t\r\n]*)?").fullmatch
+"""Matches what most cells are: nothing to guard, detected faster."""
 _GUARDED = re.compile(rf"(\A|[,;\t\r\n][ \"]*)'(?='*{_STARTS})")
 
 
@@ -291,7 +291,12 @@ def guarded(text: str) -> str:
     A program with another separator splits the cells of a table once more, and line ends begin a row for it:
     what follows any of them is guarded as well.
     """
-    return text if _HARMLESS.fullmatch(text) else _FORMULA.sub(r"\1'", text)
+    return text if _harmless(text) else _FORMULA.sub(r"\1'", text)
+
+
+def guarded_row(cells: Iterable[str | int | None]) -> list[str | int | None]:
+    """Return the cells of a row for a CSV file, its texts `guarded`."""
+    return [cell if not isinstance(cell, str) or _harmless(cell) else guarded(cell) for cell in cells]
 
 
 def unguarded(text: str) -> str:

@@ -18,7 +18,7 @@ from msgspec.json import Encoder
 
 from mailmerge import files
 from mailmerge.model import Result, Status
-from mailmerge.text import guarded
+from mailmerge.text import guarded, guarded_row
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -150,7 +150,7 @@ class ReportFiles:
             encode = Encoder().encode
             for result in results:
                 values = record(result)
-                writer.writerow([text_cell(value) for value in values.values()])
+                writer.writerow(guarded_row(values.values()))
                 json_lines.write(encode(values).decode() + "\n")
                 seen(result)
 
