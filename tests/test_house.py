@@ -28,7 +28,7 @@ HEAVY = {
 }
 HEAVY |= {"dns", "lxml", "tinycss2"}
 
-MODULES_OF_A_ROW = 24
+MODULES_OF_A_ROW = 23
 
 needs_checkout = pytest.mark.skipif(not MODULES, reason="needs the source tree")
 

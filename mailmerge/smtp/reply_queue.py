@@ -12,14 +12,14 @@ from typing import TYPE_CHECKING, NamedTuple
 from mailmerge.errors import ProtocolError
 from mailmerge.masking import MASK, Masker
 from mailmerge.smtp.replies import ReplyParser, build_reply, decode, shown
-from mailmerge.smtp.state import INTERMEDIATE, STEPS, Stage, Step
+from mailmerge.smtp.state import INTERMEDIATE, STEPS, Step
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from mailmerge.model import Phase, Reply
     from mailmerge.smtp.state import SessionState
-    from mailmerge.smtp.transactions import Outbox, Transaction
+    from mailmerge.smtp.transactions import Outbox
 
     Handler = Callable[["DueReply", Reply], None]
 
@@ -32,15 +32,12 @@ class DueReply(NamedTuple):
     """One reply that is due."""
 
     step: Step
-    transaction: Transaction | None
+    token: int | None
+    """The message that the step belongs to; None: the session."""
     due: int
     """How many octets must have been sent before a reply can be for this step."""
-
-    def owner(self) -> Transaction:
-        """Return the transaction that the step belongs to; raise `RuntimeError` if it belongs to none."""
-        if self.transaction is None:
-            raise RuntimeError(f"{self.step.value} belongs to no transaction")
-        return self.transaction
+    end: int
+    """How many must have been sent until only the server is waited for."""
 
 
 class ReplyQueue:
@@ -64,13 +61,11 @@ class ReplyQueue:
         self._transcript = transcript
         self._parser = ReplyParser()
         # The greeting is due from the start: the server sends first (RFC 5321 section 3.1).
-        self._slots: deque[DueReply] = deque([DueReply(Step.GREETING, None, 0)])
+        self._slots: deque[DueReply] = deque([DueReply(Step.GREETING, None, 0, 0)])
 
     # --- what is sent ---------------------------------------------------------------------------------
 
-    def ask(
-        self, step: Step, line: bytes, transaction: Transaction | None = None, *, shown: str | None = None
-    ) -> None:
+    def ask(self, step: Step, line: bytes, token: int | None = None, *, shown: str | None = None) -> None:
         """Queue one command line, without its line end, and a slot for its reply.
 
         Raises:
@@ -79,7 +74,7 @@ class ReplyQueue:
         """
         self._state.check(step)
         due = self._outbox.put(line + b"\r\n")
-        self._slots.append(DueReply(step, transaction, due))
+        self._slots.append(DueReply(step, token, due, due))
         if self._transcript:
             self._note("C", shown or line.decode("utf-8", "backslashreplace"))
 
@@ -89,15 +84,15 @@ class ReplyQueue:
             self._note("C", line.decode("ascii"))
         return self._outbox.put(line + b"\r\n")
 
-    def owe(self, step: Step, transaction: Transaction | None, due: int) -> None:
-        """Add a slot for the reply to content, which the caller queues; *due* as in `DueReply`.
+    def owe(self, step: Step, token: int, due: int, end: int) -> None:
+        """Add a slot for the reply to content, which the caller queues; *due* and *end* as in `DueReply`.
 
         Raises:
             RuntimeError: *step* may not be sent now.
 
         """
         self._state.check(step)
-        self._slots.append(DueReply(step, transaction, due))
+        self._slots.append(DueReply(step, token, due, end))
 
     def note_content(self, octets: int) -> None:
         """Write a line about content to the transcript; the content itself is private and long."""
@@ -171,13 +166,7 @@ class ReplyQueue:
     @property
     def asked(self) -> bool:
         """Whether that step was sent completely, so that only the server is waited for."""
-        if not self._slots:
-            return False
-        step, transaction, due = self._slots[0]
-        # The reply to content is due from its first octet on, because it may be refused half-way.
-        if step in {Step.CONTENT, Step.CHUNK} and transaction and transaction.stage is Stage.CONTENT:
-            due = transaction.end
-        return self._outbox.written >= due
+        return bool(self._slots) and self._outbox.written >= self._slots[0].end
 
     @property
     def listening(self) -> bool:
@@ -188,8 +177,8 @@ class ReplyQueue:
         """Return, by token, the phase of the next reply that each message under way awaits."""
         found: dict[int, Phase] = {}
         for slot in self._slots:
-            if slot.transaction:
-                found.setdefault(slot.transaction.token, STEPS[slot.step].phase)
+            if slot.token is not None:
+                found.setdefault(slot.token, STEPS[slot.step].phase)
         return found
 
     def forget_unsaid(self) -> None:

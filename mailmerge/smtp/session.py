@@ -323,7 +323,7 @@ class Session:
             return
         if reply.code == 421 and self._state.begun:
             # It still is this step's reply: the server may answer more steps until it closes.
-            self._transfer.on_421(reply, hurt=slot.transaction is not None)
+            self._transfer.on_421(reply, hurt=slot.token is not None)
         self._handlers[slot.step](slot, reply)
 
     def _take_unasked(self, reply: Reply) -> None:

@@ -56,7 +56,7 @@ from mailmerge.smtp.transactions import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Callable, Iterable, Mapping
 
     from mailmerge.errors import SessionError
     from mailmerge.model import Message, Mode, Pipeline, Reply
@@ -102,15 +102,13 @@ class Transfer:
         """Whether the next message of a window goes by DATA, because of its 354; before a trial, it does."""
         self.unconfirmed = UnconfirmedOutcomes()
         self.handlers: Mapping[Step, Handler] = {
-            Step.MAIL: self._on_mail,
-            Step.RCPT: self._on_rcpt,
-            Step.DATA: self._on_data,
-            Step.CONTENT: self._on_content,
-            Step.CHUNK: self._on_chunk,
-            Step.LONE_DOT: _ignore,
-            Step.RSET: _ignore,
-            Step.EARLY_RSET: self._on_early_rset,
-            Step.NOOP: _ignore,
+            Step.MAIL: self._for_message(self._on_mail),
+            Step.RCPT: self._for_message(self._on_rcpt),
+            Step.DATA: self._for_message(self._on_data),
+            Step.CONTENT: self._for_message(self._on_content),
+            Step.CHUNK: self._for_message(self._on_chunk),
+            Step.EARLY_RSET: self._for_message(self._on_early_rset),
+            **dict.fromkeys((Step.LONE_DOT, Step.RSET, Step.NOOP), _ignore),
             **self._trial.handlers,
         }
         self.window = Window()
@@ -132,6 +130,15 @@ class Transfer:
         """The 421 that ended the session."""
         self.given_up = False
         """Whether we end the connection ourselves, which tells nothing about the server."""
+
+    def _for_message(self, handle: Callable[[Transaction, Reply], None]) -> Handler:
+        """Return the handler of a step that belongs to a message."""
+
+        def handler(slot: DueReply, reply: Reply) -> None:
+            assert slot.token is not None
+            handle(self._in_flight[slot.token], reply)
+
+        return handler
 
     # --- for the session ------------------------------------------------------------------------------
 
@@ -279,30 +286,30 @@ class Transfer:
             self._state.on(Trigger.RETIRE)
 
     def _say_rset(self, before: Transaction | None = None) -> None:
-        early = before if before and before.early else None
-        self._replies.ask(Step.EARLY_RSET if early else Step.RSET, b"RSET", early)
+        early = before.token if before and before.early else None
+        self._replies.ask(Step.RSET if early is None else Step.EARLY_RSET, b"RSET", early)
         if self._state.reset is Reset.DUE:
             self._state.on(Trigger.RSET_SAID)
 
-    def _on_early_rset(self, slot: DueReply, reply: Reply) -> None:
+    def _on_early_rset(self, transaction: Transaction, reply: Reply) -> None:
         if reply.severity != 2:
-            self._note_refusal(slot.owner(), reply, Phase.RSET)
+            self._note_refusal(transaction, reply, Phase.RSET)
         if reply.severity != 2 and self._state.begun:
             raise ProtocolError(f"the server answered RSET with {reply}", code="S632", reply=reply)
 
     def _say_mail(self, transaction: Transaction) -> None:
         parameters = transaction.parameters(self._state.offers)
-        self._replies.ask(Step.MAIL, b"MAIL FROM:%b%b" % (transaction.sender, parameters), transaction)
+        self._replies.ask(Step.MAIL, b"MAIL FROM:%b%b" % (transaction.sender, parameters), transaction.token)
         transaction.stage = transaction.stage.after(Trigger.MAIL_SAID)
         transaction.start = self._outbox.queued
         transaction.unanswered += 1
 
     def _say_rcpt(self, transaction: Transaction) -> None:
-        self._replies.ask(Step.RCPT, b"RCPT TO:" + transaction.unasked.pop(), transaction)
+        self._replies.ask(Step.RCPT, b"RCPT TO:" + transaction.unasked.pop(), transaction.token)
         transaction.unanswered += 1
 
     def _say_data(self, transaction: Transaction) -> None:
-        self._replies.ask(Step.DATA, b"DATA", transaction)
+        self._replies.ask(Step.DATA, b"DATA", transaction.token)
         transaction.unanswered += 1
 
     # --- content after DATA (modes off and overlap) ---------------------------------------------------
@@ -329,16 +336,14 @@ class Transfer:
         else:
             self._complete(transaction, Outcome(Status.PENDING, Scope.ROW, Phase.RCPT, reason="envelope"))
 
-    def _on_mail(self, slot: DueReply, reply: Reply) -> None:
-        transaction = slot.owner()
+    def _on_mail(self, transaction: Transaction, reply: Reply) -> None:
         transaction.unanswered -= 1
         if reply.severity != 2:
             self._note_refusal(transaction, reply, Phase.MAIL)
         if not transaction.by_chunk:
             self._go_on_with(transaction)
 
-    def _on_rcpt(self, slot: DueReply, reply: Reply) -> None:
-        transaction = slot.owner()
+    def _on_rcpt(self, transaction: Transaction, reply: Reply) -> None:
         transaction.unanswered -= 1
         answered = transaction.taken + len(transaction.refused)
         if reply.severity == 2:
@@ -359,15 +364,16 @@ class Transfer:
         if not transaction.by_chunk:
             self._go_on_with(transaction)
 
-    def _on_data(self, slot: DueReply, reply: Reply) -> None:
-        transaction = slot.owner()
+    def _on_data(self, transaction: Transaction, reply: Reply) -> None:
         transaction.unanswered -= 1
         if reply.severity != 3:
             if transaction.refusal is None:
                 self._note_refusal(transaction, reply, Phase.DATA)
             self._complete(transaction, transaction.refused_outcome())
             return
-        self._synchronise()
+        self.sync_due = False  # a 354 is a sync point
+        if self.unconfirmed:
+            self._events.append(InStep(self.unconfirmed.confirm()))
         if not self._state.begun:
             return
         if transaction.refusal is None:
@@ -377,18 +383,12 @@ class Transfer:
         else:
             self._say_lone_dot(transaction)
 
-    def _synchronise(self) -> None:
-        """Process a 354, which is a sync point."""
-        self.sync_due = False
-        if self.unconfirmed:
-            self._events.append(InStep(self.unconfirmed.confirm()))
-
     def _say_lone_dot(self, transaction: Transaction) -> None:
         """End a DATA that was accepted although every recipient was refused.
 
         RFC 2920 section 3.1: the client sends a single dot, and a message without recipients goes nowhere.
         """
-        self._replies.owe(Step.LONE_DOT, None, self._replies.say(b"."))
+        self._replies.ask(Step.LONE_DOT, b".")
         # The end of content clears the server's buffers (RFC 5321 section 4.1.1.4): no RSET behind it.
         self._complete(transaction, transaction.refused_outcome(), forgotten=True)
 
@@ -397,16 +397,19 @@ class Transfer:
         if needs_stuffing(segments):
             segments = stuffed(segments)
         # The reply is due from the content's first octet on: a server may refuse it half-way.
-        self._replies.owe(Step.CONTENT, transaction, self._outbox.queued + 1)
-        self._queue_content(transaction, segments, closing(segments))
+        self._queue_content(transaction, Step.CONTENT, self._outbox.queued + 1, segments, closing(segments))
 
-    def _queue_content(self, transaction: Transaction, segments: tuple[bytes, ...], end: bytes) -> None:
+    def _queue_content(
+        self, transaction: Transaction, step: Step, due: int, segments: tuple[bytes, ...], end: bytes
+    ) -> None:
         """Queue the content, its last octets behind a gate, so that no partial message can be accepted."""
+        transaction.end = self._outbox.queued + sum(map(len, segments)) + len(end)
+        self._replies.owe(step, transaction.token, due, transaction.end)
         head, tail = split(segments, end)
         for buffer in head:
             self._outbox.put(buffer)
         self._outbox.hold(transaction.gate)
-        transaction.end = self._outbox.put(tail)
+        self._outbox.put(tail)
         transaction.stage = transaction.stage.after(Trigger.CONTENT_QUEUED)
         self._replies.note_content(transaction.message.size)
         if not head:
@@ -422,8 +425,7 @@ class Transfer:
             gate.state = gate.state.after(Trigger.END_REACHED)
             self._events.append(ReleaseNeeded(gate.token))
 
-    def _on_content(self, slot: DueReply, reply: Reply) -> None:
-        transaction = slot.owner()
+    def _on_content(self, transaction: Transaction, reply: Reply) -> None:
         if transaction.written_whole(self._outbox.written):
             self._complete(transaction, classify(reply, Phase.CONTENT, transaction.message.envelope))
         else:
@@ -453,12 +455,10 @@ class Transfer:
         self._say_mail(transaction)
         self._say_rcpt(transaction)
         due = self._replies.say(b"BDAT %d LAST" % transaction.message.size)
-        self._replies.owe(Step.CHUNK, transaction, due)
         # The size is stated: no dot is doubled, and none ends the content (RFC 3030 section 2).
-        self._queue_content(transaction, transaction.message.segments, b"")
+        self._queue_content(transaction, Step.CHUNK, due, transaction.message.segments, b"")
 
-    def _on_chunk(self, slot: DueReply, reply: Reply) -> None:
-        transaction = slot.owner()
+    def _on_chunk(self, transaction: Transaction, reply: Reply) -> None:
         refusal = transaction.refusal
         if not transaction.written_whole(self._outbox.written):
             self._take_early_reply(transaction, reply)

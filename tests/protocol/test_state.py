@@ -137,7 +137,7 @@ def test_every_step_in_every_state(step: Step) -> None:
             with pytest.raises(RuntimeError, match=f"may not be sent in Life {life.name}"):
                 replies.ask(step, b"anything")
             with pytest.raises(RuntimeError, match=f"StartTls {start_tls.name}"):
-                replies.owe(step, None, 0)
+                replies.owe(step, 1, 0, 0)
             assert (outbox.queued, len(replies), state.may_say(step)) == (0, 1, False)
 
 
