@@ -1,6 +1,7 @@
 """The sources of bounces: a maildir, an mbox, files of single messages, or an IMAP mailbox.
 
-Nothing is changed there. Of each message the first megabyte is read; anything but a regular file is skipped.
+Nothing is changed there, and nothing is marked as read. Of each message the first megabyte is read; anything
+but a regular file is skipped.
 """
 
 from __future__ import annotations
@@ -8,18 +9,21 @@ from __future__ import annotations
 import os
 import re
 import stat
-from typing import TYPE_CHECKING, BinaryIO
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 from msgspec import Struct
 
-from mailmerge.bounces.mime import MOST_OCTETS
+from mailmerge.bounces.mime import MOST_OCTETS, split_fields
+from mailmerge.bounces.report import may_be_report
 from mailmerge.errors import CampaignFileError
 from mailmerge.folders import open_to_read
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator, Sequence
+    from datetime import datetime
     from pathlib import Path
 
+    from mailmerge.mail_folders.imap import ImapServer
     from mailmerge.mail_folders.mail_place import MailPlace
 
 
@@ -125,3 +129,83 @@ def _in_mbox(file: BinaryIO) -> Iterator[bytes]:
         blank = not line.strip()
     if begun:
         yield b"".join(kept)
+
+
+# --- an IMAP mailbox ---------------------------------------------------------------------------------------
+
+_AT_A_TIME = 200
+_FIELDS = (
+    "FROM SUBJECT RETURN-PATH CONTENT-TYPE AUTO-SUBMITTED PRECEDENCE X-FAILED-RECIPIENTS IN-REPLY-TO "
+    "REFERENCES X-AUTOREPLY X-AUTORESPOND X-AUTORESPONDER X-VACATION FEEDBACK-TYPE"
+)
+
+
+class ImapMailbox:
+    """A mailbox to read; each read makes one connection.
+
+    It is opened with EXAMINE and messages are fetched with BODY.PEEK (RFC 3501 sections 6.3.2 and 6.4.5).
+    First only the fields that distinguish a report from other mail are fetched, and then the first megabyte
+    of those that may be one: personal letters are not read.
+
+    Args:
+        server: the mailbox's server.
+
+    """
+
+    def __init__(self, server: ImapServer) -> None:
+        self._server = server
+        self._seen: set[tuple[int, int]] = set()
+        """What was read before: UIDVALIDITY and UID."""
+
+    def letters(self, since: datetime | None, stopped: Callable[[], bool]) -> Iterator[FoundMessage]:
+        """Yield the messages that may be reports, without those that were read before.
+
+        Args:
+            since: only what arrived on this day or later.
+            stopped: returns whether to stop reading.
+
+        Raises:
+            CampaignFileError: the optional package is missing, or the folder does not exist.
+            SessionError: the server cannot be reached, is not who it should be, or refuses us.
+
+        """
+        with self._server.signed_in() as client:
+            yield from self._look(client, since, stopped)
+
+    def _look(
+        self, client: Any, since: datetime | None, stopped: Callable[[], bool]
+    ) -> Iterator[FoundMessage]:
+        place = self._server.place
+        chosen = client.select_folder(place.folder, readonly=True)
+        validity = int(chosen.get(b"UIDVALIDITY", 0))
+        found = client.search(["SINCE", since.date()] if since else ["ALL"])
+        uids = [uid for uid in found if (validity, uid) not in self._seen]
+        for start in range(0, len(uids), _AT_A_TIME):
+            for uid in self._candidates(client, uids[start : start + _AT_A_TIME]):
+                if stopped():
+                    return
+                fetched = client.fetch([uid], [f"BODY.PEEK[]<0.{MOST_OCTETS}>"])
+                raw = _octets(fetched.get(uid, {}))
+                if raw:
+                    yield FoundMessage(f"{place} uid {uid}", raw[:MOST_OCTETS])
+            self._seen.update((validity, uid) for uid in uids[start : start + _AT_A_TIME])
+            if stopped():
+                return
+
+    @staticmethod
+    def _candidates(client: Any, uids: Sequence[int]) -> list[int]:
+        """Return which messages may be reports, judging by their header fields."""
+        found = client.fetch(uids, [f"BODY.PEEK[HEADER.FIELDS ({_FIELDS})]"])
+        return [
+            uid
+            for uid in uids
+            if may_be_report(split_fields(_octets(found.get(uid, {})).replace(b"\r\n", b"\n"))[0])
+        ]
+
+
+def _octets(fetched: dict[bytes, Any]) -> bytes:
+    """Return the one item of a response that is a body."""
+    return next(
+        (value for name, value in fetched.items() if name.startswith(b"BODY[") and isinstance(value, bytes)),
+        b"",
+    )

@@ -21,9 +21,9 @@ from mailmerge.smtp.replies import classify
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-HARD, SOFT, POLICY, QUOTA, UNCLEAR = "hard", "soft", "policy", "quota", "unclear"
+    from mailmerge.smtp.replies import Enhanced
 
-Enhanced = tuple[int, int, int]
+HARD, SOFT, POLICY, QUOTA, UNCLEAR = "hard", "soft", "policy", "quota", "unclear"
 
 
 class Verdict(NamedTuple):

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
     from mailmerge.bounces.mime import MimePart
-    from mailmerge.bounces.reasons import Enhanced
+    from mailmerge.smtp.replies import Enhanced
 
 Kind = Literal["report", "prose", "complaint", "auto_reply", "challenge", "other"]
 """A delivery report in the standard form, a free-text one, a complaint, an automatic reply, a request to

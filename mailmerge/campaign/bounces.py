@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 
 from msgspec import Struct, field
 
-from mailmerge.bounces.mail_sources import letters
+from mailmerge.bounces.mail_sources import ImapMailbox, letters
 from mailmerge.bounces.reasons import HARD, QUOTA, SOFT
 from mailmerge.bounces.report import SUCCESS, MailReport, read_report
 from mailmerge.campaign.opening import open_beside
@@ -156,7 +156,6 @@ class Postman:
     ) -> Callable[[datetime | None], Iterable[FoundMessage]]:
         if place.form != "imap":
             return lambda _since: letters(place)
-        from mailmerge.bounces.imap_source import ImapMailbox
         from mailmerge.campaign.connect import mail_server
 
         mailbox = ImapMailbox(mail_server(place, account, self._definition.environment, request.ask_secret))

@@ -18,10 +18,9 @@ from msgspec import Struct
 
 from mailmerge.errors import ListError
 from mailmerge.model import Place
-from mailmerge.recipients.crammed import R_HEADINGS, blank_separated, inner_rows
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Callable, Iterable, Iterator, Sequence
 
 SAMPLE = 32_768
 """Number of characters at the start that may decide."""
@@ -41,7 +40,7 @@ _NAMES = {**DELIMITERS, **_RARE, ":": "colon", " ": "blank"}
 _STATED = re.compile(r'\ufeff?"?sep=(?P<sign>[^\r\n"])"?(?:(?P=sign)|\s)*\Z', re.IGNORECASE)
 """The first line that tells Excel the delimiter; neither Excel nor LibreOffice takes it for a row."""
 _LOOKED_AT = 60
-"""Number of rows whose cells are examined."""
+"""Number of rows, or of lines, that are examined."""
 _ADDRESSES_LOOKED_AT = 20
 _ESCAPES_LOOKED_FOR = 4 << 20
 """Bytes in which the first escaped quote is searched for: the first row must be available without delay.
@@ -159,7 +158,7 @@ def find_dialect(open_text: Callable[[], TextIO], shown: str, asked: str | None 
         if len(fits) > 1 and fits[0].rank == fits[1].rank:
             raise _undecided(fits[0], fits[1], shown)
         delimiter, one_column = _chosen(fits)
-        if one_column or R_HEADINGS(sample.lstrip().partition("\n")[0]):
+        if one_column or _R_HEADINGS(sample.lstrip().partition("\n")[0]):
             _refuse_crammed(sample, shown)
     if one_column:  # its cells may contain characters that are delimiters elsewhere
         delimiter = next((sign for sign in ",;\t|" if not any(sign in line for line in lines())), "\x1f")
@@ -317,6 +316,66 @@ def _can_be_read(dialect: Dialect, lines: Iterator[str]) -> bool:
     return len(widths) < 2
 
 
+# --- columns that no delimiter separates -------------------------------------------------------------------
+#
+# Spreadsheet programs quote whole rows if a CSV file was opened as one column and saved, R separates by
+# spaces, and database clients align columns. Each of them would be a list of one column that no template can
+# use.
+
+_R_HEADINGS = re.compile(r'"[^"]*"(?: "[^"]*")+\s*').fullmatch
+"""Quoted headings with spaces between them: in no other dialect may text follow a closing quote."""
+_IN_R = 'in R: write.csv(people, "people.csv", row.names = FALSE)'
+_HEADING_WORD = re.compile(r"\S+(?: \S+)*")
+_EXPORT_AGAIN = "export the list as CSV from the original program"
+
+
+def _inner_rows(sample: str) -> str | None:
+    """Return the text in the quotes of rows that are quoted as a whole; None: not all of them are."""
+    lines = [line for line in sample.splitlines() if line.strip()][:_LOOKED_AT]
+    if len(lines) < 2 or not all(line[0] == line[-1] == '"' for line in map(str.strip, lines)):
+        return None
+    rows = [cells for cells in csv.reader(lines, delimiter="\x1f") if cells]
+    return "\n".join(cells[0] for cells in rows) if all(len(cells) == 1 for cells in rows) else None
+
+
+def _blank_separated(sample: str) -> tuple[int, str] | None:
+    """Return the number of columns and what to do about them if spaces separate them; None: they do not.
+
+    The last line of the *sample* may be cut off.
+    """
+    lines = [line for line in sample.splitlines() if line.strip()][:_LOOKED_AT]
+    head, body = lines[0] if lines else "", [line for line in lines[1:] if "@" in line]
+    if not body or "@" in head or any(_is_address(line.strip()) for line in body):
+        return None
+    aligned = _aligned(head, body)
+    if aligned:
+        hint = f"{_EXPORT_AGAIN}; or open it in a spreadsheet program as text of fixed width, and save it"
+        return aligned, hint
+    headings = _cells(head)
+    rows = [_cells(line) for line in body]
+    width, widths = len(headings), {len(cells) for cells in rows}
+    if width < 2 or len(widths) != 1 or not widths <= {width, width + 1}:
+        return None
+    more = widths.pop() - width
+    columns = [at for at in range(width + more) if all(_is_address(cells[at]) for cells in rows)]
+    if not columns:
+        return None
+    return width, f"{_EXPORT_AGAIN} ({_IN_R})" + ("" if more else "; --delimiter blank reads it as it is")
+
+
+def _cells(line: str) -> list[str]:
+    return next(csv.reader([line.strip()], delimiter=" ", skipinitialspace=True), [])
+
+
+def _aligned(head: str, body: Sequence[str]) -> int:
+    """Return the number of columns if the addresses begin below one of several headings; else 0."""
+    starts = [word.start() for word in _HEADING_WORD.finditer(head)]
+    if len(starts) < 2:
+        return 0
+    places = {line.rfind(" ", 0, line.index("@")) + 1 for line in body}
+    return len(starts) if len(places) == 1 and places <= set(starts) and "\t" not in head else 0
+
+
 # --- what cannot be decided --------------------------------------------------------------------------------
 
 
@@ -334,19 +393,18 @@ def _undecided(one: _Fit, other: _Fit, shown: str) -> ListError:
 
 def _refuse_crammed(sample: str, shown: str) -> None:
     """Refuse a list whose columns would be read as one cell."""
-    found = blank_separated(sample, _is_address)
+    found = _blank_separated(sample)
     if found:
         message = f"{shown} has {found[0]} columns that are separated by spaces, and would be read as one"
         raise ListError(message, code="D245", hint=found[1], place=Place(path=shown, line=1))
-    rows = inner_rows(sample)
+    rows = _inner_rows(sample)
     fits = _ranked(rows, whole=True) if rows else []
     if fits and fits[0].share == 1 and fits[0].addresses and not fits[0].titles:
         raise ListError(
             f"each row of {shown} is one quoted cell, with {fits[0].width} columns in it that are separated "
             f"by a {delimiter_name(fits[0].delimiter)}",
             code="D245",
-            hint="export the list as CSV from the original program; or remove the quotes around each row, "
-            'and write "" inside it as "',
+            hint=f'{_EXPORT_AGAIN}; or remove the quotes around each row, and write "" inside it as "',
             place=Place(path=shown, line=1),
         )
 

@@ -11,12 +11,16 @@ from functools import lru_cache
 from math import isfinite
 from typing import TYPE_CHECKING
 
-from mailmerge.values.number_format.builtin import BUILTIN, written_code
 from mailmerge.values.number_format.digits import general, general_within, number_section
-from mailmerge.values.number_format.languages import language
+from mailmerge.values.number_format.languages import Numerals, language, numerals
 from mailmerge.values.number_format.moments import EPOCH, EPOCH_1904, moment_section
-from mailmerge.values.number_format.numerals import Numerals, numerals
-from mailmerge.values.number_format.syntax import FormatSection, UnknownFormat, sections_of
+from mailmerge.values.number_format.syntax import (
+    BUILTIN,
+    FormatSection,
+    UnknownFormat,
+    sections_of,
+    written_code,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

@@ -16,8 +16,7 @@ from mailmerge.values.number_format.syntax import FormatPart, UnknownFormat
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from mailmerge.values.number_format.languages import Language
-    from mailmerge.values.number_format.numerals import Numerals
+    from mailmerge.values.number_format.languages import Language, Numerals
 
 EPOCH = date(1899, 12, 30).toordinal()
 EPOCH_1904 = date(1904, 1, 1).toordinal()
