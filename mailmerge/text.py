@@ -77,6 +77,10 @@ def toml_value(value: object) -> str:
 
 BLANKS = "".join(filter(str.isspace, map(chr, range(0x3001))))
 """Spaces and line ends of all scripts."""
+LONE_SURROGATE = "[\ud800-\udfff]"
+"""A pattern: half a character, which no file and no message can contain."""
+HALF_A_CHARACTER = "half a character (lone surrogate)"
+"""Its name in messages."""
 _EMBEDDINGS = "\u202a\u202b\u202c\u2066\u2067\u2068\u2069"
 _EMBEDDED = re.compile(f"[{_EMBEDDINGS}\u202d\u202e]")
 _MARKS = "\u00ad\u061c\u180e\u200b\u200c\u200d\u200e\u200f\u2060\ufeff"

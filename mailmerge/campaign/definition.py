@@ -150,7 +150,7 @@ class Definition(Struct, frozen=True):
     def plan_cache(self) -> PlanCache:
         """Its kept plans."""
         workspace = self.workspace
-        return PlanCache(workspace.cache, PlanOwner(str(workspace.folder.resolve()), self.name))
+        return PlanCache(workspace.cache, PlanOwner.of(workspace.folder, self.name))
 
     def shown(self, path: Path) -> str:
         """Return a list's name for messages."""

@@ -195,8 +195,7 @@ class OpenCampaign:
             kept = rescued.keep(self.definition, self.ledger, self._clock.now().astimezone())
         except LedgerError:
             return error
-        hint = f"its contents are kept: put a copy of {kept} in its place, then run the same command again"
-        return LedgerError(error.message, code=error.code, hint=hint)
+        return _with_copy(error, kept)
 
     def forget_messages(self) -> None:
         """Forget outside of the ledger how far it had got, and which messages were sent.
@@ -318,12 +317,11 @@ def compare(definition: Definition, ledger: LedgerReader | None, *, alone: bool 
             _compared(definition, ledger, registry, alone=alone)
 
 
-def _with_copy(definition: Definition, registry: CampaignRegistry, error: LedgerError) -> LedgerError:
-    """Return the *error* about a lost ledger, with a hint that names the copy that was kept, if any."""
-    kept = rescued.newest(definition, registry)
+def _with_copy(error: LedgerError, kept: Path | None) -> LedgerError:
+    """Return the *error* about a lost ledger, with a hint that names the copy that is *kept*, if any."""
     if kept is None:
         return error
-    hint = f"its contents were kept: put a copy of {kept} in its place, then run the same command again"
+    hint = f"its contents are kept: put a copy of {kept} in its place, then run the same command again"
     return LedgerError(error.message, code=error.code, hint=hint)
 
 
@@ -331,7 +329,7 @@ def _refuse_missing(definition: Definition, registry: CampaignRegistry) -> None:
     try:
         registry.refuse_missing(definition.ledger_place.known_as, definition.name)
     except LedgerError as error:
-        raise _with_copy(definition, registry, error) from None
+        raise _with_copy(error, rescued.newest(definition, registry)) from None
 
 
 def _compared(
@@ -347,7 +345,7 @@ def _compared(
         registry.check(ledger, path, alone=alone)
     except LedgerError as error:
         if error.code == "L705":
-            raise _with_copy(definition, registry, error) from None
+            raise _with_copy(error, rescued.newest(definition, registry)) from None
         if error.code != "L712":
             raise
         invocation = definition.invocation

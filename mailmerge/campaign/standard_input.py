@@ -85,7 +85,7 @@ def of(file: CampaignFile, workspace: Workspace) -> StandardInput | None:
     """Return it, if a campaign's list is to come from there: ``-`` names no other file."""
     if file.data.source.name != MARK:
         return None
-    return StandardInput(workspace.cache, PlanOwner(str(workspace.folder.resolve()), file.name))
+    return StandardInput(workspace.cache, PlanOwner.of(workspace.folder, file.name))
 
 
 @contextlib.contextmanager

@@ -20,6 +20,7 @@ from msgspec import Struct, field
 
 from mailmerge.designs.names import ListColumns, quoted_in_template, read_field
 from mailmerge.errors import CampaignFileError
+from mailmerge.render.tags import LIKE_TAG, literal
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -59,7 +60,6 @@ _LINK: Final = re.compile(r'\s*HYPERLINK\s+"([^"]+)"', re.IGNORECASE)
 _QUOTES: Final = str.maketrans("“”„", '""' + '"')
 _SIGNS: Final = {"=": "==", "<>": "!="}
 _CASES: Final = {"upper": "|upper", "lower": "|lower", "firstcap": "|capitalize", "caps": "|title"}
-_OPEN: Final = re.compile(r"\{(?=[{%#])")
 _ESCAPED: Final = re.compile(
     r"[*`\\]|(?<!\w)_|_(?!\w)|~(?=~)|(?<=~)~|<(?=[A-Za-z/!])|&(?=#?\w{1,31};)|\](?=\()"
 )
@@ -453,7 +453,7 @@ class _WordReader:
             self._leave(f"the format {format_[1]} of «{name}»: use |date, |money or |number (docs/values.md)")
         around: dict[str, str] = dict(re.findall(r'\\([bf])\s*"([^"]*)"', switches, re.IGNORECASE))
         if around:
-            before, after = (_OPEN.sub("", around.get(kind, "")) for kind in "bf")
+            before, after = (LIKE_TAG.sub("", around.get(kind, "")) for kind in "bf")
             return f"{{% if {column} %}}{before}{printed}{after}{{% endif %}}"
         return printed
 
@@ -544,11 +544,7 @@ def _text_of(element: Element) -> str | None:
 def _linked(pieces: list[_Piece], target: str) -> list[_Piece]:
     if not re.match(r"(?:https?|mailto):", target, re.IGNORECASE) or re.search(r"[\s<>()]", target):
         return pieces
-    return [_Piece("[", code=True), *pieces, _Piece(f"]({_OPEN.sub('%7B', target)})", code=True)]
-
-
-def _literal_code(text: str) -> str:
-    return _OPEN.sub('{{ "{" }}', text)
+    return [_Piece("[", code=True), *pieces, _Piece(f"]({LIKE_TAG.sub('%7B', target)})", code=True)]
 
 
 def _markdown(pieces: list[_Piece]) -> str:
@@ -578,7 +574,7 @@ def _escaped_start(found: re.Match[str]) -> str:
 
 
 def _escaped(text: str) -> str:
-    return _literal_code(_ESCAPED.sub(lambda sign: f"\\{sign[0]}", text.replace("\u00a0", " ")))
+    return literal(_ESCAPED.sub(lambda sign: f"\\{sign[0]}", text.replace("\u00a0", " ")))
 
 
 def _joined(blocks: list[tuple[str, str]]) -> str:

@@ -20,6 +20,7 @@ from mailmerge.documents import DocumentError, digest_of
 from mailmerge.errors import AttachmentError, FileError, RowError
 from mailmerge.message.attachments import FileStore
 from mailmerge.message.file_search import FileProblem
+from mailmerge.text import HALF_A_CHARACTER, LONE_SURROGATE
 from mailmerge.version import installed_versions
 
 if TYPE_CHECKING:
@@ -32,7 +33,6 @@ if TYPE_CHECKING:
 
 _FORMAT = "1"
 """Version of this maker: it changes if the same template would make a different file."""
-_HALF = re.compile("[\ud800-\udfff]")
 _LARGEST_LIST = 1 << 20
 _EXTRAS = {".html": "pdf", ".htm": "pdf", ".typ": "typst"}
 _SHOWN = ".shown"
@@ -129,8 +129,10 @@ class DocumentMaker:
             if attachment.document is None:
                 continue
             try:
-                if _HALF.search(f"{attachment.document.content}{attachment.document.password or ''}"):
-                    raise DocumentError("it contains half a character (lone surrogate)")  # noqa: TRY301
+                if re.search(
+                    LONE_SURROGATE, f"{attachment.document.content}{attachment.document.password or ''}"
+                ):
+                    raise DocumentError(f"it contains {HALF_A_CHARACTER}")  # noqa: TRY301
                 path = self._made(attachment.rule, attachment.document, attachment.path)
             except (DocumentError, FileProblem) as error:
                 raise RowError(

@@ -33,7 +33,7 @@ from msgspec import Struct
 
 from mailmerge import files
 from mailmerge.errors import FileError, LedgerError
-from mailmerge.ledger.databases import file_identity
+from mailmerge.ledger.databases import AttemptNumbers, file_identity
 from mailmerge.model import Attempt, Outcome, Scope, Status
 from mailmerge.sqlite import is_full, stamp
 
@@ -173,8 +173,7 @@ class AttemptWriter:
         self._open: dict[str, int] = {}
         """Keys whose intent has no outcome yet, with the attempt's number."""
         self._lease = lease
-        self._next, self._numbers = 0, 0
-        """The next attempt's number, and how many more there are behind it."""
+        self._numbers = AttemptNumbers()
         self.first_revised: int | None = None
         """The earliest attempt whose outcome was revised; None: none was."""
 
@@ -283,7 +282,7 @@ class AttemptWriter:
         now = self._now().timestamp()
         insert, move = [], []
         for attempt in attempts:
-            number = self._number()
+            number = self._numbers.take(self._db)
             insert.append(self._cells(number, attempt, now, Status.HANDING_OVER))
             move.append((self._campaign, attempt.key, now, self._version(attempt.version), number))
             self._open[attempt.key] = number
@@ -322,7 +321,7 @@ class AttemptWriter:
     def _settle_without_intent(self, settlement: Settlement) -> tuple[object, ...]:
         """Insert an attempt that ended before its message needed an intent."""
         attempt, status, at = settlement.attempt, settlement.outcome.status, settlement.at.timestamp()
-        number = self._number()
+        number = self._numbers.take(self._db)
         self._db.execute(_INTEND, self._cells(number, attempt, at, status))
         head = (self._campaign, attempt.key, settlement.status.value, int(settlement.counts))
         tail = (stamp(settlement.next_at), at, self._version(attempt.version), number)
@@ -354,13 +353,6 @@ class AttemptWriter:
             status.value,
             attempt.rows,
         )
-
-    def _number(self) -> int:
-        if not self._numbers:
-            self._next, self._numbers = self._db.next_numbers()
-        number = self._next
-        self._next, self._numbers = number + 1, self._numbers - 1
-        return number
 
     def _version(self, digest: str) -> int:
         found = self.versions.get(digest)

@@ -93,6 +93,21 @@ class LedgerDatabase(Protocol):
         ...
 
 
+class AttemptNumbers:
+    """The numbers of one writer's attempts, which it reserves in blocks."""
+
+    def __init__(self) -> None:
+        self._next, self._left = 0, 0
+
+    def take(self, db: LedgerDatabase) -> int:
+        """Return the next number."""
+        if not self._left:
+            self._next, self._left = db.next_numbers()
+        number = self._next
+        self._next, self._left = number + 1, self._left - 1
+        return number
+
+
 # --- the ledger's errors ----------------------------------------------------------------------------------
 
 

@@ -18,6 +18,7 @@ from mailmerge.errors import LedgerError
 from mailmerge.exchange import arrays
 from mailmerge.ledger.attempts import IntentRefusedError, Revision, Settlement, reached
 from mailmerge.ledger.claims import ALIVE, LOCK_SLOT, OPTED_OUT, RUNNING, STATE, Promising
+from mailmerge.ledger.databases import AttemptNumbers
 from mailmerge.model import TO_BE_SENT, Outcome, Phase, Scope, Status
 from mailmerge.postgres import NOW
 from mailmerge.sqlite import stamp
@@ -244,7 +245,7 @@ class SlotWriter:
         self._after: list[tuple[str, Sequence[object]]] = []
         """What is to be done once the outcomes are recorded; each changes nothing the second time."""
         self._begun: _Begun | None = None
-        self._next, self._numbers = 0, 0
+        self._numbers = AttemptNumbers()
         self._unfolded = 0
         self._heard_at = self._retry_at = float("-inf")
 
@@ -331,7 +332,7 @@ class SlotWriter:
         if self._slot.gone and not self._slot.reconnect():
             return Promising(lambda: everyone)
         try:
-            begun = self._start([(self._number(), attempt) for attempt in attempts])
+            begun = self._start([(self._numbers.take(self._slot.db), attempt) for attempt in attempts])
         except LedgerError as error:
             self._slot.learn(error)
             if self._slot.gone:
@@ -420,7 +421,7 @@ class SlotWriter:
         """Send all that waits to be recorded, and promises."""
         for ended in self._backlog:
             if not ended.number:
-                ended.number = self._number()
+                ended.number = self._numbers.take(self._slot.db)
         statements = [*self._settling(), *self._after]
         for state, statement in ((Status.DEFERRED, _QUEUE_AGAIN), (Status.PENDING, _QUEUE_IF_LOST)):
             again = [
@@ -562,13 +563,6 @@ class SlotWriter:
             return self._latest[key]
         row = self._slot.claimed.get((self._campaign, key))
         return None if row is None else row.attempt
-
-    def _number(self) -> int:
-        if not self._numbers:
-            self._next, self._numbers = self._slot.db.next_numbers()
-        number = self._next
-        self._next, self._numbers = number + 1, self._numbers - 1
-        return number
 
     def _version(self, digest: str) -> int:
         if digest not in self._versions:

@@ -19,14 +19,13 @@ from mailmerge.message.file_search import FileProblem, FileSearch
 from mailmerge.message.header_fields import content_type, disposition
 from mailmerge.message.text_bodies import base64_lines, base64_size
 from mailmerge.model import FrozenFile
-from mailmerge.text import quoted
+from mailmerge.text import LONE_SURROGATE, quoted
 
 if TYPE_CHECKING:
     import mimetypes
     from collections.abc import Iterator, Sequence
 
 _BAD_IN_NAME = "[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]+"
-_HALVES = re.compile("[\ud800-\udfff]")
 _SLASHES = re.compile(r"[/\\]+")
 _BIDI = "[\u200e\u200f\u061c\u202a-\u202e\u2066-\u2069]"
 _NAME_BYTES = 240
@@ -130,7 +129,7 @@ class FileStore:
 
         """
         name = clean_name(label)
-        wanted = _HALVES.sub("\ufffd", label) if is_shortened(label, name) else ""
+        wanted = re.sub(LONE_SURROGATE, "\ufffd", label) if is_shortened(label, name) else ""
         return self._part(path, name, own=own, guarded=guarded, wanted=wanted)
 
     def image(self, path: str, content_id: str, label: str = "") -> FilePart:

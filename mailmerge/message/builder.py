@@ -26,6 +26,7 @@ from mailmerge.message.file_search import FileProblem, WantedPath
 from mailmerge.message.inline import InlineImages
 from mailmerge.message.text_bodies import TextEncoder
 from mailmerge.model import OWN_HEADER, Envelope, FrozenMessage, Message, Place
+from mailmerge.text import HALF_A_CHARACTER
 from mailmerge.values import displayed
 
 if TYPE_CHECKING:
@@ -521,12 +522,9 @@ def _surrogate(recipient: Recipient, error: UnicodeEncodeError) -> RowError:
     half = error.object[error.start]
     for heading, value in recipient.fields.items():
         if half in displayed(value):
-            message, place = (
-                f"`{heading}` contains half a character (lone surrogate)",
-                Place(cell=f"column {heading}"),
-            )
+            message, place = f"`{heading}` contains {HALF_A_CHARACTER}", Place(cell=f"column {heading}")
             return RowError(message, code="D118", place=place, row=recipient.row)
-    return RowError("the body contains half a character (lone surrogate)", code="D118", row=recipient.row)
+    return RowError(f"the body contains {HALF_A_CHARACTER}", code="D118", row=recipient.row)
 
 
 def with_bcc(message: Message) -> bytes:

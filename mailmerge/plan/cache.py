@@ -18,7 +18,7 @@ import json
 import os
 import re
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Self
 
 from msgspec import Struct
 
@@ -55,6 +55,11 @@ class PlanOwner(Struct, frozen=True):
     folder: str
     """Where its ledger is."""
     name: str
+
+    @classmethod
+    def of(cls, folder: Path, name: str) -> Self:
+        """Return the owner of the plans of a campaign by its folder, however that was named."""
+        return cls(str(folder.resolve()), name)
 
     @property
     def digest(self) -> str:

@@ -17,7 +17,7 @@ from msgspec.structs import replace
 from mailmerge.errors import CampaignFileError, ListError
 from mailmerge.model import KEY_COLUMN, MARK_COLUMN, OWN_COLUMNS, Columns, Diagnostic, Place, Recipient
 from mailmerge.recipients.types import cell_type
-from mailmerge.text import did_you_mean, trimmed
+from mailmerge.text import HALF_A_CHARACTER, did_you_mean, trimmed
 from mailmerge.values import canonical, displayed
 
 if TYPE_CHECKING:
@@ -519,7 +519,7 @@ class RecipientList(ABC):
         writable = key.encode("utf-8", "replace").decode()
         if key and key == writable:
             return key
-        what = "contains half a character (lone surrogate)" if key else "is empty"
+        what = f"contains {HALF_A_CHARACTER}" if key else "is empty"
         problems.append(
             Diagnostic(
                 code="D118" if key else "D133",

@@ -9,7 +9,7 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 from mailmerge.lazy_re import lazy_re
 from mailmerge.model import RenderedEvent
 from mailmerge.render.failures import row_error
-from mailmerge.text import quoted
+from mailmerge.text import HALF_A_CHARACTER, LONE_SURROGATE, quoted
 from mailmerge.unsubscribe import STAND_IN
 from mailmerge.values import notation
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from mailmerge.render.compiler import Compiler
 
 _CONTROL = lazy_re("[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028\u2029]")
-_HALF = lazy_re("[\ud800-\udfff]")
+_HALF = lazy_re(LONE_SURROGATE)
 _MOMENTS = frozenset(("start", "end"))
 _LONGEST = 527_040
 """Longest event: the minutes of a leap year."""
@@ -59,7 +59,7 @@ class EventTemplate:
             for key, template in self._templates.items()
         }
         if any(map(_HALF.search, texts.values())):
-            raise row_error("D118", "the event contains half a character (lone surrogate)", recipient)
+            raise row_error("D118", f"the event contains {HALF_A_CHARACTER}", recipient)
         if any(STAND_IN in text for text in texts.values()):
             message = "the event contains the unsubscribe link, which is made only when a message is sent"
             raise row_error("A355", message, recipient, hint="put the link into the message's text and HTML")

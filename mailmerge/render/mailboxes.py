@@ -15,7 +15,7 @@ from jinja2 import TemplateSyntaxError, nodes
 from mailmerge.addresses import Address, AddressError, Mailbox, parse_address_list
 from mailmerge.model import Diagnostic, Place, Severity
 from mailmerge.render.failures import row_error
-from mailmerge.text import quoted
+from mailmerge.text import HALF_A_CHARACTER, LONE_SURROGATE, quoted
 from mailmerge.values import displayed
 
 if TYPE_CHECKING:
@@ -28,7 +28,6 @@ _TAG = re.compile(
     re.DOTALL,
 )
 _CONTROL = "[\x00-\x1f\x7f-\x9f]"
-_SURROGATE = "[\ud800-\udfff]"
 _RUN = re.compile("[ \t\r\n\x85\u2028\u2029]{2,}|[\t\r\n\x85\u2028\u2029]")
 _SEPARATORS = str.maketrans("\x85\u2028\u2029", "   ")
 
@@ -190,14 +189,14 @@ def clean(text: str, header: str, compiled: Compiled, recipient: Recipient) -> s
     if text.isprintable():
         return text
     text = text.translate(_SEPARATORS)
-    for code, pattern in (("D112", _CONTROL), ("D118", _SURROGATE)):
+    for code, pattern in (("D112", _CONTROL), ("D118", LONE_SURROGATE)):
         if match := re.search(pattern, text):
             name, heading, value = _culprit(pattern, compiled, recipient) or (compiled.name, None, text)
             what = {
                 "\r": "line break",
                 "\n": "line break",
                 "\t": "tab",
-            }.get(match[0], "control character" if code == "D112" else "half a character (lone surrogate)")
+            }.get(match[0], "control character" if code == "D112" else HALF_A_CHARACTER)
             would = (
                 f"would end the {header} header" if what == "line break" else f"cannot be part of {header}"
             )

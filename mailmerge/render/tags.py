@@ -29,7 +29,7 @@ PLAIN_TAGS: Final = frozenset(
     {"if", "elif", "else", "endif", "for", "endfor", "set", "with", "endwith", "raw", "endraw"}
 )
 """Tags that add nothing which is not in the template itself."""
-_LIKE_TAG: Final = re.compile(r"\{(?=[{%#])")
+LIKE_TAG: Final = re.compile(r"\{(?=[{%#])")
 _WORD: Final = re.compile(r"\{%[-+]?\s*(\w+)")
 _OPENING: Final = frozenset({"variable_begin", "block_begin", "raw_begin", "raw_end"})
 _CLOSING: Final = frozenset({"variable_end", "block_end", "raw_begin", "raw_end"})
@@ -212,7 +212,7 @@ class Tags:
         lines: dict[int, Tag] = {}
         line, end, raw = 1, 0, False
         for mark in MARK.finditer(text):
-            before = text[end : mark.start()] if raw else _literal(text[end : mark.start()])
+            before = text[end : mark.start()] if raw else literal(text[end : mark.start()])
             tag = self[int(mark[1])]
             line += before.count("\n")
             pieces.append(before)
@@ -237,7 +237,7 @@ class Tags:
                 lines[line] = last._replace(line=last.line + line - at + tag.line)
             raw = tag.word == "raw" or (raw and tag.word != "endraw")
             end = mark.end()
-        pieces.append(_literal(text[end:]))
+        pieces.append(literal(text[end:]))
         return Derived("".join(pieces), lines)
 
     def put_back_in_lines(self, text: str) -> str:
@@ -261,9 +261,9 @@ class Tags:
         return MARK.sub(lambda mark: self[int(mark[1])].source, text)
 
 
-def _literal(text: str) -> str:
+def literal(text: str) -> str:
     """Escape text that looks like a tag, such as a decoded entity."""
-    return _LIKE_TAG.sub('{{ "{" }}', text)
+    return LIKE_TAG.sub('{{ "{" }}', text)
 
 
 def _line_end(before: str, source: str, end: int) -> int:
