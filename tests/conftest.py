@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from campaigns import CampaignFactory
+    from mailmerge import Account
     from mailmerge.ledger.place import ServerPlace
     from servers.aio import AiosmtpdServer
     from servers.certificates import Certificates
@@ -144,6 +145,30 @@ def sandbox() -> Iterator[KeepingSandbox]:
     from servers.kept import KeepingSandbox
 
     with KeepingSandbox() as server:
+        yield server
+
+
+@pytest.fixture
+def account(sandbox: KeepingSandbox) -> Account:
+    """The sandbox server as an account of a program, with the secret that it wants."""
+    from mailmerge import Account
+
+    return Account(
+        host="127.0.0.1",
+        port=sandbox.port,
+        user=sandbox.user,
+        secret=sandbox.password,
+        ca_file=sandbox.ca_file,
+        any_from=True,
+    )
+
+
+@pytest.fixture
+def relay() -> Iterator[KeepingSandbox]:
+    """The same as a relay on a trusted network is: without TLS, and nobody signs in."""
+    from servers.kept import KeepingSandbox
+
+    with KeepingSandbox(tls="none", user=None) as server:
         yield server
 
 

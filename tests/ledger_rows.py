@@ -30,8 +30,9 @@ IN_DOUBT = Outcome(Status.IN_DOUBT, Scope.CONNECTION, Phase.CONTENT)
 DROPPED = Outcome(Status.PENDING, Scope.CONNECTION, Phase.DATA)
 
 
-def attempt(row: int, *, version: str = "v1", address: str = "", number: int = 1) -> Attempt:
-    return Attempt(
+def attempt(row: int, *, version: str = "v1", address: str = "", number: int = 1, **facts: object) -> Attempt:
+    """Return what is recorded before the message of a row leaves; *facts* replace others of its fields."""
+    made = Attempt(
         key=f"k{row}",
         row=row,
         address=address or f"u{row}@example.org",
@@ -46,6 +47,7 @@ def attempt(row: int, *, version: str = "v1", address: str = "", number: int = 1
         version=version,
         connection="c1",
     )
+    return replace(made, **facts)
 
 
 def settled(row: int, outcome: Outcome, status: Status | None = None, **more: Any) -> Settlement:

@@ -4,20 +4,10 @@ from __future__ import annotations
 
 from email import message_from_bytes, policy
 
-import pytest
-
 from attachment_corpus import pdf
 from campaigns import campaign_toml
-from servers.kept import KeepingSandbox
 
 ATTACH = '[[attach]]\npath = "{{ name }}.pdf"\n[[attach]]\npath = "{{ name }}.txt"\n'
-
-
-@pytest.fixture
-def relay():
-    """A server that takes mail without TLS and sign-in."""
-    with KeepingSandbox(tls="none", user=None) as server:
-        yield server
 
 
 def test_rows_whose_files_were_swapped_get_none(mailmerge, relay):

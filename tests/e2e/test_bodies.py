@@ -4,15 +4,10 @@ from __future__ import annotations
 
 import re
 from email import message_from_bytes, policy
-from typing import TYPE_CHECKING
 
 import pytest
 
 from campaigns import campaign_toml
-from servers.kept import KeepingSandbox
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
 
 MARKDOWN = """# Hi {{ name }}
 
@@ -25,13 +20,6 @@ Dear **{{ name }}**, see [your page](https://example.org/{{ plan|urlencode }}).
 PEOPLE = 'name,email,plan\n"*Kim* <b>",kim@example.org,# gold\n'
 STYLE = """layout_vars = { colour = "#0b6e4f", footer = "Example Ltd for {{ name }}" }
 preheader = "For {{ name }}\""""
-
-
-@pytest.fixture
-def relay() -> Iterator[KeepingSandbox]:
-    """A server that takes mail without TLS and sign-in."""
-    with KeepingSandbox(tls="none", user=None) as server:
-        yield server
 
 
 def received(relay, mailmerge, body, message=""):

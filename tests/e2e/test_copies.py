@@ -23,13 +23,6 @@ SENT = "Gesendete Objekte"
 
 
 @pytest.fixture
-def relay() -> Iterator[KeepingSandbox]:
-    """A server that takes mail without TLS and sign-in."""
-    with KeepingSandbox(tls="none", user=None) as server:
-        yield server
-
-
-@pytest.fixture
 def dovecot(certificates) -> Iterator[Callable[..., DovecotImap]]:
     """Start a real IMAP server."""
     running: list[DovecotImap] = []
@@ -51,14 +44,7 @@ def account(mailmerge, relay, imap: DovecotImap | ImapFront, /, **more: object) 
     else:
         place, ca_file = f"imap://ann@localhost:{imap.port}", None
     values = {"imap": place, "ca_file": ca_file, "copy_to": "imap:Sent", **more}
-    mailmerge.account(_Plain(relay.port), **values)
-
-
-class _Plain:
-    """A server that asks for nobody."""
-
-    def __init__(self, port: int) -> None:
-        self.port = port
+    mailmerge.account(relay, **values)
 
 
 def subjects_in(imap: DovecotImap, folder: str = SENT) -> list[str]:
@@ -164,7 +150,7 @@ def test_copies_in_files_of_this_machine(mailmerge, relay):
     """A maildir of the account, an mbox in the campaign's folder; none of these where it could do harm."""
     campaign = mailmerge.campaign()
     box = mailmerge.folder / "Mail" / "sent"
-    mailmerge.account(_Plain(relay.port), copy_to=f"maildir:{box}")
+    mailmerge.account(relay, copy_to=f"maildir:{box}")
     assert mailmerge("send", "spring", "--yes", "--limit", "1").code == 0
     mbox = ("--set", "send.copy_to=mbox:sent.mbox")
     done = mailmerge("send", "spring", "--yes", *mbox)
@@ -187,12 +173,12 @@ def test_a_doubt_that_was_settled_as_accepted_has_its_copy(mailmerge):
     campaign = mailmerge.campaign()
     box = mailmerge.folder / "Mail" / "sent"
     with KeepingSandbox(tls="none", user=None, faults=FaultPlan(drop_after_data=1.0)) as lossy:
-        mailmerge.account(_Plain(lossy.port), copy_to=f"maildir:{box}")
+        mailmerge.account(lossy, copy_to=f"maildir:{box}")
         assert mailmerge("send", "spring", "--yes", "--limit", "1").code == 4
     before = len(mailbox.Maildir(box, create=False)) if box.exists() else 0
     assert mailmerge("resolve", "spring", "--as-accepted").code == 0
     with KeepingSandbox(tls="none", user=None) as relay:
-        mailmerge.account(_Plain(relay.port), copy_to=f"maildir:{box}")
+        mailmerge.account(relay, copy_to=f"maildir:{box}")
         done = mailmerge("send", "spring", "--yes")
         again = mailmerge("send", "spring", "--yes")
     assert (before, done.code, again.code) == (0, 0, 0), done

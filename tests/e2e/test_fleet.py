@@ -25,13 +25,6 @@ if TYPE_CHECKING:
     from servers.postgres import Postgres
 
 
-class Plain:
-    """A server that asks for nobody."""
-
-    def __init__(self, port: int) -> None:
-        self.port = port
-
-
 class Workers:
     """Worker processes; those that a test leaves running are ended after it."""
 
@@ -66,13 +59,6 @@ class Workers:
 
 
 @pytest.fixture
-def relay() -> Iterator[KeepingSandbox]:
-    """A server that takes mail without sign-in."""
-    with KeepingSandbox(tls="none", user=None) as server:
-        yield server
-
-
-@pytest.fixture
 def database(postgres: Postgres) -> str:
     """The address of an empty database."""
     return postgres.new_database()
@@ -81,7 +67,7 @@ def database(postgres: Postgres) -> str:
 @pytest.fixture
 def shared(mailmerge: Mailmerge, database: str, relay: KeepingSandbox) -> Mailmerge:
     """The command with an account of two sessions and a ledger."""
-    mailmerge.account(Plain(relay.port), sessions=2)
+    mailmerge.account(relay, sessions=2)
     with mailmerge.config.open("a") as file:
         file.write(f'\n[ledgers.office]\nurl = "{database}"\n')
     return mailmerge
@@ -208,7 +194,7 @@ def test_an_account_that_is_refused_is_left_to_others(shared, workers):
 
 def test_a_fleet_needs_a_ledger_and_names(mailmerge, relay):
     """What is missing is said before anything is planned; a worker says at its start what it lacks."""
-    mailmerge.account(Plain(relay.port))
+    mailmerge.account(relay)
     mailmerge.campaign()
     file = mailmerge("send", "spring", "--yes", "--fleet")
     alone = mailmerge("send", "spring", "--yes", "--detach")

@@ -9,32 +9,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import psycopg
-import pytest
 
 from servers.command import statuses
-from servers.kept import KeepingSandbox
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
+    from servers.kept import KeepingSandbox
     from servers.postgres import Postgres
 
 PAGE = Path(__file__).parents[2] / "docs" / "fleet.md"
 PEOPLE = ("ann@example.org", "bo@example.org")
-
-
-class Plain:
-    """A server that asks for nobody."""
-
-    def __init__(self, port: int) -> None:
-        self.port = port
-
-
-@pytest.fixture
-def relay() -> Iterator[KeepingSandbox]:
-    """A server that takes mail without sign-in."""
-    with KeepingSandbox(tls="none", user=None) as server:
-        yield server
 
 
 def may(postgres: Postgres, user: str, statement: str) -> bool:
@@ -51,7 +34,7 @@ def may(postgres: Postgres, user: str, statement: str) -> bool:
 def test_each_role_can_do_its_work_and_no_more(mailmerge, postgres: Postgres, relay: KeepingSandbox) -> None:
     """A fleet with a planner, a worker, an editor of opt-outs and a dashboard, each with its own role."""
     owner = postgres.new_database()
-    mailmerge.account(Plain(relay.port))
+    mailmerge.account(relay)
     roles = ("planner", "worker", "optouts", "counts")
     with mailmerge.config.open("a") as file:
         file.write(f'\n[ledgers.owner]\nurl = "{owner}"\n')

@@ -15,24 +15,10 @@ from servers.command import EVERYBODY, statuses, typed
 from servers.kept import KeepingSandbox
 
 
-class Plain:
-    """A server that asks for nobody."""
-
-    def __init__(self, port: int) -> None:
-        self.port = port
-
-
-@pytest.fixture
-def relay():
-    """A server that takes mail without sign-in."""
-    with KeepingSandbox(tls="none", user=None) as server:
-        yield server
-
-
 def test_a_run_begins_at_its_time(mailmerge, relay):
     """The plan says when, nothing leaves before, and all of it after; status knows that it is alive."""
     campaign = mailmerge.campaign()
-    mailmerge.account(Plain(relay.port), timezone="Asia/Tokyo")
+    mailmerge.account(relay, timezone="Asia/Tokyo")
     begins = datetime.now(UTC) + timedelta(seconds=6)
     running = mailmerge.start("send", "spring", "--yes", "--at", begins.isoformat(timespec="milliseconds"))
     waiting = None
@@ -55,7 +41,7 @@ def test_a_run_begins_at_its_time(mailmerge, relay):
 def test_a_time_that_has_passed_is_said(mailmerge, relay):
     """A campaign that is resumed begins immediately; whoever mistyped the year can see it."""
     mailmerge.campaign()
-    mailmerge.account(Plain(relay.port))
+    mailmerge.account(relay)
 
     done = mailmerge("send", "spring", "--yes", "--at", "2025-12-01 09:00")
 
@@ -67,7 +53,7 @@ def test_a_closed_window_is_waited_for_and_can_be_left(mailmerge, relay):
     """Nothing is sent, the plan names the hours, and a stop ends the wait immediately."""
     mailmerge.campaign()
     hour = (datetime.now(UTC) + timedelta(hours=3)).hour
-    mailmerge.account(Plain(relay.port), timezone="UTC")
+    mailmerge.account(relay, timezone="UTC")
     window = f"{hour:02}:00-{(hour + 1) % 24:02}:00"
     running = mailmerge.start("send", "spring", "--yes", "--window", window)
     time.sleep(4)
@@ -93,7 +79,7 @@ def test_a_closed_window_is_waited_for_and_can_be_left(mailmerge, relay):
 def test_what_are_no_hours_is_told(mailmerge, relay, arguments, words):
     """Each is refused before anything is sent, with one that could be meant."""
     mailmerge.campaign()
-    mailmerge.account(Plain(relay.port))
+    mailmerge.account(relay)
 
     done = mailmerge("send", "spring", "--yes", *arguments)
 
@@ -104,7 +90,7 @@ def test_what_are_no_hours_is_told(mailmerge, relay, arguments, words):
 def test_the_first_few_go_before_the_others(mailmerge, relay):
     """Where all of them were accepted the others follow; the limit counts both."""
     campaign = mailmerge.campaign()
-    mailmerge.account(Plain(relay.port))
+    mailmerge.account(relay)
     some = mailmerge("send", "spring", "--yes", "--first", "1", "--limit", "2")
     rest = mailmerge("send", "spring", "--yes", "--first", "5")
 
@@ -118,7 +104,7 @@ def test_the_first_few_go_before_the_others(mailmerge, relay):
 def test_the_others_can_be_declined(mailmerge, relay):
     """They stay pending; what went out before is not called nothing, and is not a failure."""
     campaign = mailmerge.campaign()
-    mailmerge.account(Plain(relay.port))
+    mailmerge.account(relay)
     question = "or Enter to stop"
     done = typed(mailmerge, ["send", "spring", "--first", "1"], [(question, "1"), (question, "")])
 
@@ -132,7 +118,7 @@ def test_the_others_wait_where_the_first_were_refused(mailmerge):
     """One refusal is enough: a person looks at it, and the others are still pending."""
     campaign = mailmerge.campaign()
     with KeepingSandbox(tls="none", user=None, faults=FaultPlan(refusals=(Refusal(550, 1.0),))) as relay:
-        mailmerge.account(Plain(relay.port))
+        mailmerge.account(relay)
         done = mailmerge("send", "spring", "--yes", "--first", "1")
 
     assert done.code == 3, done

@@ -14,33 +14,17 @@ from mailmerge.campaign.shared_ledger import server
 from mailmerge.ledger.place import ServerPlace
 from reports import complaint
 from servers.command import EVERYBODY, one_error, statuses
-from servers.kept import KeepingSandbox
 from servers.postgres import CuttingProxy
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
+    from servers.kept import KeepingSandbox
     from servers.postgres import Postgres
-
-
-class Plain:
-    """A server that asks for nobody."""
-
-    def __init__(self, port: int) -> None:
-        self.port = port
-
-
-@pytest.fixture
-def relay() -> Iterator[KeepingSandbox]:
-    """A server that takes mail without sign-in."""
-    with KeepingSandbox(tls="none", user=None) as server:
-        yield server
 
 
 @pytest.fixture
 def shared(mailmerge, postgres: Postgres, relay: KeepingSandbox) -> str:
     """Name the database in the user's configuration, and give that name."""
-    mailmerge.account(Plain(relay.port))
+    mailmerge.account(relay)
     with mailmerge.config.open("a") as file:
         file.write(f'\n[ledgers.office]\nurl = "{postgres.new_database()}"\n')
     return "office"

@@ -5,8 +5,6 @@ from __future__ import annotations
 import contextlib
 from typing import TYPE_CHECKING
 
-import pytest
-
 from campaigns import campaign_toml
 from mailmerge.campaign import Campaign
 from mailmerge.campaign.planning import Planning
@@ -15,35 +13,19 @@ from mailmerge.ledger.place import ServerPlace
 from mailmerge.plan.loading import load
 from mailmerge.postgres import PostgresDatabase
 from servers.command import EVERYBODY, one_error
-from servers.kept import KeepingSandbox
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from servers.command import Done, Mailmerge
+    from servers.kept import KeepingSandbox
     from servers.postgres import Postgres
 
 UNSUBSCRIBE = 'unsubscribe = "https://example.org/u/{{ token }}"'
 ATTACH = '[[attach]]\npath = "terms.txt"\n'
 
 
-class Plain:
-    """A server that asks for nobody."""
-
-    def __init__(self, port: int) -> None:
-        self.port = port
-
-
-@pytest.fixture
-def relay() -> Iterator[KeepingSandbox]:
-    """A server that takes mail without sign-in."""
-    with KeepingSandbox(tls="none", user=None) as server:
-        yield server
-
-
 def stored(mailmerge: Mailmerge, postgres: Postgres, relay: KeepingSandbox) -> tuple[str, ...]:
     """Send two of three rows with a database as ledger, and load the plan; give what names the campaign."""
-    mailmerge.account(Plain(relay.port))
+    mailmerge.account(relay)
     with mailmerge.config.open("a") as file:
         file.write(f'\n[ledgers.office]\nurl = "{postgres.new_database()}"\n')
     folder = mailmerge.campaign(
@@ -120,7 +102,7 @@ def test_what_cannot_be_had_from_a_ledger_alone_is_said(mailmerge, postgres, rel
 
 def test_what_workers_have_is_not_to_be_sent_by_a_plain_send(mailmerge, postgres, relay):
     """The command that a report suggests is one that is not refused while a fleet has the campaign."""
-    mailmerge.account(Plain(relay.port))
+    mailmerge.account(relay)
     with mailmerge.config.open("a") as file:
         file.write(f'\n[ledgers.office]\nurl = "{postgres.new_database()}"\n')
     mailmerge.campaign()
@@ -146,7 +128,7 @@ def test_opt_outs_are_kept_before_anything_was_sent(mailmerge, postgres):
 
 def test_a_damaged_row_stops_nobody_else(mailmerge, postgres, relay):
     """What is damaged in the database is left out and stays pending; sent again, it is loaded again."""
-    mailmerge.account(Plain(relay.port))
+    mailmerge.account(relay)
     with mailmerge.config.open("a") as file:
         file.write(f'\n[ledgers.office]\nurl = "{postgres.new_database()}"\n')
     mailmerge.campaign()
@@ -179,7 +161,7 @@ def test_purge_reaches_plans_and_sealed_ledgers(mailmerge, postgres, relay):
 
     While workers have the campaign it is not purged, moved or started again: they would send next to others.
     """
-    mailmerge.account(Plain(relay.port))
+    mailmerge.account(relay)
     with mailmerge.config.open("a") as file:
         file.write(f'\n[ledgers.office]\nurl = "{postgres.new_database()}"\n')
     folder = mailmerge.campaign()
@@ -206,7 +188,7 @@ def test_purge_reaches_plans_and_sealed_ledgers(mailmerge, postgres, relay):
 
 def test_two_folders_with_one_name_are_not_one_campaign(mailmerge, postgres, relay):
     """The second is refused until it has a name of its own, or takes the place of the first one."""
-    mailmerge.account(Plain(relay.port))
+    mailmerge.account(relay)
     with mailmerge.config.open("a") as file:
         file.write(f'\n[ledgers.office]\nurl = "{postgres.new_database()}"\n')
     mailmerge.campaign()
@@ -224,7 +206,7 @@ def test_two_folders_with_one_name_are_not_one_campaign(mailmerge, postgres, rel
 
 def test_a_ledger_whose_server_is_gone_is_forgotten(mailmerge, postgres, relay):
     """Only this machine's memory of it goes, and the campaign starts again; one of another server stays."""
-    mailmerge.account(Plain(relay.port))
+    mailmerge.account(relay)
     url = postgres.new_database().replace("127.0.0.1", "db.example.org") + "?hostaddr=127.0.0."
     other = url.replace("db.", "nowhere.")
     config = mailmerge.config.read_text("utf-8") + '\n[ledgers.{}]\nurl = "{}"\n'
@@ -249,7 +231,7 @@ def test_a_ledger_whose_server_is_gone_is_forgotten(mailmerge, postgres, relay):
 
 def test_messages_go_when_nobody_will_send_them_any_more(mailmerge, postgres, relay):
     """The last worker removes messages and files from the database, but not where they are to be kept."""
-    mailmerge.account(Plain(relay.port))
+    mailmerge.account(relay)
     with mailmerge.config.open("a") as file:
         file.write(f'\n[ledgers.office]\nurl = "{postgres.new_database()}"\n')
     mailmerge.campaign(campaign_toml=campaign_toml(top='account = "test"', rest=ATTACH), terms_txt="Terms.\n")
@@ -273,7 +255,7 @@ def test_messages_go_when_nobody_will_send_them_any_more(mailmerge, postgres, re
 
 def test_who_opted_out_meanwhile_is_not_left_to_be_sent(mailmerge, postgres, relay):
     """When the workers are done, status and report count such a row as suppressed, and suggest no `send`."""
-    mailmerge.account(Plain(relay.port))
+    mailmerge.account(relay)
     with mailmerge.config.open("a") as file:
         file.write(f'\n[ledgers.office]\nurl = "{postgres.new_database()}"\n')
     mailmerge.campaign()

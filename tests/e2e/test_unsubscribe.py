@@ -17,25 +17,18 @@ from campaigns import campaign_toml
 from mailmerge import verify_unsubscribe
 from mailmerge.unsubscribe import STAND_IN
 from servers.command import one_error
-from servers.kept import KeepingSandbox
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from servers.command import Mailmerge
+    from servers.kept import KeepingSandbox
 
 PAGE = """series = "club"
 unsubscribe = ["https://example.org/u/{{ token }}", "mailto:leave@example.org?subject={{ token }}"]"""
 TEXT = "Dear {{ name }},\n\nLeave: {{ unsubscribe_url }}\n"
 CHINESE = "<p>" + "你好，这是一封信。" * 40 + '{{ name }} <a href="{{ unsubscribe_url }}">退订</a></p>\n'
 TOKEN = re.compile(r"example\.org/u/([\w-]{72})")
-
-
-@pytest.fixture
-def relay() -> Iterator[KeepingSandbox]:
-    """A server that takes mail without TLS and sign-in."""
-    with KeepingSandbox(tls="none", user=None) as server:
-        yield server
 
 
 @pytest.fixture

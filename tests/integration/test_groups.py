@@ -330,19 +330,6 @@ def test_one_file_by_two_paths_is_attached_once(tmp_path: Path) -> None:
 # --- after sending
 
 
-@pytest.fixture
-def account(sandbox: KeepingSandbox) -> Account:
-    """The sandbox server, with the secret that it wants."""
-    return Account(
-        host="127.0.0.1",
-        port=sandbox.port,
-        user=sandbox.user,
-        secret=sandbox.password,
-        ca_file=sandbox.ca_file,
-        any_from=True,
-    )
-
-
 def test_a_group_that_grew_is_told_and_not_sent_again(
     tmp_path: Path, account: Account, sandbox: KeepingSandbox
 ) -> None:

@@ -643,8 +643,8 @@ def test_a_promise_that_is_committed_after_all_is_taken_back(
         writer.record_intent([attempt(2)])
         writer.record_outcomes([settled(2, WITHDRAWN, counts=False)])
     older = Older(fleet, slot)
-    number = writer._number()
-    older.writer._next, older.writer._numbers = number, 1
+    number = writer._numbers.take(slot.db)
+    older.writer._numbers._next, older.writer._numbers._left = number, 1
     writer._take_back([(number, attempt(2))])
     if late:
         assert writer.reconnect()

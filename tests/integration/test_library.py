@@ -48,19 +48,6 @@ def elsewhere(tmp_path, monkeypatch):
     monkeypatch.setenv("MAILMERGE_CONFIG", str(tmp_path / "config.toml"))
 
 
-@pytest.fixture
-def account(sandbox):
-    """The sandbox server, with the secret that it wants."""
-    return Account(
-        host="127.0.0.1",
-        port=sandbox.port,
-        user=sandbox.user,
-        secret=sandbox.password,
-        ca_file=sandbox.ca_file,
-        any_from=True,
-    )
-
-
 def spring(rows=ROWS, **options) -> Campaign:
     """Make a campaign of rows."""
     given = {"subject": "Hi {{ name }}", "text": "Dear {{ name }}", "sender": "me@example.org", **options}

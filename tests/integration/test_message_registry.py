@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from ledger_rows import attempt
 from mailmerge.ledger.attempts import Revision, Settlement
 from mailmerge.ledger.ledger import Ledger
 from mailmerge.ledger.registry import CampaignRegistry
@@ -44,29 +45,16 @@ def registry(tmp_path: Path) -> Iterator[CampaignRegistry]:
 
 def hand_over(ledger: Ledger, key: str) -> Attempt:
     """Record that a message is about to leave."""
-    attempt = Attempt(
-        key=key,
-        row=2,
-        address=f"{key}@example.org",
-        number=1,
-        message_id=f"<{key}@example.org>",
-        date=NOW,
-        recipients=1,
-        size=1000,
-        digest="d" * 64,
-        frozen=digest(key),
-        row_digest="",
-        version="v1",
-        connection="c1",
-    )
-    ledger.attempts.record_intent([attempt])
-    return attempt
+    address = f"{key}@example.org"
+    made = attempt(2, key=key, address=address, message_id=f"<{address}>", date=NOW, frozen=digest(key))
+    ledger.attempts.record_intent([made])
+    return made
 
 
-def settle(ledger: Ledger, attempt: Attempt, status: Status = Status.ACCEPTED) -> None:
+def settle(ledger: Ledger, made: Attempt, status: Status = Status.ACCEPTED) -> None:
     """Record what came of it."""
     outcome = Outcome(status, Scope.ROW, Phase.CONTENT, Reply(250, ("words",)))
-    ledger.attempts.record_outcomes([Settlement(attempt, outcome, status, NOW)])
+    ledger.attempts.record_outcomes([Settlement(made, outcome, status, NOW)])
 
 
 def known(registry: CampaignRegistry, asking: Ledger, *keys: str) -> set[str]:

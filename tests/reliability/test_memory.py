@@ -13,15 +13,15 @@ from mailmerge.ledger.locks import CampaignLock
 from mailmerge.model import Status
 from reliability.bench import NAME, Bench, taken_order
 from reliability.conversing import told
-from reliability.moody import MoodyServer
 from servers.command import one_error
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
     from pathlib import Path
 
     from mailmerge import Campaign
     from mailmerge.sending.runs import Progress
+    from reliability.moody import MoodyServer
 
 COMMANDS: dict[str, Callable[[Campaign], object]] = {
     "status": lambda campaign: campaign.status(),
@@ -35,13 +35,6 @@ COMMANDS: dict[str, Callable[[Campaign], object]] = {
     "send": lambda campaign: campaign.send(),
     "purge": lambda campaign: campaign.purge(),
 }
-
-
-@pytest.fixture
-def server() -> Iterator[MoodyServer]:
-    """A server that takes everything."""
-    with MoodyServer() as opened:
-        yield opened
 
 
 @pytest.fixture

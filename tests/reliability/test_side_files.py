@@ -13,24 +13,17 @@ import pytest
 from mailmerge.model import Status
 from reliability.bench import NAME, Bench
 from reliability.disks import Disk
-from reliability.moody import MoodyServer
 from servers.command import Done, Mailmerge
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
     from pathlib import Path
 
     from faultd import Peer
     from mailmerge.sending.runs import Progress
+    from reliability.moody import MoodyServer
 
 ROWS = 60
-
-
-@pytest.fixture
-def server() -> Iterator[MoodyServer]:
-    """A server that takes everything."""
-    with MoodyServer() as opened:
-        yield opened
 
 
 @pytest.fixture

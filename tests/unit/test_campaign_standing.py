@@ -9,11 +9,12 @@ from typing import TYPE_CHECKING
 import pytest
 from msgspec.structs import replace
 
+from ledger_rows import attempt
 from mailmerge.campaign.standing import Join, Standing, extent_of
 from mailmerge.check.diagnostics import DiagnosticCollector
 from mailmerge.ledger.attempts import Settlement
 from mailmerge.ledger.ledger import Ledger
-from mailmerge.model import Attempt, Counts, Outcome, Phase, Reply, Scope, Status
+from mailmerge.model import Counts, Outcome, Phase, Reply, Scope, Status
 from mailmerge.recipients.suppression import Suppressed
 from plans import people, planned, standing
 
@@ -36,26 +37,13 @@ def ledger() -> Iterator[Ledger]:
 
 def contact(ledger: Ledger, row: int, key: str, status: Status, *, digest: str = "") -> None:
     """Record that a row was handed over, and what came of it."""
-    attempt = Attempt(
-        key=key,
-        row=row,
-        address=f"{key}@example.org",
-        number=1,
-        message_id=f"<{key}@example.org>",
-        date=NOW,
-        recipients=1,
-        size=1000,
-        digest="d" * 64,
-        frozen="f" * 64,
-        row_digest=digest,
-        version="v1",
-        connection="c1",
-    )
-    ledger.attempts.record_intent([attempt])
+    address = f"{key}@example.org"
+    made = attempt(row, key=key, address=address, message_id=f"<{address}>", date=NOW, row_digest=digest)
+    ledger.attempts.record_intent([made])
     if status is not Status.HANDING_OVER:
         outcome = Outcome(status, Scope.ROW, Phase.RCPT, Reply(250, ("words",)))
         due = LATER if status is Status.DEFERRED else None
-        ledger.attempts.record_outcomes([Settlement(attempt, outcome, status, NOW, due)])
+        ledger.attempts.record_outcomes([Settlement(made, outcome, status, NOW, due)])
 
 
 def states(found: Standing) -> dict[int | None, Status]:

@@ -12,10 +12,11 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from ledger_rows import attempt
 from mailmerge.history import Answer, Bin, Timeline, Times, Waits
 from mailmerge.ledger.attempts import Settlement
 from mailmerge.ledger.ledger import Ledger
-from mailmerge.model import Attempt, Counts, Delivery, Outcome, Phase, Rate, Result, Scope, Status
+from mailmerge.model import Counts, Delivery, Outcome, Phase, Rate, Result, Scope, Status
 from mailmerge.report import charts
 from mailmerge.report.report_page import PageFacts, write_page
 from mailmerge.report.summary import MOST_ROWS, RowSample
@@ -305,27 +306,13 @@ def test_before_anything_happened_there_is_a_page(tmp_path):
 def test_an_attempt_that_got_no_reply_is_on_the_page(tmp_path, status):
     """A connection that always ends without a word leaves its row deferred, or expired in the end."""
     date = datetime(2026, 11, 22, 10, 0, tzinfo=UTC)
-    attempt = Attempt(
-        key="a",
-        row=2,
-        address="a@example.org",
-        number=1,
-        message_id="<a@example.org>",
-        date=date,
-        recipients=1,
-        size=1000,
-        digest="d" * 64,
-        frozen="f" * 64,
-        row_digest="",
-        version="v1",
-        connection="c1",
-    )
+    handed_over = attempt(2, key="a", address="a@example.org", message_id="<a@example.org>", date=date)
     path = tmp_path / "report.html"
     with Ledger.scratch(None, "spring") as ledger:
         ledger.note_version("v1", {})
-        ledger.attempts.record_intent([attempt])
+        ledger.attempts.record_intent([handed_over])
         outcome = Outcome(status, Scope.CONNECTION, Phase.RCPT, reason="dropped")
-        ledger.attempts.record_outcomes([Settlement(attempt, outcome, status, date)])
+        ledger.attempts.record_outcomes([Settlement(handed_over, outcome, status, date)])
         known = PageFacts(campaign="spring", resolve=RESOLVE)
         write_page(path, known, Counts({status: 1}), RowSample(), ledger.aggregates(lambda _keys: {}), gone=0)
     assert re.search("no answer|the reply was lost", text_of(path.read_text("utf-8")))
