@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from setting import Setting
     from table import Results
 
-    from mailmerge.ledger.place import ServerPlace
+    from mailmerge.ledger.server_place import ServerPlace
     from mailmerge.model import Attempt
 
 WINDOW = 100
@@ -96,7 +96,7 @@ def _work(url: str, campaign: int, slots: int) -> dict[str, float]:
 def _empty(url: str, campaign: int) -> int:
     """Claim a window, promise it with the outcomes of the one before, until there is none."""
     from mailmerge.ledger.claims import Slot
-    from mailmerge.ledger.place import ServerPlace
+    from mailmerge.ledger.server_place import ServerPlace
     from mailmerge.ledger.slot_writer import SlotWriter
 
     done, now = 0, datetime.now(UTC)
@@ -205,7 +205,7 @@ def _measured(server: _Server, place: ServerPlace, workers: int, slots: int, row
 def _compared(folder: Path, rows: int) -> dict[str, object]:
     import tempfile
 
-    from mailmerge.ledger.place import ServerPlace
+    from mailmerge.ledger.server_place import ServerPlace
 
     with tempfile.TemporaryDirectory(dir=folder) as own:
         in_file = _in_file(Path(own), min(rows, 20_000))

@@ -18,7 +18,7 @@ sys.path.append(str(Path(__file__).parents[1] / "tests"))
 
 from mailmerge.clock import SystemClock
 from mailmerge.ledger.claims import Slot
-from mailmerge.ledger.place import ServerPlace
+from mailmerge.ledger.server_place import ServerPlace
 from mailmerge.ledger.shared_rates import SharedThrottle
 from mailmerge.ledger.work import QueuedRow, enqueue
 from mailmerge.model import Rate

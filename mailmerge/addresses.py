@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 
 from msgspec import Struct
 
+from mailmerge.lazy_re import lazy_re
 from mailmerge.text import near
 
 if TYPE_CHECKING:
@@ -25,9 +26,9 @@ if TYPE_CHECKING:
 _ATOM = r"[A-Za-z0-9!#$%&'*+/=?^_`{|}~-]+"
 DOMAIN_LABEL = r"[A-Za-z0-9](?:[A-Za-z0-9-]{0,61}[A-Za-z0-9])?"
 """The pattern of one label of a domain name (RFC 1035 section 2.3.4)."""
-_PLAIN = re.compile(rf"({_ATOM}(?:\.{_ATOM})*)@((?:{DOMAIN_LABEL}\.)+{DOMAIN_LABEL})\Z")
-_GROUP = re.compile(r'\s*(?:"[^"]*"|[^"<>@:;,]+):(?:[^;]*;\s*\Z|\s*[^\s<>@]+@[^\s<>@]+\Z)')
-_ENCODED_WORD = re.compile(r"=\?[^?\s]+\?[bBqQ]\?[^?\s]*\?=")
+_PLAIN = lazy_re(rf"({_ATOM}(?:\.{_ATOM})*)@((?:{DOMAIN_LABEL}\.)+{DOMAIN_LABEL})\Z")
+_GROUP = lazy_re(r'\s*(?:"[^"]*"|[^"<>@:;,]+):(?:[^;]*;\s*\Z|\s*[^\s<>@]+@[^\s<>@]+\Z)')
+_ENCODED_WORD = lazy_re(r"=\?[^?\s]+\?[bBqQ]\?[^?\s]*\?=")
 _MAX_LOCAL = 64
 _MAX_ADDRESS = 254  # RFC 5321 section 4.5.3.1.3 less the angle brackets
 
@@ -207,8 +208,8 @@ _LONGEST_LIST = 32_768
 """Characters of several addresses in one cell: more than any server accepts for one message."""
 _LONGEST_HIDDEN = 1000
 """Characters up to which a hidden address is looked for: in spaces, the time grows with their square."""
-_HIDDEN_AT = re.compile(r"\s*[(\[{<]\s*(?:at|ät|arroba|chez|bei)\s*[)\]}>]\s*", re.IGNORECASE)
-_HIDDEN_DOT = re.compile(r"\s*[(\[{<]\s*(?:dot|punkt|point|punto|ponto)\s*[)\]}>]\s*", re.IGNORECASE)
+_HIDDEN_AT = lazy_re(r"\s*[(\[{<]\s*(?:at|ät|arroba|chez|bei)\s*[)\]}>]\s*", re.IGNORECASE)
+_HIDDEN_DOT = lazy_re(r"\s*[(\[{<]\s*(?:dot|punkt|point|punto|ponto)\s*[)\]}>]\s*", re.IGNORECASE)
 
 
 def _repaired(text: str) -> str:
@@ -326,7 +327,7 @@ def _ip_address(text: str) -> IPv4Address | IPv6Address | None:
         return None
 
 
-_FACT = re.compile(r"^(domains|mail_program|free_mail) = (.+)$", re.MULTILINE)
+_FACT = lazy_re(r"^(domains|mail_program|free_mail) = (.+)$", re.MULTILINE)
 
 
 class MailDomain(Struct, frozen=True):

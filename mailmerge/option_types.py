@@ -41,6 +41,7 @@ from mailmerge.addresses import (
     is_host_name,
     parse_address_list,
 )
+from mailmerge.lazy_re import lazy_re
 from mailmerge.text import did_you_mean, quoted
 from mailmerge.validation import (
     FILE,
@@ -234,7 +235,7 @@ _RESERVED = frozenset(
 _RESERVED_PREFIXES = ("content-", "resent-", "x-mailmerge-")
 
 
-_STRUCTURED = re.compile(
+_STRUCTURED = lazy_re(
     r"(?:list-.*|references|in-reply-to|auto-submitted|feedback-id|precedence|archived-at"
     r"|disposition-notification-(?:to|options)|return-receipt-to|original-message-id|supersedes|expires"
     r"|importance|priority|sensitivity|x-(?:priority|msmail-priority|auto-response-suppress|mailer))\Z",

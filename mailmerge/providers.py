@@ -6,7 +6,6 @@ mean is in the SMTP session's table of replies.
 
 from __future__ import annotations
 
-import re
 import tomllib
 from functools import cache
 from typing import TYPE_CHECKING, Any, Final, Literal, cast
@@ -16,6 +15,7 @@ from msgspec.structs import replace
 
 from mailmerge.addresses import provider_data
 from mailmerge.errors import CampaignFileError
+from mailmerge.lazy_re import lazy_re
 from mailmerge.text import did_you_mean, near
 from mailmerge.validation import parse_rate, parse_size
 
@@ -31,7 +31,7 @@ ProviderGroup = Literal["mailbox", "organisation", "service"]
 
 _MAILBOXES: Final = "mailboxes"
 """The tables of mailbox providers that are not presets: only their domains are known."""
-_HOST = re.compile(r'"([a-z0-9.{}-]+):[0-9]+ (?:tls|starttls|none)"')
+_HOST = lazy_re(r'"([a-z0-9.{}-]+):[0-9]+ (?:tls|starttls|none)"')
 """A host in the data file, maybe with ``{region}`` in it."""
 
 

@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING
 
 from msgspec import Struct
 
+from mailmerge.lazy_re import lazy_re
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from zoneinfo import ZoneInfo
@@ -21,7 +23,7 @@ _ALL_DAYS = frozenset(range(7))
 _MIDNIGHT = time()
 _AHEAD = 15
 """Days to look ahead: within a week every window has opened."""
-_HOURS = re.compile(
+_HOURS = lazy_re(
     r"(?:(?P<days>[a-z]{3}(?:\s*[-,]\s*[a-z]{3})*)\s+)?(?P<start>\d{1,2}:\d{2})\s*-\s*(?P<end>\d{1,2}:\d{2})\Z"
 )
 

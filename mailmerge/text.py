@@ -10,6 +10,8 @@ import math
 import re
 from typing import TYPE_CHECKING
 
+from mailmerge.lazy_re import lazy_re
+
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
     from datetime import datetime
@@ -75,14 +77,17 @@ def toml_value(value: object) -> str:
     )
 
 
-BLANKS = "".join(filter(str.isspace, map(chr, range(0x3001))))
+BLANKS = (
+    "\t\n\x0b\x0c\r\x1c\x1d\x1e\x1f \x85\xa0\u1680\u2000\u2001\u2002\u2003\u2004\u2005\u2006\u2007\u2008"
+    "\u2009\u200a\u2028\u2029\u202f\u205f\u3000"
+)
 """Spaces and line ends of all scripts."""
 LONE_SURROGATE = "[\ud800-\udfff]"
 """A pattern: half a character, which no file and no message can contain."""
 HALF_A_CHARACTER = "half a character (lone surrogate)"
 """Its name in messages."""
 _EMBEDDINGS = "\u202a\u202b\u202c\u2066\u2067\u2068\u2069"
-_EMBEDDED = re.compile(f"[{_EMBEDDINGS}\u202d\u202e]")
+_EMBEDDED = lazy_re(f"[{_EMBEDDINGS}\u202d\u202e]")
 _MARKS = "\u00ad\u061c\u180e\u200b\u200c\u200d\u200e\u200f\u2060\ufeff"
 INVISIBLE = _MARKS + _EMBEDDINGS
 """Marks without any width: soft hyphen, zero-width space and joiners, byte order mark, those of direction."""
@@ -136,7 +141,7 @@ def cut(text: str, cells: int) -> str:
 # --- near misses ------------------------------------------------------------------------------------
 
 
-_OTHER_ENTITY = re.compile(r"&(?!(?:amp|lt|gt|quot|#34|#39);)")
+_OTHER_ENTITY = lazy_re(r"&(?!(?:amp|lt|gt|quot|#34|#39);)")
 _FEW = 100
 
 
@@ -283,10 +288,10 @@ def octets(number: int) -> str:
 
 _BEGINNINGS = r"=+\-@\t\r\uff0b\uff0d\uff1d\uff20"
 _STARTS = f"[{_BEGINNINGS}]"
-_FORMULA = re.compile(rf"(\A|[,;\t\r\n][ \"]*)(?='*{_STARTS})")
-_harmless = re.compile(rf"(?:[^'{_BEGINNINGS},;\n][^,;\t\r\n]*)?").fullmatch
-"""Matches what most cells are: nothing to guard, detected faster."""
-_GUARDED = re.compile(rf"(\A|[,;\t\r\n][ \"]*)'(?='*{_STARTS})")
+_FORMULA = lazy_re(rf"(\A|[,;\t\r\n][ \"]*)(?='*{_STARTS})")
+_HARMLESS = lazy_re(rf"(?:[^'{_BEGINNINGS},;\n][^,;\t\r\n]*)?")
+"""What most cells are: nothing to guard, detected faster."""
+_GUARDED = lazy_re(rf"(\A|[,;\t\r\n][ \"]*)'(?='*{_STARTS})")
 
 
 def guarded(text: str) -> str:
@@ -295,12 +300,14 @@ def guarded(text: str) -> str:
     A program with another separator splits the cells of a table once more, and line ends begin a row for it:
     what follows any of them is guarded as well.
     """
-    return text if _harmless(text) else _FORMULA.sub(r"\1'", text)
+    return text if _HARMLESS.fullmatch(text) else _FORMULA.sub(r"\1'", text)
 
 
 def guarded_row(cells: Iterable[str | int | None]) -> list[str | int | None]:
     """Return the cells of a row for a CSV file, its texts `guarded`."""
-    return [cell if not isinstance(cell, str) or _harmless(cell) else guarded(cell) for cell in cells]
+    return [
+        cell if not isinstance(cell, str) or _HARMLESS.fullmatch(cell) else guarded(cell) for cell in cells
+    ]
 
 
 def unguarded(text: str) -> str:

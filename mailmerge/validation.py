@@ -12,10 +12,10 @@ from datetime import UTC, date, datetime, time
 from decimal import Decimal
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
-from zoneinfo import ZoneInfo
 
 from msgspec import Struct
 
+from mailmerge.lazy_re import lazy_re
 from mailmerge.model import UNITS, Rate
 from mailmerge.schedule import Hours, moment_of
 from mailmerge.text import did_you_mean, joined_columns, quoted
@@ -271,6 +271,8 @@ def _read_hours(value: object) -> Hours:
 def _read_zone(value: object) -> str:
     if not isinstance(value, str):
         raise wrong_type("a time zone", value)
+    from zoneinfo import ZoneInfo
+
     try:
         ZoneInfo(value)
     except (OSError, ValueError, LookupError):
@@ -525,7 +527,7 @@ def _read_part(kind: ValueType[T], value: object, path: str, issues: list[Valida
 # --- values that were typed, not written into a TOML file --------------------------------------------
 
 
-_CHAIN = re.compile(r"""(?:\.[ \t]*["']?[\w-]+["']?[ \t]*){500}""")
+_CHAIN = lazy_re(r"""(?:\.[ \t]*["']?[\w-]+["']?[ \t]*){500}""")
 """A key of this many parts keeps tomllib busy for seconds."""
 _LARGEST_TOML = 4 << 20
 

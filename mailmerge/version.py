@@ -7,10 +7,12 @@ import re
 import sys
 from typing import TYPE_CHECKING
 
+from mailmerge.lazy_re import lazy_re
+
 if TYPE_CHECKING:
     from collections.abc import Collection
 
-_DISTRIBUTION = re.compile(r"([A-Za-z0-9._-]+?)-([^-]+)\.dist-info\Z")
+_DISTRIBUTION = lazy_re(r"([A-Za-z0-9._-]+?)-([^-]+)\.dist-info\Z")
 
 
 def program_version() -> str:

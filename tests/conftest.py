@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from campaigns import CampaignFactory
     from mailmerge import Account
-    from mailmerge.ledger.place import ServerPlace
+    from mailmerge.ledger.server_place import ServerPlace
     from servers.aio import AiosmtpdServer
     from servers.certificates import Certificates
     from servers.command import Mailmerge
@@ -235,7 +235,7 @@ def postgres() -> Iterator[Postgres]:
 @pytest.fixture
 def postgres_ledger(postgres: Postgres) -> ServerPlace:
     """A database without a ledger on it."""
-    from mailmerge.ledger.place import ServerPlace
+    from mailmerge.ledger.server_place import ServerPlace
 
     return ServerPlace(postgres.new_database(), f"postgresql://127.0.0.1:{postgres.port}")
 
@@ -252,7 +252,7 @@ def pooler(postgres: Postgres) -> Iterator[PgBouncer]:
 @pytest.fixture
 def pooled_ledger(postgres: Postgres, pooler: PgBouncer) -> ServerPlace:
     """A database without a ledger on it, by way of a pooler."""
-    from mailmerge.ledger.place import ServerPlace
+    from mailmerge.ledger.server_place import ServerPlace
 
     postgres.new_database()
     return ServerPlace(pooler.url(), f"postgresql://127.0.0.1:{pooler.port}")

@@ -27,6 +27,46 @@ HEAVY = {
     "wcwidth",
 }
 HEAVY |= {"dns", "lxml", "tinycss2"}
+LATER = {
+    "difflib",
+    "html",
+    "mailmerge.attachment_guard",
+    "mailmerge.bounces",
+    "mailmerge.check.html_document",
+    "mailmerge.check.rules.body",
+    "mailmerge.cli.report_view",
+    "mailmerge.config.secret_store",
+    "mailmerge.convert",
+    "mailmerge.designs.editors",
+    "mailmerge.documents",
+    "mailmerge.fleet",
+    "mailmerge.ledger.copies",
+    "mailmerge.mail_folders",
+    "mailmerge.message.dkim",
+    "mailmerge.postgres",
+    "mailmerge.preview",
+    "mailmerge.report",
+    "mailmerge.sandbox",
+    "mailmerge.sign_in",
+    "mailmerge.smtp",
+    "mailmerge.values.number_format",
+    "smtplib",
+    "ssl",
+    "subprocess",
+    "zoneinfo",
+}
+"""What a campaign of a few plain rows needs after its first message is rendered, or never."""
+UNTIL_RENDERED = """\
+import os, sys
+from mailmerge.cli import run
+from mailmerge.render import Renderer
+def render_and_end(*_):
+    print(*sys.modules, flush=True)
+    os._exit(0)
+Renderer.render = render_and_end
+run(["send", "spring", "--yes", "--quiet"])
+"""
+MODULES_UNTIL_RENDERED = 138
 
 MODULES_OF_A_ROW = 23
 
@@ -45,6 +85,27 @@ def test_import_is_light():
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
 
     assert done.stdout.strip() == ""
+
+
+def test_a_first_message_is_rendered_before_what_comes_later_is_imported(mailmerge, sandbox):
+    """Nothing that only other campaigns need, or only sending, delays the first message."""
+    mailmerge.campaign()
+    mailmerge.account(sandbox)
+    done = subprocess.run(
+        [sys.executable, "-c", UNTIL_RENDERED],
+        cwd=mailmerge.folder,
+        env=mailmerge.environ,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    loaded = done.stdout.split()
+    early = [name for name in loaded for later in HEAVY | LATER if f"{name}.".startswith(f"{later}.")]
+    ours = [name for name in loaded if name.partition(".")[0] == "mailmerge"]
+
+    assert loaded, done.stderr
+    assert early == []
+    assert len(ours) <= MODULES_UNTIL_RENDERED, "\n".join(ours)
 
 
 @needs_checkout

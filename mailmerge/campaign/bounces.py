@@ -26,7 +26,7 @@ from mailmerge.campaign.suppression_store import SharedSuppressionStore, Suppres
 from mailmerge.clock import SystemClock
 from mailmerge.errors import CampaignFileError
 from mailmerge.ledger.bounces import Returned
-from mailmerge.ledger.place import ServerPlace
+from mailmerge.ledger.server_place import ServerPlace
 from mailmerge.mail_folders.mail_place import MailPlace, imap_place, named_place
 
 if TYPE_CHECKING:

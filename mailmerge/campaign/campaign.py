@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mailmerge.campaign import standard_input
-from mailmerge.campaign.continuation import Continuation, campaign_status, continuation
 from mailmerge.campaign.definition import (
     NO_MESSAGE,
     Definition,
@@ -26,9 +25,6 @@ from mailmerge.campaign.opening import (
     open_standing,
     refuse_superseded,
 )
-from mailmerge.campaign.planning import keys_named
-from mailmerge.campaign.purging import purge
-from mailmerge.campaign.stored import open_stored
 from mailmerge.campaign.workspace import Workspace, user_state_folder
 from mailmerge.config import campaign_file
 from mailmerge.config.environment import Environment
@@ -45,7 +41,7 @@ if TYPE_CHECKING:
 
     from mailmerge.campaign.bounces import BounceRequest, BounceSummary
     from mailmerge.campaign.check import OnlineChecks
-    from mailmerge.campaign.continuation import CampaignStatus
+    from mailmerge.campaign.continuation import CampaignStatus, Continuation
     from mailmerge.campaign.fleet import Fleet
     from mailmerge.campaign.in_memory import CampaignOptions
     from mailmerge.campaign.plan import Plan
@@ -136,6 +132,8 @@ class Campaign:
         if alone:
             given = {**NO_MESSAGE, **given}
         if path is None and ledger_only and named_alone(given, environ or os.environ):
+            from mailmerge.campaign.stored import open_stored
+
             opening = partial(open_stored, cls.from_options, given)
         elif alone or (path is None and is_whole(given)):
             opening = partial(cls.from_options, given)
@@ -449,6 +447,8 @@ class Campaign:
             LedgerError: the ledger cannot be read.
 
         """
+        from mailmerge.campaign.continuation import campaign_status
+
         return campaign_status(self.definition)
 
     def report(self, wanted: ReportOptions | None = None) -> Report:
@@ -500,6 +500,8 @@ class Campaign:
             LedgerError: the ledger cannot be read.
 
         """
+        from mailmerge.campaign.continuation import Continuation, continuation
+
         with open_standing(self.definition) as standing:
             if standing is None:
                 return Continuation(self.definition.invocation, 0, counted=self.definition.counted)
@@ -518,9 +520,7 @@ class Campaign:
 
         """
         with open_run(self.definition, Access.DECIDE) as opened:
-            return opened.ledger.resolve(
-                keys_named(opened.definition, opened.ledger, rows), as_accepted=as_accepted
-            )
+            return opened.ledger.resolve(opened.keys_named(rows), as_accepted=as_accepted)
 
     def requeue(self, rows: str | None = None, *, failed: Path | None = None, accepted: bool = False) -> int:
         """Make rejected and expired rows (or accepted ones) pending again; return how many.
@@ -542,7 +542,7 @@ class Campaign:
         with open_run(self.definition, Access.DECIDE) as opened:
             ledger = opened.ledger
             if failed is None:
-                keys = keys_named(opened.definition, opened.ledger, rows)
+                keys = opened.keys_named(rows)
             else:
                 from mailmerge.campaign.results import keys_in_failed
 
@@ -561,6 +561,8 @@ class Campaign:
             LedgerError: the ledger is missing, or what is to be changed cannot be written.
 
         """
+        from mailmerge.campaign.purging import purge
+
         return purge(self.definition)
 
     def move_ledger(self) -> None:

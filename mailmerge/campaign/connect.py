@@ -12,12 +12,9 @@ from msgspec.structs import replace
 
 from mailmerge.addresses import is_loopback
 from mailmerge.campaign.workspace import user_state_folder
-from mailmerge.config.account_secrets import find_secret, secret_store
 from mailmerge.config.accounts import resolve_account
 from mailmerge.errors import CampaignFileError, FileError, LedgerError
 from mailmerge.files import start_file
-from mailmerge.smtp.connect import beside, block
-from mailmerge.smtp.state import Closed, Completed, ReleaseNeeded
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -270,6 +267,8 @@ class _SecretFinder:
     def reveal(self) -> str:
         """Return the secret; a token may have expired since the last time, a password stays the same."""
         if self._secret is None:
+            from mailmerge.config.account_secrets import find_secret
+
             return find_secret(self._account, self._environment).reveal()
         if not self._fresh and self._renews:
             self._secret = self._find("")
@@ -279,6 +278,8 @@ class _SecretFinder:
     def renewing(self) -> Iterator[Wait]:
         """Fetch a fresh token for the next sign-in while other sessions continue: its command may be slow."""
         if self._secret is not None and not self._fresh and self._renews:
+            from mailmerge.smtp.connect import beside
+
             self._secret = yield from beside(lambda: self._find(""), "token")
             self._fresh += 1
 
@@ -301,6 +302,8 @@ class _SecretFinder:
         return True
 
     def _find(self, before: str) -> Secret:
+        from mailmerge.config.account_secrets import find_secret
+
         if self._tokens is not None:
             return self._tokens.token()
         prompt = self._prompt
@@ -319,6 +322,7 @@ def token_source(
     account: Account, environment: Environment, give_up: Callable[[], bool] = lambda: False
 ) -> TokenSource:
     """Return what keeps and renews the tokens of an account with ``auth = "oauth"``."""
+    from mailmerge.config.account_secrets import secret_store
     from mailmerge.sign_in.tokens import TokenSource
 
     folder = user_state_folder(environment.real)
@@ -332,6 +336,8 @@ def open_unless(connection: Connection, give_up: Callable[[], bool]) -> bool:
         SessionError: it cannot be opened.
 
     """
+    from mailmerge.smtp.connect import block
+
     for wanted in connection.opening():
         if give_up():
             return False
@@ -375,6 +381,8 @@ def hand_over_unless(connection: Connection, message: Message, give_up: Callable
         SessionError: the connection ended before the message was begun.
 
     """
+    from mailmerge.smtp.state import Closed, Completed, ReleaseNeeded
+
     connection.submit(message, 0)
     outcome: Outcome | None = None
     released = False

@@ -11,7 +11,7 @@ from msgspec.structs import replace
 from mailmerge.campaign.opening import open_standing
 from mailmerge.errors import PlanDamaged
 from mailmerge.ledger.bounces import MailSummary
-from mailmerge.ledger.place import ServerPlace
+from mailmerge.ledger.place import FilePlace
 from mailmerge.model import TO_BE_SENT, Counts, Status
 from mailmerge.recipients import parse_rows
 from mailmerge.sending.runs import Reason
@@ -80,7 +80,7 @@ def campaign_status(definition: Definition) -> CampaignStatus:
 
 def _fleet(definition: Definition, ledger: LedgerReader) -> FleetView | None:
     place = definition.ledger_place
-    if not isinstance(place, ServerPlace):
+    if isinstance(place, FilePlace):
         return None
     from mailmerge.ledger import work
 

@@ -19,8 +19,6 @@ from msgspec.structs import replace
 
 from mailmerge.campaign.connect import mail_server, mailbox_place
 from mailmerge.errors import CampaignFileError, ConnectionLost, MailmergeError, PlanDamaged, RowError
-from mailmerge.mail_folders.keeping import NotTakenError, imap_folder, maildir_folder, mbox_folder
-from mailmerge.message.builder import with_bcc
 from mailmerge.text import plural, quoted
 
 if TYPE_CHECKING:
@@ -32,7 +30,7 @@ if TYPE_CHECKING:
     from mailmerge.campaign.plan import Plan
     from mailmerge.config.accounts import Account
     from mailmerge.ledger.copies import Uncopied
-    from mailmerge.mail_folders.keeping import MailFolder
+    from mailmerge.mail_folders.keeping import MailFolder, NotTakenError
     from mailmerge.mail_folders.mail_place import MailPlace
     from mailmerge.model import Message
     from mailmerge.plan.composer import Composer
@@ -130,7 +128,7 @@ class SentCopies:
         drafts: bool = False,
     ) -> None:
         self._definition = opened.definition
-        self._book = opened.ledger.copies
+        self._ledger = opened.ledger
         self._account = account
         self._ask_secret = ask_secret
         self._stop = stop
@@ -142,7 +140,7 @@ class SentCopies:
         """Return the plan with a note about where copies go, and how many are missing."""
         if self.place is None:
             return plan
-        left = self._book.left()
+        left = self._ledger.copies.left()
         missing = f"; {plural(left, 'copy', 'copies')} of earlier messages missing" if left else ""
         notice = f"a copy of each accepted message goes to {self.place}{missing}"
         return replace(plan, notices=(*plan.notices, notice))
@@ -150,7 +148,7 @@ class SentCopies:
     @property
     def pending(self) -> bool:
         """Whether copies are missing that a later run can make."""
-        return self.place is not None and self._book.left() > self._impossible
+        return self.place is not None and self._ledger.copies.left() > self._impossible
 
     def make(self, reader: PlanReader, composer: Composer) -> Iterator[str]:
         """Make the missing copies; yield what a person should know, one sentence each.
@@ -159,7 +157,7 @@ class SentCopies:
             LedgerError: a mark cannot be written.
 
         """
-        if self.place is None or self._stop.is_set() or not self._book.left():
+        if self.place is None or self._stop.is_set() or not self._ledger.copies.left():
             return
         try:
             while not self._made(reader, composer):
@@ -177,22 +175,24 @@ class SentCopies:
 
         Servers close a session when its token expires. One on which nothing was done is the last.
         """
-        left, self._impossible, self._refused = self._book.left(), 0, []
+        left, self._impossible, self._refused = self._ledger.copies.left(), 0, []
         try:
             with contextlib.ExitStack() as stack:
                 self._make(reader, composer, lambda: stack.enter_context(self._open()))
         except ConnectionLost:
-            if self._stop.is_set() or self._book.left() == left:
+            if self._stop.is_set() or self._ledger.copies.left() == left:
                 raise
             return False
         return True
 
     def _failed(self, error: MailmergeError | OSError) -> str:
         words = error.message if isinstance(error, MailmergeError) else str(error)
-        left = plural(self._book.left(), "copy is", "copies are")
+        left = plural(self._ledger.copies.left(), "copy is", "copies are")
         return f"{left} missing at {self.place}: {words}; no row is affected, and the next run makes them"
 
     def _open(self) -> AbstractContextManager[MailFolder]:
+        from mailmerge.mail_folders.keeping import imap_folder, maildir_folder, mbox_folder
+
         place = self.place
         assert place is not None
         if place.server is not None:
@@ -203,7 +203,7 @@ class SentCopies:
     def _make(self, reader: PlanReader, composer: Composer, open_it: Callable[[], MailFolder]) -> None:
         after = -1
         folder: MailFolder | None = None
-        while not self._stop.is_set() and (batch := self._book.uncopied(after, _AT_A_TIME)):
+        while not self._stop.is_set() and (batch := self._ledger.copies.uncopied(after, _AT_A_TIME)):
             after = batch[-1].attempt
             rows = reader.holders([one.key for one in batch])
             known = [(one, row) for one in batch if _is_of(one, row := rows.get(one.key)) and row is not None]
@@ -220,7 +220,10 @@ class SentCopies:
         composer: Composer,
     ) -> None:
         """Make the copies of one batch: that they are begun is on disk before the first may exist."""
-        self._book.begin(one.attempt for one, _ in known)
+        from mailmerge.mail_folders.keeping import NotTakenError
+        from mailmerge.message.builder import with_bcc
+
+        self._ledger.copies.begin(one.attempt for one, _ in known)
         made: list[int] = []
         untouched = [one.attempt for one, _ in known if not one.begun]
         keyed = self._definition.file.data.key is not None
@@ -246,7 +249,7 @@ class SentCopies:
                         continue
                 made.append(one.attempt)
         finally:
-            self._book.settle(made, untouched)
+            self._ledger.copies.settle(made, untouched)
 
 
 def _is_of(one: Uncopied, row: PlanRow | None) -> bool:

@@ -33,7 +33,8 @@ if TYPE_CHECKING:
     from mailmerge.campaign.workspace import Workspace
     from mailmerge.config.accounts import Account
     from mailmerge.config.campaign_file import CampaignFile
-    from mailmerge.ledger.place import LedgerPlace, ServerPlace
+    from mailmerge.ledger.place import LedgerPlace
+    from mailmerge.ledger.server_place import ServerPlace
     from mailmerge.model import Recipient
     from mailmerge.recipients import RecipientList
 

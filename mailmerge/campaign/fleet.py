@@ -39,7 +39,7 @@ from mailmerge.fleet.slot import WorkerAccount, WorkerSettings
 from mailmerge.fleet.terms import FleetAccount, FleetRequest, SendingTerms
 from mailmerge.fleet.worker import FleetWorker
 from mailmerge.ledger import claims, work
-from mailmerge.ledger.place import ServerPlace
+from mailmerge.ledger.server_place import ServerPlace
 from mailmerge.ledger.shared_suppression import Carrier
 from mailmerge.ledger.shared_usage import carry_machine
 from mailmerge.message.dkim_keys import read_signatures

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mailmerge.errors import LedgerError
-from mailmerge.ledger.place import FilePlace, ServerPlace
+from mailmerge.ledger.place import FilePlace
 from mailmerge.suggest import suggested
 
 if TYPE_CHECKING:
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from mailmerge.ledger.place import LedgerPlace
     from mailmerge.ledger.reader import LedgerReader
     from mailmerge.ledger.registry import CampaignRegistry
+    from mailmerge.ledger.server_place import ServerPlace
 
 
 def refuse_elsewhere(definition: Definition, ledger: LedgerReader | None, registry: CampaignRegistry) -> None:
@@ -41,7 +42,7 @@ def refuse_elsewhere(definition: Definition, ledger: LedgerReader | None, regist
         raise _elsewhere(definition, ledger.moved_to)
     if refuse_home_elsewhere(definition, registry):
         return
-    if isinstance(definition.ledger_place, ServerPlace) and (ledger is None or not ledger.handed_over):
+    if not isinstance(definition.ledger_place, FilePlace) and (ledger is None or not ledger.handed_over):
         own = FilePlace(definition.workspace.ledger_path)
         with _looking(own, definition.name) as file:
             if file is not None and file.handed_over and not file.moved_to:
@@ -69,7 +70,7 @@ def refuse_before_opening(definition: Definition, registry: CampaignRegistry) ->
 
     """
     place, name = definition.ledger_place, definition.name
-    if isinstance(place, ServerPlace) or registry.home(definition.workspace.folder, name) is not None:
+    if not isinstance(place, FilePlace) or registry.home(definition.workspace.folder, name) is not None:
         with _looking(place, name) as ledger:
             refuse_elsewhere(definition, ledger, registry)
 
@@ -105,7 +106,7 @@ def forget_lost(definition: Definition, registry: CampaignRegistry) -> bool:
 
     """
     place, home = definition.ledger_place, registry.home(definition.workspace.folder, definition.name)
-    if home is None or not isinstance(place, ServerPlace) or not place.is_out_of_reach():
+    if home is None or isinstance(place, FilePlace) or not place.is_out_of_reach():
         return False
     if home[1] != str(place):
         raise _elsewhere(definition, home[1])
@@ -116,7 +117,7 @@ def forget_lost(definition: Definition, registry: CampaignRegistry) -> bool:
 def note_home(definition: Definition, ledger: LedgerReader, registry: CampaignRegistry) -> None:
     """Remember that a campaign has this ledger, where it is not simply the one in its folder."""
     folder, name = definition.workspace.folder, definition.name
-    if isinstance(definition.ledger_place, ServerPlace) or registry.home(folder, name) is not None:
+    if not isinstance(definition.ledger_place, FilePlace) or registry.home(folder, name) is not None:
         registry.note_home(folder, name, ledger.known_as, str(definition.ledger_place))
 
 
@@ -132,7 +133,7 @@ def source_of(
     home = registry.home(definition.workspace.folder, definition.name)
     own = FilePlace(definition.workspace.ledger_path)
     if home is None:
-        if isinstance(definition.ledger_place, ServerPlace):
+        if not isinstance(definition.ledger_place, FilePlace):
             return own if own.exists() else None
         return _unfinished(definition, others)
     if home[0] == str(_known_as(definition.ledger_place)):
@@ -228,7 +229,7 @@ def _source(definition: Definition, source: LedgerPlace, lock: object) -> Iterat
     try:
         old = source.open_for_writing(name, create=False, lock=lock)
     except LedgerError as error:
-        if error.code != "L705" or not isinstance(source, ServerPlace):
+        if error.code != "L705" or isinstance(source, FilePlace):
             raise
         with _looking(target, name) as sealed:
             came_from_here = sealed is not None and sealed.moved_to == str(source)

@@ -23,14 +23,13 @@ from mailmerge.campaign.ledger_moves import (
     refuse_shared_name,
     source_of,
 )
-from mailmerge.campaign.planning import last_standing, list_of, reopen
-from mailmerge.campaign.shared_ledger import servers
+from mailmerge.campaign.planning import list_of, reopen
 from mailmerge.clock import SystemClock
 from mailmerge.errors import CampaignFileError, InUseError, LedgerError, ListError
 from mailmerge.ledger.account_usage import AccountUsage
 from mailmerge.ledger.ledger import Ledger
 from mailmerge.ledger.locks import NO_WAIT, AccountLock, LockWait
-from mailmerge.ledger.place import ServerPlace
+from mailmerge.ledger.place import FilePlace
 from mailmerge.ledger.registry import CampaignRegistry
 from mailmerge.model import Status
 from mailmerge.recipients import snapshot
@@ -134,6 +133,12 @@ class OpenCampaign:
         if not self.ledger.throwaway:  # copies belong to other plans' lists
             self.definition.workspace.clear_snapshots(keep=None)
         return recipients
+
+    def keys_named(self, rows: str | None) -> list[str] | None:
+        """Return the keys of rows of the last run's list; see `mailmerge.campaign.last_plan.keys_named`."""
+        from mailmerge.campaign.last_plan import keys_named
+
+        return keys_named(self.definition, self.ledger, rows)
 
     def quota(self, account: Account) -> AccountQuota | None:
         """Return the account's limits and how much of them is used; None: nothing is counted here."""
@@ -276,7 +281,7 @@ def open_run(
 
 def _scratch(place: LedgerPlace | None, name: str, clock: Clock) -> Ledger:
     """Make a throw-away copy of a ledger, or an empty one."""
-    if not isinstance(place, ServerPlace):
+    if place is None or isinstance(place, FilePlace):
         return Ledger.scratch(place.path if place else None, name, now=clock.now)
     if not place.exists():
         return Ledger.scratch(None, name, now=clock.now)
@@ -450,6 +455,8 @@ def move_ledger(definition: Definition) -> None:
         InUseError: another process works on the campaign.
 
     """
+    from mailmerge.campaign.shared_ledger import servers
+
     with contextlib.ExitStack() as stack:
         registry = stack.enter_context(CampaignRegistry(registry_path(definition)))
         source = source_of(definition, registry, servers(definition.environment))
@@ -567,6 +574,8 @@ def open_standing(definition: Definition) -> Iterator[Standing | None]:
         if ledger is None:
             yield None
             return
+        from mailmerge.campaign.last_plan import last_standing
+
         with last_standing(definition, ledger, running=lambda: is_running(definition)) as standing:
             yield standing
 

@@ -9,11 +9,11 @@ leads elsewhere is its author's decision, and is shown before anything is sent; 
 from __future__ import annotations
 
 import os
-import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from mailmerge.errors import CampaignFileError
+from mailmerge.lazy_re import lazy_re
 from mailmerge.text import plural
 
 if TYPE_CHECKING:
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from mailmerge.plan.rows import PlanSummary
 
 _SHOWN = 3
-_CLOUDS: Final = re.compile(
+_CLOUDS: Final = lazy_re(
     r"(OneDrive|Dropbox|Google ?Drive|My Drive|iCloud|Mobile Documents|Nextcloud|ownCloud|Box(?: Sync)?"
     r"|pCloud ?Drive|Seafile|MEGA)(?:\Z| |-|\()"
 )

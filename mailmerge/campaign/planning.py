@@ -1,7 +1,7 @@
 """The plan of a campaign: taken from the cache while nothing has changed, else made again.
 
 Whatever shows or sends messages gets them from here; the commands that only look back take the plan that the
-last run worked on, so that rows have the numbers that the last report had.
+last run worked on (`mailmerge.campaign.last_plan`).
 """
 
 from __future__ import annotations
@@ -17,32 +17,26 @@ from typing import TYPE_CHECKING, ParamSpec, TypeVar
 import msgspec
 from msgspec import Struct
 
-from mailmerge.campaign.plan import KeptPlan
-from mailmerge.campaign.standing import Join, Standing
-from mailmerge.campaign.stored import opt_outs, stored_plan
-from mailmerge.campaign.suppression_store import store_path
-from mailmerge.campaign.unsubscribing import unsubscribe_key
 from mailmerge.campaign.workspace import ledger_of
 from mailmerge.errors import LedgerError, ListError, MailmergeError, PlanDamaged
 from mailmerge.ledger.ledger import Ledger
 from mailmerge.plan.composer import Composer, recipe
-from mailmerge.plan.earlier import DiffersError, EarlierPlan
 from mailmerge.plan.facts import Facts, premises
 from mailmerge.plan.path_log import PathLog
 from mailmerge.plan.planner import Planner
 from mailmerge.plan.rows import DIED, PlanSummary, cpus
-from mailmerge.recipients import parse_rows, planned_rows, sha256
-from mailmerge.recipients.suppression import Suppressed
+from mailmerge.recipients import planned_rows, sha256
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
     from contextlib import ExitStack
 
     from mailmerge.campaign.definition import Definition
+    from mailmerge.campaign.plan import KeptPlan
     from mailmerge.config.accounts import Account
-    from mailmerge.ledger.reader import LedgerReader
     from mailmerge.options import Jobs
     from mailmerge.plan.cache import PlanCache, PlanOwner
+    from mailmerge.plan.earlier import EarlierPlan
     from mailmerge.plan.path_log import LookedAtPaths
     from mailmerge.plan.store import PlanReader
     from mailmerge.recipients import RecipientList
@@ -112,7 +106,11 @@ class Planning:
         rows += "\n".join(str(path.absolute()) for path, _ in self._others)
         if definition.piped is not None:  # what was piped before still exists, and is another list
             rows += f"\n{definition.source}"
-        key_id = unsubscribe_key(definition).id if self.composer.needs_key else ""
+        key_id = ""
+        if self.composer.needs_key:
+            from mailmerge.campaign.unsubscribing import unsubscribe_key
+
+            key_id = unsubscribe_key(definition).id
         self._premises = premises(
             definition.file,
             sender=self.composer.sender,
@@ -141,6 +139,8 @@ class Planning:
             if self._changes:
                 anew = facts.changed_rows(self._premises, summary.understanding.rows // 2)
                 if anew is not None and not self.composer.groups:
+                    from mailmerge.plan.earlier import EarlierPlan
+
                     self._earlier = EarlierPlan(reader, summary, anew), facts.looked_at
                     stack.enter_context(own.pop_all())
                 return None
@@ -165,6 +165,8 @@ class Planning:
         cache = plan_cache(self._definition)
         cache.sweep(datetime.now(UTC), _is_last_plan)
         if self._earlier is not None:
+            from mailmerge.plan.earlier import DiffersError
+
             earlier, _ = self._earlier
             with contextlib.suppress(DiffersError, PlanDamaged):
                 reader, summary = self._write(cache, stack, progress, 1, earlier)
@@ -207,6 +209,8 @@ class Planning:
     def _opened(
         self, reader: PlanReader, summary: PlanSummary, *, earlier: bool = False, anew: int | None = None
     ) -> OpenPlan:
+        from mailmerge.campaign.plan import KeptPlan
+
         path = plan_cache(self._definition).path(reader.name)
         kept = KeptPlan(self._definition, reader.name, path, self.composer, self._recipients)
         sender, shown = self.composer.sender, self._recipients.shown
@@ -304,51 +308,3 @@ def _is_last_plan(owner: PlanOwner, name: str) -> bool:
 def plan_cache(definition: Definition) -> PlanCache:
     """Return the kept plans of a campaign."""
     return definition.plan_cache
-
-
-def join_now(definition: Definition) -> Join:
-    """Join what applies at this moment, for looking back only: an unreadable opt-out list is not an error."""
-    data = definition.file.data
-    try:
-        return Join.of_list(data, store=store_path(definition.environment))
-    except ListError:
-        return Join.of_list(data, suppressed=Suppressed())
-
-
-@contextlib.contextmanager
-def last_standing(
-    definition: Definition, ledger: LedgerReader, *, running: Callable[[], bool] = lambda: False
-) -> Iterator[Standing]:
-    """Open the plan that the last run worked on, and return the state of its rows.
-
-    *running* is whether another process is working on the campaign now.
-    """
-    join = join_now(definition)
-    if ledger.server is not None:
-        join.suppressed.include(opt_outs(ledger.server, ledger.number))
-    with _last_plan(definition, ledger) or contextlib.nullcontext() as plan:
-        yield Standing(ledger, plan, join, running=running)
-
-
-def _last_plan(definition: Definition, ledger: LedgerReader) -> PlanReader | None:
-    """Open the plan that the last run worked on: the one here, or else the one loaded next to the ledger."""
-    last = ledger.last_run()
-    if last is None or not last.plan:
-        return None
-    here = None if definition.only_ledger else plan_cache(definition).find(last.plan, datetime.now(UTC))
-    return here or stored_plan(ledger, last.plan)
-
-
-def keys_named(definition: Definition, ledger: LedgerReader, rows: str | None) -> list[str] | None:
-    """Return the keys of the rows that a person names by their numbers in the last run's list; None: all.
-
-    Raises:
-        ListError: *rows* has a number that no row had.
-
-    """
-    if rows is None:
-        return None
-    ranges = parse_rows(rows).ranges
-    with last_standing(definition, ledger) as standing:
-        standing.refuse_unknown(ranges)
-        return standing.keys_in(ranges)

@@ -23,6 +23,7 @@ from mailmerge.config.accounts import sender_allowed
 from mailmerge.errors import CampaignFileError, CampaignHalted, TemplateError
 from mailmerge.ledger.schema import sync_folder
 from mailmerge.model import TO_BE_SENT, Counts, Diagnostic, Place, Status
+from mailmerge.sending.runs import Reason, RunEnd
 from mailmerge.suggest import suggested
 from mailmerge.text import plural, printable
 
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
     from mailmerge.check.diagnostics import Group
     from mailmerge.clock import Clock
     from mailmerge.config.accounts import Account
+    from mailmerge.ledger.account_usage import AccountQuota
     from mailmerge.ledger.ledger import Ledger
     from mailmerge.ledger.reader import LedgerReader
     from mailmerge.model import Message, Version
@@ -219,6 +221,21 @@ def refuse_halted(definition: Definition, ledger: LedgerReader) -> None:
         hint=f"{again} makes the rows that came back pending, and lets the campaign continue"
         if definition.invocation.typed
         else "the method `requeue` makes the rows that came back pending, and lets the campaign continue",
+    )
+
+
+def limit_reached(definition: Definition, quota: AccountQuota | None) -> RunEnd | None:
+    """Return why nothing can be sent if the server has reported that the account's limit is used up."""
+    refusal = quota.refusal() if quota else None
+    if refusal is None:
+        return None
+    ask = suggested(definition.invocation, "test")
+    hint = f"it is not asked again before then; if the limit was raised, this asks it: {ask}"
+    return RunEnd(
+        Reason.QUOTA,
+        f"the server reported that the account's limit is used up: {refusal.said}",
+        hint if definition.invocation.typed else None,
+        next_at=refusal.until,
     )
 
 

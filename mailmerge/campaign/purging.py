@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from mailmerge.campaign.opening import Access, compare, open_run, registry_path
 from mailmerge.campaign.shared_ledger import servers
 from mailmerge.errors import LedgerError
-from mailmerge.ledger.place import FilePlace, ServerPlace
+from mailmerge.ledger.place import FilePlace
 from mailmerge.ledger.registry import CampaignRegistry
 
 if TYPE_CHECKING:
@@ -108,7 +108,7 @@ def _purge_sealed(definition: Definition, secret: bytes) -> list[str]:
 def _earlier_places(definition: Definition) -> Iterator[LedgerPlace]:
     """Yield the ledgers that the campaign may have been in before."""
     here, own = definition.ledger_place, FilePlace(definition.workspace.ledger_path)
-    if isinstance(here, ServerPlace):
+    if not isinstance(here, FilePlace):
         yield own
     path = registry_path(definition)
     if not path.exists():

@@ -24,32 +24,16 @@ from mailmerge.campaign.connect import (
     server_profile,
 )
 from mailmerge.campaign.copies import SentCopies
-from mailmerge.campaign.drafts import Drafter, way_of
 from mailmerge.campaign.opening import Access, account_key, open_run
 from mailmerge.campaign.planning import Planning, not_kept, plan_cache
-from mailmerge.campaign.preflight import (
-    HaltWatch,
-    examine,
-    machine_warnings,
-    refuse_changes,
-    refuse_halted,
-    refuse_if_broken,
-)
-from mailmerge.campaign.repeats import RepeatGuard, written_before
-from mailmerge.campaign.standing import extent_of, partly_named, stamp_of, troubled_last
-from mailmerge.campaign.unsubscribing import going_out
 from mailmerge.clock import SystemClock
 from mailmerge.errors import AuthError, LedgerError, MailmergeError, PlanDamaged, RowError
-from mailmerge.ledger.account_usage import QuotaRefusal
 from mailmerge.ledger.locks import LockWait
 from mailmerge.recipients import parse_rows
-from mailmerge.recipients.suppression import OptOutWatch
 from mailmerge.sending.group_commit import OutcomeListener, program_log
-from mailmerge.sending.hours import HoursGate, schedule_of
+from mailmerge.sending.hours import schedule_of
 from mailmerge.sending.runs import MAY_BE_SENT, Progress, Reason, RunEnd, tell_wait
-from mailmerge.sending.throttle import Throttle, all_rates, longest
-from mailmerge.sending.work_queue import Job
-from mailmerge.suggest import suggested
+from mailmerge.sending.throttle import all_rates
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -60,6 +44,7 @@ if TYPE_CHECKING:
     from mailmerge.campaign.opening import OpenCampaign
     from mailmerge.campaign.plan import KeptPlan, Plan
     from mailmerge.campaign.planning import OpenPlan
+    from mailmerge.campaign.preflight import HaltWatch
     from mailmerge.campaign.results import Report
     from mailmerge.campaign.standing import Standing, StandingRow
     from mailmerge.clock import Clock
@@ -72,8 +57,11 @@ if TYPE_CHECKING:
     from mailmerge.options import Jobs
     from mailmerge.plan.composer import Composer
     from mailmerge.recipients import RecipientList
+    from mailmerge.recipients.suppression import OptOutWatch
     from mailmerge.sending.runs import StopFlag
     from mailmerge.sending.sender import Sender
+    from mailmerge.sending.throttle import Throttle
+    from mailmerge.sending.work_queue import Job
     from mailmerge.smtp.connection import Connection, Deadlines
     from mailmerge.suggest import Invocation
 
@@ -244,12 +232,14 @@ class Run:
             self._make_plan = lambda: planned
         if request.drafts:  # whoever sends them signs them
             self._composer = self._composer.sent_by(account, signed=False)
-        if not opened.ledger.throwaway:  # a rehearsal's links unsubscribe nobody
+        if self._composer.needs_key and not opened.ledger.throwaway:  # a rehearsal's links unsubscribe nobody
+            from mailmerge.campaign.unsubscribing import going_out
+
             self._composer = going_out(opened.definition, self._composer)
         self._quota: AccountQuota | None = opened.quota(account)
         self._standing: Standing
         self._opt_outs: OptOutWatch
-        self._halt = HaltWatch(opened.definition, opened.ledger, clock)
+        self._halt: HaltWatch
         self._skipped: list[RowError] = []
         self._thaw: Callable[[], object] = lambda: None
         self._failure: MailmergeError | None = None
@@ -274,17 +264,26 @@ class Run:
 
     def _examine(self) -> Plan:
         self._planned = self._make_plan()
+        from mailmerge.campaign.preflight import examine
+
         plan, self._standing = examine(self._definition, self._ledger, self._planned, account=self._account)
         return plan
 
     def _plan(self) -> Plan:
         plan, planned = self._examine(), self._planned
+        from mailmerge.campaign import preflight
+        from mailmerge.campaign.drafts import way_of
+        from mailmerge.campaign.repeats import written_before
+        from mailmerge.campaign.standing import partly_named
+        from mailmerge.recipients.suppression import OptOutWatch
+
+        self._halt = preflight.HaltWatch(self._definition, self._ledger, self._clock)
         self._opt_outs = OptOutWatch(self._standing.join.suppressed, self._clock)
-        refuse_if_broken(plan.problems)
-        refuse_halted(self._definition, self._ledger)
+        preflight.refuse_if_broken(plan.problems)
+        preflight.refuse_halted(self._definition, self._ledger)
         versions = self._ledger.versions()
         if not self._request.accept_changes:
-            refuse_changes(self._definition, versions, self._composer)
+            preflight.refuse_changes(self._definition, versions, self._composer)
         to_send, first, last = self._extent(plan)
         if to_send and not planned.reader.has_messages:
             raise not_kept(planned.kept)
@@ -311,18 +310,25 @@ class Run:
             quota_used=self._quota_used(),
             deferred_until=self._standing.next_due(),
             in_doubt=self._standing.rows_in_doubt(),
-            warnings=(*plan.warnings, *machine_warnings(self._definition, self._ledger, self._clock)),
+            warnings=(
+                *plan.warnings,
+                *preflight.machine_warnings(self._definition, self._ledger, self._clock),
+            ),
         )
 
     def _refuse_repeats(self, versions: Sequence[Version]) -> None:
         # Where a change was confirmed, whoever has the old message must not get the new one.
         changed = any(version.digest != self._composer.version for version in versions)
         all_count = self._request.accept_changes or changed
+        from mailmerge.campaign.repeats import RepeatGuard
+
         guard = RepeatGuard(self._opened, self._standing, self._recipients.columns, self._chosen)
         guard.refuse(None if all_count else self._composer.version)
 
     def _extent(self, plan: Plan) -> tuple[int, str, str]:
         """Return how many messages this run would send, and the first and the last address."""
+        from mailmerge.campaign.standing import extent_of
+
         if self._standing.is_the_plan and self._sends_all:
             ends = self._planned.reader.ready_ends()
             return (plan.ready, ends[0].address, ends[1].address) if ends else (0, "", "")
@@ -394,23 +400,11 @@ class Run:
             else:
                 self._standing.settle(self._ledger)
 
-    def _refused_before(self) -> RunEnd | None:
-        """End the run if the server has reported that the account's limit is used up, until it is not."""
-        refusal = self._quota.refusal() if self._quota else None
-        if refusal is None:
-            return None
-        ask = suggested(self._definition.invocation, "test")
-        hint = f"it is not asked again before then; if the limit was raised, this asks it: {ask}"
-        return RunEnd(
-            Reason.QUOTA,
-            f"the server reported that the account's limit is used up: {refusal.said}",
-            hint if self._definition.invocation.typed else None,
-            next_at=refusal.until,
-        )
-
     def _note_refusal(self, end: RunEnd) -> None:
         """Remember a server's reply about the account's limit, so that it is not asked again too soon."""
         if self._quota and end.reason is Reason.QUOTA and end.outcome and end.next_at:
+            from mailmerge.ledger.account_usage import QuotaRefusal
+
             with contextlib.suppress(LedgerError):  # at worst it is asked once more
                 self._quota.refuse(QuotaRefusal(end.next_at, str(end.outcome.reply)))
 
@@ -424,7 +418,9 @@ class Run:
         if self._request.drafts:
             return self._draft()
         if plan.to_send:
-            end = self._refused_before() or self._pass(connect)
+            from mailmerge.campaign.preflight import limit_reached
+
+            end = limit_reached(self._definition, self._quota) or self._pass(connect)
         while end.reason is Reason.FINISHED and self._failure is None and self._sleep_until_due():
             end = end.followed_by(self._pass(connect))
         if end.reason is Reason.FINISHED and self._request.wait and self._stop.is_set():
@@ -432,6 +428,8 @@ class Run:
         return end
 
     def _draft(self) -> RunEnd:
+        from mailmerge.campaign.drafts import Drafter
+
         self._ledger.note_version(self._composer.version, self._composer.parts)
         asking, told = self._request.ask_secret, self._observe
         drafter = Drafter(
@@ -450,6 +448,7 @@ class Run:
         return end
 
     def _sender(self, connect: Connect) -> Sender:
+        from mailmerge.sending.hours import HoursGate
         from mailmerge.sending.policy import Policy, RetryPolicy
         from mailmerge.sending.sender import Sender
 
@@ -492,6 +491,8 @@ class Run:
 
     def _throttle(self) -> Throttle:
         """Begin where earlier runs have left the rates of account and domains."""
+        from mailmerge.sending.throttle import Throttle, longest
+
         per_domain, usage = self._send.per_domain, self._opened.usage
         now, steady = self._clock.now(), self._clock.monotonic()
         sent = usage.history(account_key(self._account), now - longest(self._rates)) if usage else ()
@@ -510,6 +511,8 @@ class Run:
 
     def _work(self) -> Iterator[Job]:
         """Yield the messages that are due, each thawed when the sender asks for it."""
+        from mailmerge.campaign.standing import troubled_last
+
         try:
             for count, row in enumerate(troubled_last(self._chosen()), 1):
                 if self._failure is not None:
@@ -523,12 +526,15 @@ class Run:
             self._failure = error
 
     def _one(self, row: StandingRow) -> Job | None:
+        from mailmerge.campaign.standing import stamp_of
+        from mailmerge.sending.work_queue import Job
+
         known, planned = row.delivery, row.planned
         try:
             keyed = self._definition.file.data.key is not None
             frozen = self._composer.planned(self._planned.reader, planned, keyed=keyed)
             message_id, earlier = stamp_of(self._ledger, frozen, known)
-            date = earlier or self._now()
+            date = earlier or self._clock.now().astimezone().replace(microsecond=0)
             self._thaw = partial(self._composer.thaw, frozen, message_id=message_id, date=date)
             message = self._thaw()
         except RowError as error:
@@ -545,9 +551,6 @@ class Run:
             first_attempt=known.first_attempt if known else None,
             rows=planned.signature,
         )
-
-    def _now(self) -> datetime:
-        return self._clock.now().astimezone().replace(microsecond=0)
 
     def _sleep_until_due(self) -> bool:
         """Wait for the next deferred row; return False if there is none, or we must stop or need not wait."""

@@ -13,7 +13,7 @@ from urllib.parse import parse_qsl, unquote, urlsplit
 
 from mailmerge.config.accounts import default_config_path
 from mailmerge.config.toml_document import TomlProblems, read_document
-from mailmerge.ledger.place import ServerPlace
+from mailmerge.ledger.server_place import ServerPlace
 from mailmerge.model import Place
 
 if TYPE_CHECKING:

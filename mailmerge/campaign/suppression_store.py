@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from mailmerge.config.environment import Environment
-    from mailmerge.ledger.place import ServerPlace
+    from mailmerge.ledger.server_place import ServerPlace
 
 _NAME = "suppressed.csv"
 _HEADINGS = ("email", "added", "source")

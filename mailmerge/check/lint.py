@@ -7,6 +7,7 @@ block a message. ``[check] ignore`` silences any of them.
 from __future__ import annotations
 
 import hashlib
+from functools import cached_property
 from typing import TYPE_CHECKING
 
 from msgspec import Struct, field
@@ -14,8 +15,6 @@ from msgspec.structs import replace
 
 from mailmerge.addresses import mail_domains
 from mailmerge.check import rules
-from mailmerge.check.clients import MJML_OWN, used
-from mailmerge.check.html_document import HtmlDocument
 from mailmerge.check.message_view import (
     Construct,
     Finding,
@@ -30,6 +29,8 @@ from mailmerge.model import Diagnostic, Place  # noqa: TC001  layouts are decode
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
+    from mailmerge.check.html_document import HtmlDocument
+    from mailmerge.check.rules import MessageRule
     from mailmerge.check.shapes import Shape
     from mailmerge.model import FrozenMessage, Rendered
 
@@ -82,19 +83,25 @@ class Lint:
         ignore: Iterable[str] = (),
         unsubscribe: tuple[str, Place | None] | None = None,
     ) -> None:
-        rules.load()
         self._sources = sources or SourceLocator()
         self._ignore = frozenset(ignore)
         self._unsubscribe = unsubscribe
-        self._message_rules = tuple(rules.EACH_MESSAGE)
-        self._rules_without_files = tuple(
-            rule for rule in rules.EACH_MESSAGE if rule not in rules.ABOUT_FILES
-        )
         self._tally = ListTally(self._sources, unsubscribe)
         self._examined: set[tuple[str, ...]] = set()
         self._shapes: set[tuple[Shape | None, Shape | None]] = set()
         """Those of messages whose layout has been seen."""
         self._known: dict[bytes, KnownLayout] = {}
+
+    @cached_property
+    def _message_rules(self) -> tuple[MessageRule, ...]:
+        """The rules for every message: the modules of rules are imported for the first one."""
+        rules.load()
+        return tuple(rules.EACH_MESSAGE)
+
+    @cached_property
+    def _rules_without_files(self) -> tuple[MessageRule, ...]:
+        """Those for a message without files."""
+        return tuple(rule for rule in self._message_rules if rule not in rules.ABOUT_FILES)
 
     def look(self, rendered: Rendered, message: FrozenMessage) -> list[Diagnostic]:
         """Return what is found in one row's message; call it in the list's order."""
@@ -185,6 +192,7 @@ class Lint:
 
     def finish(self) -> list[Diagnostic]:
         """Return what only the whole list shows; call it after the last row."""
+        rules.load()
         for layout in self.layouts:
             for slug, place, count in layout.constructs:
                 construct = self._tally.constructs.setdefault(slug, Construct(place))
@@ -198,6 +206,8 @@ class Lint:
 
     def _new_layout(self, digest: bytes, view: MessageView) -> SeenLayout:
         """Check the first message that has this layout."""
+        from mailmerge.check.html_document import HtmlDocument
+
         chunks = [str.__str__(chunk) for chunk in view.rendered.html or ()]
         document = HtmlDocument.parse(chunks) if chunks else None
         constructs = () if document is None else tuple(self._constructs(document))
@@ -214,7 +224,7 @@ class Lint:
                 yield diagnostic(finding)  # the same in every row
             else:
                 place = self._sources.at(document.chunks, finding.offset, finding.width)
-                yield _placed(finding._replace(place=place), view)
+                yield _placed(replace(finding, place=place), view)
 
     def _count(self, view: MessageView) -> None:
         tally, rendered = self._tally, view.rendered
@@ -228,6 +238,8 @@ class Lint:
                     tally.unsubscribe_values.setdefault(value, rendered.recipient.row)
 
     def _constructs(self, document: HtmlDocument) -> Iterator[tuple[str, Place | None, int]]:
+        from mailmerge.check.clients import MJML_OWN, used
+
         counts: dict[str, int] = {}
         places: dict[str, Place | None] = {}
         is_mjml = any(name.lower().endswith(".mjml") for name in self._sources.texts)

@@ -10,7 +10,7 @@ from bisect import bisect_right
 from collections import Counter
 from functools import cached_property
 from itertools import accumulate
-from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 from msgspec import Struct, field
 from msgspec.structs import replace
@@ -36,7 +36,7 @@ _MOST_SHAPES = 1000
 """How many shapes of bodies are remembered; rows with any other are checked one by one."""
 
 
-class Finding(NamedTuple):
+class Finding(Struct, frozen=True):
     """What a rule found, before it is known whether a row or a template is at fault."""
 
     code: str

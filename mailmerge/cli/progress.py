@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, Any, Self
 
 from mailmerge.cli.output import emit, note
 from mailmerge.model import Counts
-from mailmerge.report.summary import WORDS
 from mailmerge.text import duration, local_time
 
 if TYPE_CHECKING:
@@ -146,6 +145,8 @@ class Bar(_ProgressDisplay):
             note(f"{self._done:,}{total}: {self._words()}")
 
     def _words(self) -> str:
+        from mailmerge.report.summary import WORDS
+
         return "  ".join(f"{WORDS[status]} {count:,}" for status, count in self._counts.by_status.items())
 
     def say(self, text: str) -> None:

@@ -7,17 +7,12 @@ from typing import TYPE_CHECKING, Any
 import click
 from msgspec.structs import replace
 
-from mailmerge.cli.desktop import run_ended
 from mailmerge.cli.options import campaign_argument, load_campaign, options_of
 from mailmerge.cli.output import emit, interactive, note, out, require_person, show_diagnostics
-from mailmerge.cli.plan_view import clock_time, show_plan, show_plan_json
 from mailmerge.cli.progress import FINISHING, Bar, GracefulStop, PlanningTime, StoppedError
-from mailmerge.cli.report_view import show_report
-from mailmerge.cli.sandbox import FAULTS
 from mailmerge.errors import AuthError
 from mailmerge.model import Severity, Status
 from mailmerge.recipients.selection import LAST_ROW
-from mailmerge.report.summary import WORDS
 from mailmerge.text import duration, padded, plural, rows_named
 
 if TYPE_CHECKING:
@@ -50,6 +45,10 @@ def rehearse(*, as_json: bool, quiet: bool, verbose: bool, real_time: bool, **op
     """  # noqa: D301  click's own mark
     from mailmerge.campaign.rehearsal import Rehearsal
     from mailmerge.campaign.run import SendRequest
+    from mailmerge.cli.desktop import run_ended
+    from mailmerge.cli.plan_view import show_plan, show_plan_json
+    from mailmerge.cli.report_view import show_report
+    from mailmerge.cli.sandbox import FAULTS
     from mailmerge.sandbox import FaultPlan
 
     faults = FaultPlan.parse(options.pop("refusals"), **{name: options.pop(name) for name in FAULTS})
@@ -117,6 +116,7 @@ def test(
       mailmerge test spring --rows 2,17 --to me@example.org
     """  # noqa: D301  click's own mark
     from mailmerge.campaign.run import SendRequest
+    from mailmerge.report.summary import WORDS
 
     campaign = load_campaign(options)
     stop = GracefulStop()
@@ -151,6 +151,7 @@ def _say_changes(report: TrialReport) -> None:
 def _ended(report: TrialReport, stop: GracefulStop) -> int:
     """Show why no more was sent, and return the exit code."""
     from mailmerge.campaign.results import end_code
+    from mailmerge.cli.plan_view import clock_time
     from mailmerge.sending.runs import Reason
 
     end = report.end
@@ -278,6 +279,9 @@ class SendCommand:
         return self._ended(report, stop)
 
     def _ended(self, report: Report | None, stop: GracefulStop) -> int:
+        from mailmerge.cli.desktop import run_ended
+        from mailmerge.cli.report_view import show_report
+
         if report is None and self._handed_over:
             note("The workers are sending it.")
             note("From now on only `suppress --ledger` and `bounces --ledger` count; your own files do not.")
@@ -314,6 +318,8 @@ class SendCommand:
 
     def confirm(self, plan: Plan) -> bool:
         """Show the plan and ask; return False if nothing is to be sent."""
+        from mailmerge.cli.plan_view import show_plan, show_plan_json
+
         if self._sent and not plan.to_send:  # the first few were all
             return False
         self._idle = not (plan.to_send or plan.in_doubt or plan.problems.count(Severity.ERROR))

@@ -7,9 +7,10 @@ from __future__ import annotations
 
 import os
 import re
-from typing import TYPE_CHECKING, Any, Final, NamedTuple, TextIO
+from typing import TYPE_CHECKING, Any, Final, TextIO
 
 import click
+from msgspec import Struct
 
 from mailmerge.lazy_re import lazy_re
 from mailmerge.text import padded, printable, width
@@ -229,7 +230,7 @@ def _folded(text: str, cells: int) -> Iterator[str]:
 # --- tables -------------------------------------------------------------------------------------------
 
 
-class Column(NamedTuple):
+class Column(Struct, frozen=True):
     """A column of a table: its heading, and whether it has numbers, which end below each other."""
 
     heading: str

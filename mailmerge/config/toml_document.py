@@ -16,6 +16,7 @@ from msgspec import Struct, field
 
 from mailmerge.errors import CampaignFileError
 from mailmerge.folders import read_plain
+from mailmerge.lazy_re import lazy_re
 from mailmerge.masking import MASK
 from mailmerge.model import Diagnostic, Place
 from mailmerge.text import did_you_mean, near, printable
@@ -26,14 +27,14 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 _MOST_OF_A_FILE = 50_000_000
-_GAP = re.compile(r"(?:[ \t\n]|#[^\n]*)*")
-_BLANK = re.compile(r"[ \t]*")
-_STRING = re.compile(
+_GAP = lazy_re(r"(?:[ \t\n]|#[^\n]*)*")
+_BLANK = lazy_re(r"[ \t]*")
+_STRING = lazy_re(
     r"""(?xs) \"{3} (?: \\. | [^\\] )*? \"{3,5} | '{3} .*? '{3,5}
         | " (?: \\. | [^"\\\n] )* " | ' [^'\n]* ' """
 )
-_BARE = re.compile(r"[A-Za-z0-9_-]+")
-_SCALAR = re.compile(r"[^,\]}#\n]+")
+_BARE = lazy_re(r"[A-Za-z0-9_-]+")
+_SCALAR = lazy_re(r"[^,\]}#\n]+")
 _TO_HIDE = r"""(?ix) (?<![\w-]) ["']? [\w-]*?
         (?: password | passwd | passphrase | secret | token | smtp_auth ) ["']?
         \s* [=:] \s* (?P<value> \S .*)"""

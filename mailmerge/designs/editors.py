@@ -7,7 +7,6 @@ into ``&nbsp;`` and ``>`` into ``&gt;``, wrap its lines, and percent-encode it i
 from __future__ import annotations
 
 import re
-from html import unescape
 from typing import TYPE_CHECKING, Final, NamedTuple
 from urllib.parse import unquote
 
@@ -123,6 +122,8 @@ def _mended(match: re.Match[str]) -> str:
         outside = _STRINGS.sub("", inner)
     removed += re.findall(_MARKUP, signs[1])
     if _ENTITY.search(outside):
+        from html import unescape
+
         inner = unescape(inner)
     inner = re.sub(_INVISIBLE, "", inner) if re.search(_INVISIBLE, outside) else inner
     inner = _straightened(inner)

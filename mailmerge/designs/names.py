@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from html import unescape
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
+
+from msgspec import Struct
 
 from mailmerge.lazy_re import lazy_re
 
@@ -88,7 +89,7 @@ _EDITORIAL = frozenset(
 """Words that prose contains in square brackets."""
 
 
-class Field(NamedTuple):
+class Field(Struct, frozen=True):
     """What a placeholder of another program refers to."""
 
     name: str
@@ -126,6 +127,8 @@ class Field(NamedTuple):
 
 def read_field(inner: str) -> Field:
     """Parse the text between the marks of a placeholder."""
+    from html import unescape
+
     text = " ".join(unescape(inner.replace("\0", "")).replace("\u00a0", " ").split()).strip(" $!.=@")
     text = re.sub(r"\Av\(@?|\)\Z", "", text)
     fallback = ""

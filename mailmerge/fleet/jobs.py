@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     import procrastinate
 
     from mailmerge.fleet.terms import FleetAccount
-    from mailmerge.ledger.place import ServerPlace
+    from mailmerge.ledger.server_place import ServerPlace
     from mailmerge.postgres import PostgresDatabase
 
 TASK: Final = "mailmerge.send_slot"

@@ -42,7 +42,7 @@ if TYPE_CHECKING:
     from mailmerge.clock import Clock
     from mailmerge.fleet.jobs import Order
     from mailmerge.ledger.claims import Claimed
-    from mailmerge.ledger.place import ServerPlace
+    from mailmerge.ledger.server_place import ServerPlace
     from mailmerge.model import Rate
     from mailmerge.plan.store import PlanRow
     from mailmerge.sending.runs import Progress

@@ -39,7 +39,7 @@ if TYPE_CHECKING:
 
     from mailmerge.fleet.slot import SlotEnd, WorkerAccount, WorkerSettings
     from mailmerge.ledger.claims import Slot
-    from mailmerge.ledger.place import ServerPlace
+    from mailmerge.ledger.server_place import ServerPlace
     from mailmerge.postgres import PostgresDatabase
     from mailmerge.sending.runs import Progress
 

@@ -45,7 +45,7 @@ if TYPE_CHECKING:
 
     from mailmerge.clock import Clock
     from mailmerge.exchange import Statements
-    from mailmerge.ledger.place import ServerPlace
+    from mailmerge.ledger.server_place import ServerPlace
     from mailmerge.postgres import PostgresDatabase
 
 LEASE: Final = 30.0

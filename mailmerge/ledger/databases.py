@@ -9,7 +9,7 @@ import contextlib
 import os
 import sqlite3
 from functools import partial
-from typing import TYPE_CHECKING, Any, Protocol, Self
+from typing import TYPE_CHECKING, Any, Final, Protocol, Self
 
 from mailmerge.errors import FileError, LedgerError
 from mailmerge.files import database_in_memory
@@ -20,6 +20,15 @@ if TYPE_CHECKING:
     from contextlib import AbstractContextManager
     from datetime import datetime
     from pathlib import Path
+
+
+ON_SERVER: Final = "postgresql ledger "
+"""The prefix of the names that identify ledgers on a server."""
+
+
+def is_on_server(known_as: str) -> bool:
+    """Return whether the identity of a ledger is that of one on a server."""
+    return known_as.startswith(ON_SERVER)
 
 
 class LedgerDatabase(Protocol):

@@ -24,9 +24,7 @@ from mailmerge.errors import LedgerError
 from mailmerge.ledger import schema
 from mailmerge.ledger.attempts import AttemptWriter
 from mailmerge.ledger.databases import explained
-from mailmerge.ledger.moving import copy_campaign
 from mailmerge.ledger.reader import LedgerReader, now_utc
-from mailmerge.postgres import PostgresDatabase
 from mailmerge.sqlite import Database
 
 if TYPE_CHECKING:
@@ -36,6 +34,7 @@ if TYPE_CHECKING:
     from mailmerge.ledger.databases import LedgerDatabase
     from mailmerge.ledger.lease import Lease
     from mailmerge.model import Counts
+    from mailmerge.postgres import PostgresDatabase
 
 _UNTIL = " (until "
 _ROW = 600
@@ -216,6 +215,8 @@ class Ledger(LedgerReader):
                     ):
                         original.copy_to(copy)
             elif source is not None:
+                from mailmerge.ledger.moving import copy_campaign
+
                 with schema.connect(path, durable=False) as copy:
                     copy_campaign(source, copy, campaign)
             db = schema.connect(path, durable=False)
@@ -238,8 +239,8 @@ class Ledger(LedgerReader):
 
     def go_on_with(self, db: PostgresDatabase) -> None:
         """Use this connection to the server instead of one that was lost."""
-        if isinstance(self._db, PostgresDatabase):
-            self._db.go_on_with(db)
+        if self.server is not None:
+            self.server.go_on_with(db)
 
     def copy_to(self, path: Path) -> None:
         """Write a copy of the whole ledger to *path*, even if its own file was deleted or replaced.
@@ -252,6 +253,8 @@ class Ledger(LedgerReader):
             with Database.filled(path, explained) as copy:
                 self._db.copy_to(copy)
         else:
+            from mailmerge.ledger.moving import copy_campaign
+
             schema.create(path)
             with schema.connect(path) as own:
                 copy_campaign(self._db, own, self.campaign)
@@ -315,10 +318,10 @@ class Ledger(LedgerReader):
             InUseError: a fleet is sending it, or has paused.
 
         """
-        if isinstance(self._db, PostgresDatabase):
+        if self.server is not None:
             from mailmerge.ledger.work import refuse_while_fleet
 
-            refuse_while_fleet(self._db, self._id)
+            refuse_while_fleet(self.server, self._id)
 
     # --- rows that change outside of a run ------------------------------------------------------------
 
@@ -330,10 +333,10 @@ class Ledger(LedgerReader):
 
         """
         repaired, which = 0, ""
-        if isinstance(self._db, PostgresDatabase):
+        if self.server is not None:
             from mailmerge.ledger.work import recover
 
-            repaired, which = recover(self._db).doubts, _OF_NO_FLEET
+            repaired, which = recover(self.server).doubts, _OF_NO_FLEET
         now = self._now().timestamp()
         with self._db.transaction():
             held = self._db.rows(f"{_HANDING_OVER}{which}", (self._id,))
@@ -355,10 +358,10 @@ class Ledger(LedgerReader):
 
         """
         keys = None if keys is None else list(keys)
-        if isinstance(self._db, PostgresDatabase) and not as_accepted:
+        if self.server is not None and not as_accepted:
             from mailmerge.ledger.work import refuse_while_answerable
 
-            refuse_while_answerable(self._db, self._id, keys)
+            refuse_while_answerable(self.server, self._id, keys)
         accepted, again = (
             "status = 'accepted', note = 'resolved as accepted'",
             f"{_AGAIN}, note = 'to be sent again'",
@@ -449,6 +452,8 @@ class Ledger(LedgerReader):
             LedgerError: the copy does not match; nothing was written.
 
         """
+        from mailmerge.ledger.moving import copy_campaign
+
         copy_campaign(self._db, target, self.campaign)
 
     def set_aside_names(self) -> list[str]:

@@ -11,26 +11,28 @@ from __future__ import annotations
 import json
 import re
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any, NamedTuple, Self
+from functools import cached_property
+from itertools import starmap
+from typing import TYPE_CHECKING, Any, Self, cast
 
 from msgspec import Struct, field
 
 from mailmerge.errors import LedgerError
 from mailmerge.ledger import schema
-from mailmerge.ledger.bounces import BounceBook
-from mailmerge.ledger.copies import CopyBook
 from mailmerge.ledger.databases import damaged
 from mailmerge.model import TO_BE_SENT, Counts, Delivery, Status, Version
-from mailmerge.postgres import PostgresDatabase
-from mailmerge.sqlite import moment, zoned
+from mailmerge.sqlite import Database, moment, zoned
 from mailmerge.text import printable
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
     from pathlib import Path
 
+    from mailmerge.ledger.bounces import BounceBook
+    from mailmerge.ledger.copies import CopyBook
     from mailmerge.ledger.databases import LedgerDatabase
     from mailmerge.ledger.statistics import Aggregates
+    from mailmerge.postgres import PostgresDatabase
 
 
 class RunRecord(Struct, frozen=True):
@@ -61,7 +63,7 @@ class Bookmark(Struct, frozen=True):
     """Up to this position in the list no row is pending; some may be deferred."""
 
 
-class Taken(NamedTuple):
+class Taken(Struct, frozen=True):
     """A row whose message a server accepted, or may have accepted."""
 
     key: str
@@ -71,7 +73,7 @@ class Taken(NamedTuple):
     row_digest: str
 
 
-class Sent(NamedTuple):
+class Sent(Struct, frozen=True):
     """An attempt by which somebody may have got a message."""
 
     attempt: int
@@ -271,15 +273,11 @@ class LedgerReader:
         self._id: int = found[0]
         self.secret: bytes = found[1]
         """The campaign's secret: the key for what must not be guessed (Message-IDs)."""
-        self.bounces = BounceBook(db, self._id, now)
-        """The reports in the sender's mailbox about it."""
-        self.copies = CopyBook(db, self._id, now)
-        """Which messages have a copy in the user's own mailbox."""
         self.throwaway = False
         """Whether `close` removes it, as after a rehearsal."""
         self.moved_to: str = found[3]
         """The ledger that it continues in; this one is read-only then. Empty: this one."""
-        self.server = db if isinstance(db, PostgresDatabase) else None
+        self.server = None if isinstance(db, Database) else cast("PostgresDatabase", db)
         """The connection to its server; None: the ledger is a file."""
         self.purged = found[2] is not None
         """Whether only counts are left; its secret was erased."""
@@ -303,6 +301,20 @@ class LedgerReader:
     def number(self) -> int:
         """The campaign's number in this ledger."""
         return self._id
+
+    @cached_property
+    def bounces(self) -> BounceBook:
+        """The reports in the sender's mailbox about it."""
+        from mailmerge.ledger.bounces import BounceBook
+
+        return BounceBook(self._db, self._id, self._now)
+
+    @cached_property
+    def copies(self) -> CopyBook:
+        """Which messages have a copy in the user's own mailbox."""
+        from mailmerge.ledger.copies import CopyBook
+
+        return CopyBook(self._db, self._id, self._now)
 
     def close(self) -> None:
         """Close the file; never raises."""
@@ -401,7 +413,7 @@ class LedgerReader:
 
     def taken(self) -> Iterator[Taken]:
         """Yield the rows that have their message, or may have it, whether or not they are in the list."""
-        return map(Taken._make, self._db.stream(_TAKEN, (self._id,)))
+        return starmap(Taken, self._db.stream(_TAKEN, (self._id,)))
 
     def sent(self, after: int, most: int) -> list[Sent]:
         """Return the next *most* attempts by which somebody may have got a message, in order.

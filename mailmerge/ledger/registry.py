@@ -20,9 +20,8 @@ from typing import TYPE_CHECKING
 from msgspec import Struct
 
 from mailmerge.errors import LedgerError
-from mailmerge.ledger.databases import StateDatabase
+from mailmerge.ledger.databases import StateDatabase, is_on_server
 from mailmerge.ledger.reader import LedgerReader
-from mailmerge.ledger.server_tables import is_on_server
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence

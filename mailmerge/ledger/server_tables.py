@@ -10,13 +10,11 @@ from typing import TYPE_CHECKING, Final
 
 from mailmerge import postgres
 from mailmerge.ledger import schema, shared_rates, shared_suppression, shared_usage, work
+from mailmerge.ledger.databases import ON_SERVER
 from mailmerge.postgres import ATTEMPT_BLOCK, TableGroup
 
 if TYPE_CHECKING:
     from mailmerge.postgres import PostgresDatabase
-
-PREFIX: Final = "postgresql ledger "
-"""The prefix of the names that identify ledgers on a server."""
 
 _OURS = f"""
 CREATE SEQUENCE attempt_block INCREMENT {ATTEMPT_BLOCK};
@@ -41,11 +39,6 @@ GROUPS: Final = (
 """Everything that a ledger on a server consists of."""
 
 
-def is_on_server(known_as: str) -> bool:
-    """Return whether the identity of a ledger is that of one on a server."""
-    return known_as.startswith(PREFIX)
-
-
 def prepare(db: PostgresDatabase) -> None:
     """Create the ledger's tables if they do not exist.
 
@@ -66,7 +59,7 @@ def check_version(db: PostgresDatabase) -> None:
     """
     postgres.check_versions(db, GROUPS)
     (mark,) = db.row("SELECT mark FROM ledger")
-    db.known_as = f"{PREFIX}{mark}"
+    db.known_as = f"{ON_SERVER}{mark}"
 
 
 def is_there(db: PostgresDatabase) -> bool:

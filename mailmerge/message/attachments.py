@@ -15,6 +15,7 @@ from msgspec import Struct
 
 from mailmerge.file_system import FILE_SYSTEM, FileSystem, PrivateFiles
 from mailmerge.folders import open_to_read
+from mailmerge.lazy_re import lazy_re
 from mailmerge.message.file_search import FileProblem, FileSearch
 from mailmerge.message.header_fields import content_type, disposition
 from mailmerge.message.text_bodies import base64_lines, base64_size
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
 _BAD_IN_NAME = "[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]+"
-_SLASHES = re.compile(r"[/\\]+")
+_SLASHES = lazy_re(r"[/\\]+")
 _BIDI = "[\u200e\u200f\u061c\u202a-\u202e\u2066-\u2069]"
 _NAME_BYTES = 240
 _MAGIC_OCTETS = 4096
@@ -63,8 +64,8 @@ _OPAQUE = "application/octet-stream"
 MESSAGE = "message/rfc822"
 """The media type of a message in a file (``.eml``)."""
 _LONGEST_LINE = 998
-_FIELD = re.compile(rb"[!-9;-~]+[ \t]*:")
-_NO_TEXT = re.compile(rb"[\0\x1b]")
+_FIELD = lazy_re(rb"[!-9;-~]+[ \t]*:")
+_NO_TEXT = lazy_re(rb"[\0\x1b]")
 """Text that contains one of these is not what it seems: UTF-16, ISO-2022-JP, or not text."""
 
 FileState = tuple[int, int, int, int, int]

@@ -8,12 +8,12 @@ text that looks like an encoded word is encoded, so that it shows literally. Not
 from __future__ import annotations
 
 import hmac
-import re
 from binascii import b2a_base64
 from datetime import timedelta, timezone
 from typing import TYPE_CHECKING
 from urllib.parse import quote
 
+from mailmerge.lazy_re import lazy_re
 from mailmerge.model import OWN_HEADER
 from mailmerge.option_types import is_structured
 
@@ -28,8 +28,8 @@ _LONGEST_WORD = 990
 _PIECE = 60
 """Most octets of a file name in one line."""
 _WORD_BYTES = 45  # 60 base64 characters: an encoded word of 72, a line of 73
-_SPECIALS = re.compile(r'[()<>\[\]:;@\\,."]')
-_SINGLE_BLANK = re.compile(r"(?<! ) (?! )")
+_SPECIALS = lazy_re(r'[()<>\[\]:;@\\,."]')
+_SINGLE_BLANK = lazy_re(r"(?<! ) (?! )")
 _DAYS = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")
 _MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
 

@@ -11,8 +11,10 @@ from __future__ import annotations
 import hashlib
 import os
 import re
-from typing import TYPE_CHECKING, Final, NamedTuple
+from typing import TYPE_CHECKING, Final
 from urllib.parse import unquote
+
+from msgspec import Struct
 
 from mailmerge.lazy_re import lazy_re
 from mailmerge.message.file_search import LONGEST_PATH, FileProblem, FileSearch
@@ -63,7 +65,7 @@ _MEANT = lazy_re(r"\Adid you mean .*\.(?:png|jpe?g|gif|webp|svg|bmp|avif)\b", re
 _DRIVE = lazy_re(r"[a-zA-Z]:[\\/]")
 
 
-class _RewrittenChunk(NamedTuple):
+class _RewrittenChunk(Struct, frozen=True):
     """A rewritten chunk, and the images in it: Content-ID and path."""
 
     text: str

@@ -13,21 +13,23 @@ Row values join the cache (an address may come ten times in a message) and leave
 
 from __future__ import annotations
 
-import re
 import struct
 from binascii import b2a_base64, b2a_qp
 from functools import lru_cache
 from typing import TYPE_CHECKING, Final, Protocol
 
+from mailmerge.lazy_re import lazy_re
+
 if TYPE_CHECKING:
+    import re
     from collections.abc import Callable, Iterable, Sequence
 
 _LINE = 76  # RFC 2045 section 6.7: an encoded line, with the "=" of its soft break
 _SOFT = b"=\r\n"
-_PLAIN = re.compile(r"(?!\.|From )[ -;>-~]{1,75}")
+_PLAIN = lazy_re(r"(?!\.|From )[ -;>-~]{1,75}")
 _DENSE = 64
-_OVERLONG = re.compile(rb"(?m)^([^\n]{74})(=(?:20|09)\r)$")
-_LEADING = re.compile(rb"(?m)^(?:\.+|From )")
+_OVERLONG = lazy_re(rb"(?m)^([^\n]{74})(=(?:20|09)\r)$")
+_LEADING = lazy_re(rb"(?m)^(?:\.+|From )")
 
 
 class Rewriter(Protocol):

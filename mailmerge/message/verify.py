@@ -8,20 +8,20 @@ from __future__ import annotations
 import re
 from binascii import a2b_base64, a2b_qp
 from functools import lru_cache
-from html import escape
 from typing import TYPE_CHECKING
 
 from mailmerge.addresses import Address, AddressError
+from mailmerge.lazy_re import lazy_re
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from mailmerge.model import FrozenMessage
 
-_WORD = re.compile(rb"=\?[!-<>@-~]+\?([bqBQ])\?([!->@-~]*)\?=")
+_WORD = lazy_re(rb"=\?[!-<>@-~]+\?([bqBQ])\?([!->@-~]*)\?=")
 _BASE64 = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/=\r\n"
 _TELLING = 6
-_QUOTED = re.compile(rb'"(?:[^"\\]|\\.)*"')
+_QUOTED = lazy_re(rb'"(?:[^"\\]|\\.)*"')
 
 
 class UnfitMessageError(RuntimeError):
@@ -46,8 +46,8 @@ def _grammar(names: tuple[str, ...]) -> re.Pattern[bytes]:
     return re.compile(b"".join(re.escape(name.encode()) + field % (995 - len(name)) for name in names))
 
 
-_FIELDS = re.compile(rb"(?:[!-9;-~]{1,76}:[ -~]{0,996}\r\n(?: [ -~]{1,996}\r\n)*)+")
-_ADDED = re.compile(
+_FIELDS = lazy_re(rb"(?:[!-9;-~]{1,76}:[ -~]{0,996}\r\n(?: [ -~]{1,996}\r\n)*)+")
+_ADDED = lazy_re(
     rb"^(?:Date|Message-ID|X-Mailmerge-ID|Bcc|DKIM-Signature|Return-Path):", re.IGNORECASE | re.MULTILINE
 )
 
@@ -120,6 +120,8 @@ def _base64(text: bytes) -> bytes:
 def _searched(secret: bytes) -> tuple[tuple[bytes, bytes], frozenset[bytes]]:
     """Return two pieces of a secret, one of which any encoding keeps, and how text and HTML write it."""
     text = secret.decode()
+    from html import escape
+
     in_html = escape(text, quote=False)
     forms = {text, in_html, escape(text), in_html.replace('"', "&#34;").replace("'", "&#39;")}
     # The first letter of a line may be encoded as a number.

@@ -24,6 +24,7 @@ from msgspec import Struct
 
 from mailmerge import files, options
 from mailmerge.errors import FileError, PlanDamaged
+from mailmerge.lazy_re import lazy_re
 from mailmerge.plan.facts import Facts
 from mailmerge.plan.sqlite_store import MESSAGES_SUFFIX, SUFFIX, SqlitePlanReader, SqlitePlanWriter
 from mailmerge.plan.text_cache import TextCache
@@ -41,9 +42,9 @@ INPUT = "input"
 """Its folder of lists that came from standard input; their names begin like those of their plans."""
 DOCUMENTS = "documents"
 """Its folder of files that were made for rows, with a folder for each campaign."""
-_FILE = re.compile(r"([0-9a-f]{12}-[0-9a-f]{16}-[0-9a-f]{16})\.(?:plan|messages)\Z")
-_OWNER = re.compile(r"[0-9a-f]{12}\Z")
-_DOCUMENT = re.compile(r"[0-9a-f]{64}\.[a-z]+\Z")
+_FILE = lazy_re(r"([0-9a-f]{12}-[0-9a-f]{16}-[0-9a-f]{16})\.(?:plan|messages)\Z")
+_OWNER = lazy_re(r"[0-9a-f]{12}\Z")
+_DOCUMENT = lazy_re(r"[0-9a-f]{64}\.[a-z]+\Z")
 MOST_UNUSED = 1 << 30
 """Most octets of a campaign's made files that are in none of its plans any more, or not yet."""
 _OTHER_PLACE = "set MAILMERGE_CACHE_DIR to a folder that you may write to"

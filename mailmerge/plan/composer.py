@@ -15,11 +15,9 @@ from msgspec import Struct, field
 from msgspec.structs import replace
 
 from mailmerge.errors import CampaignFileError, PlanDamaged, RowError
-from mailmerge.extras import EXTRAS, require
 from mailmerge.file_system import FILE_SYSTEM, PrivateFiles
 from mailmerge.masking import Secret
 from mailmerge.message import MessageBuilder, Thawer, message_id
-from mailmerge.message.dkim_keys import read_signatures
 from mailmerge.model import OWN_HEADER, AttachmentRule, Recipient
 from mailmerge.option_types import AUTO, LAYOUTS, MarkdownText
 from mailmerge.render import MessageTemplates, Renderer, TemplateSource, marked
@@ -152,6 +150,8 @@ class Composer:
         """Whether messages go to others, too."""
         self._thawer = Thawer()
         if self._templates.calendar:
+            from mailmerge.extras import require
+
             require("calendar", "invitations", place=self._templates.places.get("message.calendar"))
             self.parts["calendar"] = _digest(dict(self._templates.calendar))
             self.version = _digest(self.parts)
@@ -171,14 +171,20 @@ class Composer:
         used = (*used, "calendar") if self._templates.calendar else used
         used = (*used, "mjml") if is_mjml(self._templates.html) else used
         used = (*used, "qr") if self.renderer.uses_codes else used
+        if not used:
+            return {}
+        from mailmerge.extras import EXTRAS
+
         return {name: told for extra in used for name, told in EXTRAS[extra].distributions.items()}
 
     def _codes(self) -> Callable[[str], str] | None:
         """Return what makes QR codes, if a template asks for any."""
         if not self.renderer.uses_codes:
             return None
-        require("qr", "QR codes")
         from mailmerge.documents.qr import QrCodes
+        from mailmerge.extras import require
+
+        require("qr", "QR codes")
 
         return QrCodes(Path(self.recipe.documents)).path
 
@@ -348,7 +354,11 @@ class Composer:
         """
         other = copy.copy(self)
         other._mail_from = account.return_path if account else None  # noqa: SLF001  of this class
-        other._signatures = read_signatures(account.dkim) if account and signed else None  # noqa: SLF001
+        other._signatures = None  # noqa: SLF001
+        if account and signed and account.dkim:
+            from mailmerge.message.dkim_keys import read_signatures
+
+            other._signatures = read_signatures(account.dkim)  # noqa: SLF001
         return other
 
     @property

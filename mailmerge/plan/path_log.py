@@ -19,7 +19,7 @@ import hashlib
 import os
 import stat
 import time
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 from msgspec import Struct
 from msgspec.structs import replace
@@ -268,7 +268,7 @@ def _left(rows: tuple[int, ...] | None, but: Container[int]) -> tuple[int, ...] 
     return rows if rows is None else tuple(row for row in rows if row not in but)
 
 
-class PathChange(NamedTuple):
+class PathChange(Struct, frozen=True):
     """Something that was looked at and has changed."""
 
     text: str

@@ -17,6 +17,7 @@ import hashlib
 import json
 import os
 from datetime import datetime
+from functools import cached_property
 from typing import TYPE_CHECKING, Any, BinaryIO, Generic, Self, TypeVar
 
 import msgspec
@@ -45,7 +46,7 @@ from mailmerge.plan.store import (
 from mailmerge.sqlite import Database, grouped, is_full
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence
     from pathlib import Path
     from types import EllipsisType
 
@@ -104,7 +105,11 @@ class Form(Generic[_Kept]):
     def __init__(self, kind: type[_Kept]) -> None:
         self._kind = kind
         self._encode = msgspec.msgpack.Encoder().encode
-        self._decode = msgspec.msgpack.Decoder(kind).decode
+
+    @cached_property
+    def _decode(self) -> Callable[[bytes], _Kept]:
+        """Reads what is packed: most commands that make a plan never read a row of it with this form."""
+        return msgspec.msgpack.Decoder(self._kind).decode
 
     def encode(self, value: _Kept) -> bytes:
         """Return what `decode` reads."""

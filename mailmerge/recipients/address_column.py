@@ -134,7 +134,7 @@ def heading_words(heading: str) -> tuple[str, ...]:
     apart = re.sub(r"(?<=[a-z])(?=[A-Z])", " ", heading)
     plain = unicodedata.normalize("NFKD", apart.replace("ı", "i").replace("ø", "o")).casefold()
     kept = "".join(
-        "" if unicodedata.category(char)[0] == "M" or char in _INSIDE else char if char.isalnum() else " "
+        char if char.isalnum() else "" if unicodedata.category(char)[0] == "M" or char in _INSIDE else " "
         for char in plain
     )
     return tuple(unicodedata.normalize("NFC", kept).split())

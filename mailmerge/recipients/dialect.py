@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, TextIO
 from msgspec import Struct
 
 from mailmerge.errors import ListError
+from mailmerge.lazy_re import lazy_re
 from mailmerge.model import Place
 
 if TYPE_CHECKING:
@@ -37,7 +38,7 @@ _RARE = {
 }
 """Considered only if no common one fits: written manually, by Hive and by old databases."""
 _NAMES = {**DELIMITERS, **_RARE, ":": "colon", " ": "blank"}
-_STATED = re.compile(r'\ufeff?"?sep=(?P<sign>[^\r\n"])"?(?:(?P=sign)|\s)*\Z', re.IGNORECASE)
+_STATED = lazy_re(r'\ufeff?"?sep=(?P<sign>[^\r\n"])"?(?:(?P=sign)|\s)*\Z', re.IGNORECASE)
 """The first line that tells Excel the delimiter; neither Excel nor LibreOffice takes it for a row."""
 _LOOKED_AT = 60
 """Number of rows, or of lines, that are examined."""
@@ -50,7 +51,7 @@ One that comes later is an error.
 _LONGEST_ADDRESS = 500
 _ESCAPED = '\\"'
 _ADDRESS = r"(?:[^<>@]*<)?[^\s@,;|^~<>\"]+@[^\s@,;|^~<>\"]+>?"
-_ADDRESSES = re.compile(rf"{_ADDRESS}(?:[,;] *{_ADDRESS})*").fullmatch
+_ADDRESSES = lazy_re(rf"{_ADDRESS}(?:[,;] *{_ADDRESS})*")
 """Roughly what an address is: with the remains of another delimiter around it, a cell does not match."""
 
 
@@ -158,7 +159,7 @@ def find_dialect(open_text: Callable[[], TextIO], shown: str, asked: str | None 
         if len(fits) > 1 and fits[0].rank == fits[1].rank:
             raise _undecided(fits[0], fits[1], shown)
         delimiter, one_column = _chosen(fits)
-        if one_column or _R_HEADINGS(sample.lstrip().partition("\n")[0]):
+        if one_column or _R_HEADINGS.fullmatch(sample.lstrip().partition("\n")[0]):
             _refuse_crammed(sample, shown)
     if one_column:  # its cells may contain characters that are delimiters elsewhere
         delimiter = next((sign for sign in ",;\t|" if not any(sign in line for line in lines())), "\x1f")
@@ -201,7 +202,7 @@ def _is_decided(fits: list[_Fit]) -> bool:
 
 
 def _is_address(cell: str) -> bool:
-    return "@" in cell and len(cell) < _LONGEST_ADDRESS and _ADDRESSES(cell) is not None
+    return "@" in cell and len(cell) < _LONGEST_ADDRESS and _ADDRESSES.fullmatch(cell) is not None
 
 
 class _Fit:
@@ -322,10 +323,10 @@ def _can_be_read(dialect: Dialect, lines: Iterator[str]) -> bool:
 # spaces, and database clients align columns. Each of them would be a list of one column that no template can
 # use.
 
-_R_HEADINGS = re.compile(r'"[^"]*"(?: "[^"]*")+\s*').fullmatch
+_R_HEADINGS = lazy_re(r'"[^"]*"(?: "[^"]*")+\s*')
 """Quoted headings with spaces between them: in no other dialect may text follow a closing quote."""
 _IN_R = 'in R: write.csv(people, "people.csv", row.names = FALSE)'
-_HEADING_WORD = re.compile(r"\S+(?: \S+)*")
+_HEADING_WORD = lazy_re(r"\S+(?: \S+)*")
 _EXPORT_AGAIN = "export the list as CSV from the original program"
 
 

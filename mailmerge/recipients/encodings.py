@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, BinaryIO
 from msgspec import Struct
 
 from mailmerge.errors import ListError
+from mailmerge.lazy_re import lazy_re
 from mailmerge.model import Place
 from mailmerge.text import excerpt
 
@@ -66,11 +67,11 @@ _FOREIGN = (
 _SEPARATORS = bytes(range(0x30)) + bytes(range(0x3A, 0x40))
 """Bytes that are not part of a longer character in any encoding: they separate words."""
 _APART = bytes.maketrans(_SEPARATORS, b" " * len(_SEPARATORS))
-_NO_TEXT = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\ufffd-\uffff]")
+_NO_TEXT = lazy_re("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\ufffd-\uffff]")
 _SOME = 0.1
 """Least share of ASCII characters in a list in UTF-16: separators, addresses. By chance it is low."""
 _HALF_WIDTH = frozenset(map(chr, range(0xFF61, 0xFFA0)))
-_PAIRS = re.compile(b"(?:[\xc2-\xdf][\x80-\xbf]){2,}")
+_PAIRS = lazy_re(b"(?:[\xc2-\xdf][\x80-\xbf]){2,}")
 ADVICE = "save it as UTF-8 (in Excel: CSV UTF-8)"
 
 

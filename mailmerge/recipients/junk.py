@@ -259,7 +259,7 @@ _LOST = lazy_re("锟斤拷|ï¿½|烫烫烫")
 """Replacement characters that were decoded once more, and uninitialised memory."""
 _SURE = lazy_re("Ã[¡-¬®-¿Ÿœ„‰]|â€[™œ˜“”¦–—¢\x9d\x9c]|ï»¿|ðŸ|Â[¡-¬®-¿]")
 """UTF-8 that was read as a Western code page, even if another part of the cell is right."""
-_WESTERN = {bytes([octet]).decode("cp1252", "replace"): octet for octet in range(256)}
+_WESTERN = {char: octet for octet, char in enumerate(bytes(range(256)).decode("cp1252", "replace"))}
 _WESTERN |= {chr(octet): octet for octet in range(0x80, 0xA0)}  # as in Latin-1
 _FOLLOWING = "".join(char for char, octet in _WESTERN.items() if 0x80 <= octet < 0xC0 and char != "\ufffd")
 """What the second octet of a character becomes."""
@@ -272,8 +272,7 @@ _BEGINNINGS = "√¬├┬ĂĹĽГВРСОУЦ╨╤п"
 """What the first octet of a character becomes in these, in names."""
 _NO_LETTERS = "√├Ă"
 _EAST_ASIAN = lazy_re(
-    "[A-Za-z][\u4e00-\u9fff\uac00-\ud7a3\uff61-\uff9f]|[\u4e00-\u9fff\uac00-\ud7a3\uff61-\uff9f][a-z]"
-    "|[縺繧繝邪芯懈褌谢袗鐨浣锛銆鐜鏉鍙]"
+    "(?:(?<=[A-Za-z])|(?=.[a-z]))[\u4e00-\u9fff\uac00-\ud7a3\uff61-\uff9f]|[縺繧繝邪芯懈褌谢袗鐨浣锛銆鐜鏉鍙]"
 )
 """Latin letters among those of other scripts, and what the first octets of frequent characters become."""
 _LETTER = lazy_re(

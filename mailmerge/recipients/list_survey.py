@@ -7,13 +7,13 @@ damaged cells and the first of them are known. The same rows give the same resul
 
 from __future__ import annotations
 
-import re
 from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 from msgspec import Struct, field
 from msgspec.structs import replace
 
+from mailmerge.lazy_re import lazy_re
 from mailmerge.model import Diagnostic, Place, Severity
 from mailmerge.recipients.junk import HIDDEN_AT, OWN_FIELD, ROUNDED, names_something, search
 from mailmerge.recipients.mistyped import domains, is_slip, meant_by
@@ -22,7 +22,6 @@ from mailmerge.recipients.types import cell_type, number_type
 from mailmerge.text import BLANKS, INVISIBLE, excerpt, plural, quoted, toml_key, trimmed
 from mailmerge.values import Date, DateTime, Duration, Number, Time, Truth, displayed
 from mailmerge.values.locale_numbers import NumberColumn, Numbers, says_no_moment
-from mailmerge.values.number_format import number_format
 from mailmerge.values.value import EARLY_DATE
 
 if TYPE_CHECKING:
@@ -45,14 +44,14 @@ _MOST_DOMAINS = 100_000
 _FIFTEEN_DIGITS = 10**15
 _ENOUGH = 20
 """The numbers of a block with a leading zero that are examined."""
-_NUMBER = re.compile(r"[^\d@/:]{0,12}\d[\d.,'’`´\s]*[^\d@/:]{0,12}").fullmatch
+_NUMBER = lazy_re(r"[^\d@/:]{0,12}\d[\d.,'’`´\s]*[^\d@/:]{0,12}")
 """Digits with separators, and a currency: the least that a number is."""
 _SHAPE = dict.fromkeys(map(ord, "023456789"), "1")
 BLOCK = 1000
 """The number of rows that are examined together."""
 FIRST_CELLS = 3
 """The number of cells that a finding names."""
-_MIDNIGHT = re.compile(r"\d{4}-\d\d-\d\d 0?0:00:00")
+_MIDNIGHT = lazy_re(r"\d{4}-\d\d-\d\d 0?0:00:00")
 """What pandas and openpyxl make of a date that has no time of day."""
 _END = "\x1f"
 """Separates the cells of a block: no cell that can be used contains it."""
@@ -243,6 +242,10 @@ class ListSurvey:
         return Place(path=self._shown, cell=f'column "{column.heading}"')
 
     def _unsure(self, column: _ColumnSurvey) -> Iterator[Diagnostic]:
+        if not column.unsure:
+            return
+        from mailmerge.values.number_format import number_format
+
         place = self._place(column)
         written = not self._written.isdisjoint({column.name, column.heading, "row"})
         for code, shown in column.unsure.items():
@@ -467,7 +470,7 @@ class _ColumnSurvey:
         first = next(filter(None, cells), "")
         if not first:
             return
-        if not _NUMBER(first):
+        if not _NUMBER.fullmatch(first):
             self.numbers = None
             return
         shapes = joined.translate(_SHAPE).split(_END)

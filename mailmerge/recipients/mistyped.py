@@ -12,9 +12,8 @@ A domain in many rows is not a slip.
 
 from __future__ import annotations
 
-import re
-
 from mailmerge.addresses import mail_domains
+from mailmerge.lazy_re import lazy_re
 from mailmerge.text import one_slip
 
 _NAMES: dict[str, tuple[str, ...]] = {
@@ -88,8 +87,8 @@ _SHORT = {
 }
 _FEW = 5
 """Up to this many rows with one domain may be a slip that one person copied."""
-_DOMAINS = re.compile(r"@([a-z0-9.-]+)").findall
-_DOMAIN = re.compile(r"[a-z0-9-]+(?:\.[a-z0-9-]+)+").fullmatch
+_DOMAINS = lazy_re(r"@([a-z0-9.-]+)")
+_DOMAIN = lazy_re(r"[a-z0-9-]+(?:\.[a-z0-9-]+)+")
 
 
 def domains(block: str, cells: int, end: str) -> list[str]:
@@ -97,9 +96,9 @@ def domains(block: str, cells: int, end: str) -> list[str]:
     block = block.lower()
     if block.count("@") == cells:  # the usual case, five times as fast: each cell is one address
         pieces = block.replace("@", end).split(end)
-        if all(map(_DOMAIN, set(pieces[1::2]))):
+        if all(map(_DOMAIN.fullmatch, set(pieces[1::2]))):
             return pieces[1::2]
-    return _DOMAINS(block)
+    return _DOMAINS.findall(block)
 
 
 def is_slip(count: int, rows: int) -> bool:

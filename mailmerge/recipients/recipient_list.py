@@ -7,7 +7,6 @@ reported in ``Recipient.problems``, and the list continues.
 from __future__ import annotations
 
 import hashlib
-import re
 from abc import ABC, abstractmethod
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -15,6 +14,7 @@ from msgspec import Struct, field
 from msgspec.structs import replace
 
 from mailmerge.errors import CampaignFileError, ListError
+from mailmerge.lazy_re import lazy_re
 from mailmerge.model import KEY_COLUMN, MARK_COLUMN, OWN_COLUMNS, Columns, Diagnostic, Place, Recipient
 from mailmerge.recipients.types import cell_type
 from mailmerge.text import HALF_A_CHARACTER, did_you_mean, trimmed
@@ -41,7 +41,7 @@ MAX_COLUMNS = 16_384
 """As many columns as a sheet has."""
 _MAX_HEADING = 1000
 
-_ADDRESS = re.compile(r"(?:[^@\s]+@[^@\s]+\.[^@\s.]+|[^<>@]*<[^@\s<>]+@[^@\s<>]+\.[^@\s.<>]+>)\Z")
+_ADDRESS = lazy_re(r"(?:[^@\s]+@[^@\s]+\.[^@\s.]+|[^<>@]*<[^@\s<>]+@[^@\s<>]+\.[^@\s.<>]+>)\Z")
 """An address alone, or with a name before it."""
 
 

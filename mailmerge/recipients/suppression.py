@@ -22,6 +22,7 @@ from msgspec import Struct
 
 from mailmerge.errors import ListError, MailmergeError
 from mailmerge.folders import read_plain
+from mailmerge.lazy_re import lazy_re
 from mailmerge.model import Diagnostic, Place
 from mailmerge.recipients.address_column import (
     HASH,
@@ -48,7 +49,7 @@ _SAMPLE_ROWS = 1000
 _LOOK_EVERY = 1.0
 """Seconds between two checks of the files during a run."""
 _HASH_WORDS = frozenset({"hash", "hashes", "sha", "sha256", "digest"})
-_OTHER_HASH = re.compile(r"(?:\w+:)?(?:[0-9a-fA-F]{32}|[0-9a-fA-F]{40})")
+_OTHER_HASH = lazy_re(r"(?:\w+:)?(?:[0-9a-fA-F]{32}|[0-9a-fA-F]{40})")
 """MD5 or SHA-1: too weak to identify people, and not what we compare."""
 _SAVE_AS_UTF_8 = "save it as CSV (UTF-8)"
 WAIT = 60.0

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from datetime import date, datetime
 from decimal import Decimal
 from functools import lru_cache, partial
@@ -11,6 +10,7 @@ from typing import TYPE_CHECKING
 from msgspec import Struct
 
 from mailmerge.errors import CampaignFileError
+from mailmerge.lazy_re import lazy_re
 from mailmerge.model import Diagnostic, Place
 from mailmerge.text import excerpt, toml_key
 from mailmerge.values import Date, DateTime, Number, Truth, displayed, notation
@@ -21,10 +21,10 @@ if TYPE_CHECKING:
 
     from mailmerge.values import Cell
 
-_INTEGER = re.compile(r"[+-]?[0-9]+\Z").match
+_INTEGER = lazy_re(r"[+-]?[0-9]+\Z")
 _REMEMBERED = 4096
 """Number of texts whose values are cached per type: dates and amounts of a list recur."""
-_TIME_OF_DAY = re.compile(r"%[-#]?[HIMSfpXcT]")
+_TIME_OF_DAY = lazy_re(r"%[-#]?[HIMSfpXcT]")
 
 
 class CellType(Struct, frozen=True):
@@ -169,7 +169,7 @@ def _number_types(name: str, text: str) -> list[str]:
 def _integer(cell: Cell) -> Cell:
     if isinstance(cell, str):
         text = cell.strip()
-        if _INTEGER(text):
+        if _INTEGER.match(text):
             return Number(Decimal(text), text)
     if isinstance(cell, Number) and cell.value == cell.value.to_integral_value():
         return cell

@@ -15,7 +15,7 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from mailmerge.errors import TemplateError
-from mailmerge.extras import require
+from mailmerge.lazy_re import lazy_re
 from mailmerge.model import Diagnostic, Place, Severity
 from mailmerge.render.environments import MARKDOWN
 from mailmerge.render.failures import UNCOMPILABLE, uncompilable
@@ -29,8 +29,8 @@ if TYPE_CHECKING:
     from mailmerge.render.sources import MessageTemplates, TemplateSource
 
 MJML: Final = (".mjml",)
-_ELEMENT: Final = re.compile(r"<(/?[\w-]+)")
-_ROOT: Final = re.compile(r"<mjml\b.*</mjml\s*>", re.DOTALL)
+_ELEMENT: Final = lazy_re(r"<(/?[\w-]+)")
+_ROOT: Final = lazy_re(r"<mjml\b.*</mjml\s*>", re.DOTALL)
 _TEXTS: Final = frozenset(
     """mj-accordion-text mj-accordion-title mj-button mj-navbar-link mj-preview mj-raw mj-social-element
     mj-style mj-table mj-text mj-title""".split()  # noqa: SIM905
@@ -38,7 +38,7 @@ _TEXTS: Final = frozenset(
 """MJML components that contain text or HTML."""
 _SAID: Final = ("button", "button_url", "footer")
 """Values for a layout that people read."""
-_BODY: Final = re.compile(r"<!--.*?-->|<body\b(?:\"[^\"]*\"|'[^']*'|[^'\">])*>", re.IGNORECASE | re.DOTALL)
+_BODY: Final = lazy_re(r"<!--.*?-->|<body\b(?:\"[^\"]*\"|'[^']*'|[^'\">])*>", re.IGNORECASE | re.DOTALL)
 _WEB_FONTS: Final = ("Open Sans", "Droid Sans", "Lato", "Roboto", "Ubuntu")
 """Fonts that MJML can load."""
 _PREHEADER: Final = (
@@ -233,6 +233,8 @@ class _Maker:
         return f"{html[:begin]}{line}{html[begin:]}"
 
     def _compiled_mjml(self, source: str, name: str) -> str:
+        from mailmerge.extras import require
+
         require("mjml", "MJML templates", place=Place(path=name))
         from mjml import mjml2html
 

@@ -18,6 +18,7 @@ from jinja2.filters import FILTERS, ignore_case, make_attrgetter, make_multi_att
 from markupsafe import Markup, escape
 
 from mailmerge import values
+from mailmerge.lazy_re import lazy_re
 from mailmerge.render import growth
 from mailmerge.values import BadValue, Number, Truth, Value, notation
 from mailmerge.values.locale_numbers import typed_hint
@@ -32,7 +33,7 @@ if TYPE_CHECKING:
 _NONE = object()
 _MOST_PLACES = 1000
 """Most places before or after the decimal point for rounding."""
-_WORD = re.compile(r"[^-\s({\[<]+")
+_WORD = lazy_re(r"[^-\s({\[<]+")
 
 
 def shown(value: Any) -> Any:
@@ -189,11 +190,11 @@ def _wordwrap(environment: Environment, value: Any, *args: Any, **options: Any) 
     return _of_text("wordwrap", 1)(environment, text, *args, **options)
 
 
-_LINKED = re.compile(r"://|www\.|@|\.(?:com|edu|gov|info|int|mil|net|org)", re.IGNORECASE)
+_LINKED = lazy_re(r"://|www\.|@|\.(?:com|edu|gov|info|int|mil|net|org)", re.IGNORECASE)
 """What is in every word that Jinja2 makes a link of."""
 _MOST_LINKED = 500
-_TO_LAST_SPACE = re.compile(r".*\s", re.DOTALL)
-_SPACE = re.compile(r"\s")
+_TO_LAST_SPACE = lazy_re(r".*\s", re.DOTALL)
+_SPACE = lazy_re(r"\s")
 
 
 @pass_eval_context

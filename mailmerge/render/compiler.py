@@ -11,7 +11,6 @@ from mailmerge.designs import MESSAGE_SUFFIXES
 from mailmerge.errors import TemplateError
 from mailmerge.file_system import FILE_SYSTEM
 from mailmerge.model import UNSUBSCRIBE_URL, Diagnostic, Place
-from mailmerge.render.delimited import printed_in_field
 from mailmerge.render.environments import (
     FolderLoader,
     TemplateKind,
@@ -123,10 +122,14 @@ class Compiler:
         self._read: dict[str, tuple[str, str]] = {}
         loader = FolderLoader(templates.base, _shown_base(templates), self.sources, files, own)
         self._environments, self._checks = {}, {}
-        finalizers = {"field": printed_in_field, "moment": printed_as_moment}
+        finalizers: dict[str, Callable[[Any], Any]] = {"moment": printed_as_moment}
         unused = set() if templates.calendar else {"moment"}
         if all(rule.template is None for rule in templates.attachments):
             unused.add("field")
+        else:
+            from mailmerge.render.delimited import printed_in_field
+
+            finalizers["field"] = printed_in_field
         for kind in get_args(TemplateKind):
             if kind in unused:
                 continue

@@ -11,7 +11,7 @@ Later: an exception inside a template becomes one of ours, with the cause, file,
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from jinja2 import TemplateError as JinjaError
 from jinja2 import TemplateNotFound, TemplateSyntaxError, nodes
@@ -61,7 +61,7 @@ class _Reached(Struct):
     survey: TemplateSurvey
 
 
-class Seen(NamedTuple):
+class Seen(Struct, frozen=True):
     """What was found in a template and those that it names literally."""
 
     problems: list[Diagnostic]
@@ -404,7 +404,7 @@ def _attribute(sources: SourceMap, name: str, line: int, word: str) -> Place | N
     return replace(place, column=place.column + 1, width=place.width - 1)
 
 
-class _Fault(NamedTuple):
+class _Fault(Struct, frozen=True):
     """What an exception means to the template's author."""
 
     code: str

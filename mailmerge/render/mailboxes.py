@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from jinja2 import TemplateSyntaxError, nodes
 
 from mailmerge.addresses import Address, AddressError, Mailbox, parse_address_list
+from mailmerge.lazy_re import lazy_re
 from mailmerge.model import Diagnostic, Place, Severity
 from mailmerge.render.failures import row_error
 from mailmerge.text import HALF_A_CHARACTER, LONE_SURROGATE, quoted
@@ -23,12 +24,12 @@ if TYPE_CHECKING:
     from mailmerge.model import Recipient
     from mailmerge.render.compiler import Compiled, Compiler
 
-_TAG = re.compile(
+_TAG = lazy_re(
     r"""\{\{(?:"(?:\\.|[^"\\])*"|'(?:\\.|[^'\\])*'|[^"'])*?\}\}|\{%(?:"(?:\\.|[^"\\])*"|[^"])*?%\}|\{#.*?#\}""",
     re.DOTALL,
 )
 _CONTROL = "[\x00-\x1f\x7f-\x9f]"
-_RUN = re.compile("[ \t\r\n\x85\u2028\u2029]{2,}|[\t\r\n\x85\u2028\u2029]")
+_RUN = lazy_re("[ \t\r\n\x85\u2028\u2029]{2,}|[\t\r\n\x85\u2028\u2029]")
 _SEPARATORS = str.maketrans("\x85\u2028\u2029", "   ")
 
 

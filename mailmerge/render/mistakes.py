@@ -9,14 +9,13 @@ from __future__ import annotations
 
 import inspect
 import re
-from difflib import SequenceMatcher
 from functools import cache
-from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from typing import TYPE_CHECKING, Any, Final
 from unicodedata import normalize
 
 from jinja2 import TemplateSyntaxError, nodes
+from msgspec import Struct
 
-from mailmerge.designs.editors import alone, damage, mend
 from mailmerge.designs.names import expression
 from mailmerge.lazy_re import lazy_re
 from mailmerge.text import did_you_mean, near
@@ -126,7 +125,7 @@ _OTHER_TAGS: Final = (
 _BRACKETED: Final = lazy_re(r"\{\{\s*[\[«<“„‘]\s*([^\[\]«»<>,|“”„‘’]+?)\s*[\]»>”“’]\s*\}\}")
 
 
-class Mistake(NamedTuple):
+class Mistake(Struct, frozen=True):
     """A tag that does not express what was intended."""
 
     line: int
@@ -138,7 +137,7 @@ class Mistake(NamedTuple):
     code: str = "T101"
 
 
-class _TemplateTag(NamedTuple):
+class _TemplateTag(Struct, frozen=True):
     start: int
     end: int
     text: str
@@ -219,6 +218,8 @@ class Mistakes:
 
     def _explained(self, text: str, problem: str, line: int) -> tuple[str, Mistake]:
         """Return what is wrong with a tag, and what was intended if that is known."""
+        from mailmerge.designs.editors import damage
+
         first = text.strip().partition("\n")[0]
         meant, heading = self.meant(text)
         if meant and self._spelt.get(heading, heading) != heading:
@@ -361,6 +362,8 @@ class Mistakes:
 
         Both are empty if it is not known.
         """
+        from mailmerge.designs.editors import alone, mend
+
         mended = alone(mend(text).text) if text[2:3] != "{" else text
         three = re.sub(r"\A\{\{\{\s*(.*?)\s*\}?\}\}\Z", r"{{ \1 }}", text, flags=re.DOTALL)
         bare = _BRACKETED.sub(r"{{ \1 }}", text)
@@ -478,6 +481,8 @@ def plainly(error: TemplateSyntaxError) -> str:
 
 def nearest(what: str, name: str, known: Iterable[str]) -> str:
     """List the existing filters or tests, the most similar names first."""
+    from difflib import SequenceMatcher
+
     names = [other for other in known if other[:1].isalpha()]
     meant = _OTHER_FILTERS.get(name.casefold())
     likely = [meant] if meant in names else list(near(name, names))

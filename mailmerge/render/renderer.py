@@ -13,9 +13,7 @@ from mailmerge.errors import NoAddressError
 from mailmerge.file_system import FILE_SYSTEM, PrivateFiles
 from mailmerge.model import UNSUBSCRIBE_URL, Diagnostic, Rendered, RenderedAttachment
 from mailmerge.render.bodies import Bodies, compile_bodies
-from mailmerge.render.calendar import EventTemplate
 from mailmerge.render.compiler import Compiled, Compiler
-from mailmerge.render.documents import DocumentTemplate
 from mailmerge.render.environments import EMPTY
 from mailmerge.render.failures import failure, row_error
 from mailmerge.render.filters import locale_problem
@@ -32,6 +30,7 @@ if TYPE_CHECKING:
     from mailmerge.errors import RowError
     from mailmerge.file_system import FileSystem
     from mailmerge.model import Columns, Recipient
+    from mailmerge.render.documents import DocumentTemplate
     from mailmerge.render.sources import MessageTemplates, SourceMap
     from mailmerge.render.where import GroupBy, Where
 
@@ -97,13 +96,13 @@ class Renderer:
         self._unsubscribing = None
         if templates.unsubscribe:
             self._unsubscribing = Unsubscribing(compiler, templates.unsubscribe, columns)
-        self._documents = {
-            index: DocumentTemplate(compiler, index, rule)
-            for index, rule in enumerate(templates.attachments)
-            if rule.template is not None
-        }
+        self._documents = dict(_documents(compiler, templates))
         self._attachments = tuple(self._rules(compiler, templates, columns))
-        self._event = EventTemplate(compiler, templates.calendar) if templates.calendar else None
+        self._event = None
+        if templates.calendar:
+            from mailmerge.render.calendar import EventTemplate
+
+            self._event = EventTemplate(compiler, templates.calendar)
         self._variants = None
         if is_pattern(templates.text) or is_pattern(templates.html):
             from mailmerge.render.variants import Variants
@@ -522,6 +521,15 @@ def _fields(recipient: Recipient) -> dict[str, Any]:
 def _is_blank(value: Any) -> bool:
     shown = None if value is None else displayed(value)
     return isinstance(shown, str) and not shown.strip()
+
+
+def _documents(compiler: Compiler, templates: MessageTemplates) -> Iterator[tuple[int, DocumentTemplate]]:
+    """Yield the attachments that are made from templates, by the place of their rules."""
+    for index, rule in enumerate(templates.attachments):
+        if rule.template is not None:
+            from mailmerge.render.documents import DocumentTemplate
+
+            yield index, DocumentTemplate(compiler, index, rule)
 
 
 def _mailboxes(compiler: Compiler, name: str, sources: Iterable[str]) -> tuple[MailboxTemplate, ...]:

@@ -14,7 +14,12 @@ from __future__ import annotations
 import re
 from bisect import bisect_left, bisect_right
 from itertools import accumulate
-from typing import TYPE_CHECKING, Final, NamedTuple
+from typing import TYPE_CHECKING, Final
+
+from msgspec import Struct
+from msgspec.structs import replace
+
+from mailmerge.lazy_re import lazy_re
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -23,19 +28,19 @@ if TYPE_CHECKING:
 
 OPEN: Final = "\U000f5ab3"
 CLOSE: Final = "\U000f5ab4"
-MARK: Final = re.compile(f"{OPEN}([0-9]+){CLOSE}")
-_BEGIN: Final = re.compile(r"\{[{%][-+]?")
+MARK: Final = lazy_re(f"{OPEN}([0-9]+){CLOSE}")
+_BEGIN: Final = lazy_re(r"\{[{%][-+]?")
 PLAIN_TAGS: Final = frozenset(
     {"if", "elif", "else", "endif", "for", "endfor", "set", "with", "endwith", "raw", "endraw"}
 )
 """Tags that add nothing which is not in the template itself."""
-LIKE_TAG: Final = re.compile(r"\{(?=[{%#])")
-_WORD: Final = re.compile(r"\{%[-+]?\s*(\w+)")
+LIKE_TAG: Final = lazy_re(r"\{(?=[{%#])")
+_WORD: Final = lazy_re(r"\{%[-+]?\s*(\w+)")
 _OPENING: Final = frozenset({"variable_begin", "block_begin", "raw_begin", "raw_end"})
 _CLOSING: Final = frozenset({"variable_end", "block_end", "raw_begin", "raw_end"})
 
 
-class Tag(NamedTuple):
+class Tag(Struct, frozen=True):
     """One tag as it was written."""
 
     source: str
@@ -63,7 +68,7 @@ class Tag(NamedTuple):
         return inside.removeprefix(self.word).strip()
 
 
-class Derived(NamedTuple):
+class Derived(Struct, frozen=True):
     """A template that was derived from others."""
 
     text: str
@@ -79,7 +84,7 @@ class Derived(NamedTuple):
         return tag.name, tag.line + (line - known if tag.by_line else 0)
 
 
-class _Lost(NamedTuple):
+class _Lost(Struct, frozen=True):
     """The comments of one template."""
 
     known: int
@@ -89,7 +94,7 @@ class _Lost(NamedTuple):
     """How many line breaks the first of them have together."""
 
 
-class _MarkedLine(NamedTuple):
+class _MarkedLine(Struct, frozen=True):
     made: int
     """The line in the text with marks."""
     in_tags: int
@@ -222,7 +227,7 @@ class Tags:
                 lines.setdefault(line, tag)
                 for more in range(inside.count("\n") + 1):
                     line += 1
-                    lines[line] = tag._replace(line=tag.line + more)
+                    lines[line] = replace(tag, line=tag.line + more)
             elif (
                 tag.name and not tag.by_line and line in lines
             ):  # between blocks, where a line break has no effect
@@ -231,10 +236,10 @@ class Tags:
                 lines[line] = tag
             elif tag.name:
                 at = line if line not in lines else line + 1
-                lines[at] = tag._replace(line=tag.line + (at - line if tag.by_line else 0))
+                lines[at] = replace(tag, line=tag.line + (at - line if tag.by_line else 0))
             elif lines:
                 at, last = next(reversed(lines.items()))
-                lines[line] = last._replace(line=last.line + line - at + tag.line)
+                lines[line] = replace(last, line=last.line + line - at + tag.line)
             raw = tag.word == "raw" or (raw and tag.word != "endraw")
             end = mark.end()
         pieces.append(literal(text[end:]))

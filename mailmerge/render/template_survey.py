@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, get_args
+from typing import TYPE_CHECKING
 
 from jinja2 import nodes
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator, Sequence
 
 Reference = nodes.Extends | nodes.Include | nodes.Import | nodes.FromImport
 """A tag that names another template."""
-_SURVEYED = (nodes.Name, nodes.Getitem, nodes.Macro, *get_args(Reference))
 _VALUE_FILTERS = frozenset({"date", "time", "money", "number", "int", "float", "round"})
 """Filters that format a value themselves, whatever its displayed text."""
 
@@ -37,9 +36,10 @@ class TemplateSurvey:
         self.parts: set[str] = set()
         """Attributes and strings, if requested: fields of ``rows`` are among them, all fields if ``*`` is."""
         rows = 0
-        asked = _asked(tree)
-        values = _values_only(tree)
-        for node in tree.find_all(_SURVEYED):
+        every = list(tree.find_all(nodes.Node))
+        asked = _asked(every)
+        values = _values_only(every)
+        for node in every:
             if isinstance(node, nodes.Name):
                 (self.names if node.ctx == "load" else self.bound).add(node.name)
                 if id(node) not in values:
@@ -56,7 +56,7 @@ class TemplateSurvey:
         if rows == len(self.row_keys):  # it is only used to get cells by their headings
             self.names.discard("row")
         if parts:
-            self.parts = set(_parts(tree))
+            self.parts = set(_parts(every))
 
     def _note_key(self, node: nodes.Getitem) -> None:
         row = isinstance(node.node, nodes.Name) and node.node.name == "row"
@@ -74,9 +74,9 @@ class TemplateSurvey:
             self.references.append((node, node.template.value))
 
 
-def _parts(tree: nodes.Node) -> Iterator[str]:
+def _parts(every: Iterable[nodes.Node]) -> Iterator[str]:
     """Yield what may name a field of one of several rows; ``*`` if that is not known in advance."""
-    for node in tree.find_all((nodes.Getattr, nodes.Getitem, nodes.Const)):
+    for node in every:
         if isinstance(node, nodes.Getattr):
             yield "*" if node.attr in {"items", "keys", "values"} else node.attr
         elif isinstance(node, nodes.Const):
@@ -88,18 +88,16 @@ def _parts(tree: nodes.Node) -> Iterator[str]:
             yield "*"
 
 
-def _asked(tree: nodes.Node) -> set[int]:
+def _asked(every: Sequence[nodes.Node]) -> set[int]:
     """Find names of which the template uses a part: ``row["due"]``, ``row.items()``, ``for x in row``."""
-    found: list[nodes.Node] = [node.node for node in tree.find_all(nodes.Getitem)]
-    found += [node.node for node in tree.find_all(nodes.Getattr)]
-    found += [loop.iter for loop in tree.find_all(nodes.For)]
-    return {id(node) for node in found}
+    found = {id(node.node) for node in every if isinstance(node, nodes.Getitem | nodes.Getattr)}
+    return found.union(id(loop.iter) for loop in every if isinstance(loop, nodes.For))
 
 
-def _values_only(tree: nodes.Node) -> set[int]:
+def _values_only(every: Iterable[nodes.Node]) -> set[int]:
     """Find names of which the template uses only the value: ``due|date``, ``due < today``, ``if due``."""
     found: list[nodes.Node] = []
-    for node in tree.find_all((nodes.Filter, nodes.Compare, nodes.If, nodes.CondExpr)):
+    for node in every:
         if isinstance(node, nodes.Compare):
             found += [node.expr, *(operand.expr for operand in node.ops)]
         elif isinstance(node, nodes.If | nodes.CondExpr):

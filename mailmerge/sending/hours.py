@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from typing import TYPE_CHECKING
-from zoneinfo import ZoneInfo
 
 from mailmerge.errors import CampaignFileError
 from mailmerge.schedule import Schedule, moment_of
@@ -34,7 +33,11 @@ def schedule_of(send: SendOptions, account: Account, now: datetime, *, begun: bo
 
     """
     name = send.timezone or account.timezone
-    zone = ZoneInfo(name) if name else None
+    zone = None
+    if name:
+        from zoneinfo import ZoneInfo
+
+        zone = ZoneInfo(name)
     start = None if begun or send.at is None else moment_of(send.at, now, zone)
     schedule = Schedule(start, send.window, send.quiet_hours, zone)
     if schedule.is_never_open(now):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import operator
-import re
 from datetime import datetime, timedelta
 from decimal import (
     ROUND_CEILING,
@@ -18,6 +17,7 @@ from decimal import (
 )
 from typing import TYPE_CHECKING, Any
 
+from mailmerge.lazy_re import lazy_re
 from mailmerge.values.locale_numbers import locales_reading, typed_hint
 from mailmerge.values.value import (
     BadValue,
@@ -174,8 +174,8 @@ def _formatted(text: str, arguments: Any) -> str:
 _NAME = r"%(?:\((?:[^()%]|\([^()%]*\))*\))?[-#0 +]*"
 """The sign and the name; a name contains no sign, so that none is looked through twice;
 a width does not begin with a zero, which is a mark."""
-_WIDE = re.compile(rf"{_NAME}(\*|[1-9][0-9]{{3,}})")
-_PRECISE = re.compile(rf"{_NAME}(?:\*|[1-9][0-9]*)?\.(\*|[0-9]{{4,}})")
+_WIDE = lazy_re(rf"{_NAME}(\*|[1-9][0-9]{{3,}})")
+_PRECISE = lazy_re(rf"{_NAME}(?:\*|[1-9][0-9]*)?\.(\*|[0-9]{{4,}})")
 """A width and a precision that may be too large."""
 
 

@@ -13,12 +13,12 @@ means no, so that neither answer is safe: that is an error. Everything else is t
 
 from __future__ import annotations
 
-import re
 import unicodedata
 from datetime import date
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
+from mailmerge.lazy_re import lazy_re
 from mailmerge.values import notation
 from mailmerge.values.value import (
     BadValue,
@@ -177,7 +177,7 @@ LONGEST_WORD = 20
 """Text longer than this means neither yes nor no: it can only be blank or not."""
 
 _UNIT = r"(?:[$£¥€₣₤₦₩₪₫₱₴₹₺₽₿%]|[a-z]{3}(?![a-z]))"
-_NOUGHT = re.compile(rf"(?:{_UNIT}\s*)?[+-]?0+(?:[.,'\u2019 ]0+)*(?:[.,][-\u2013]*)?(?:\s*{_UNIT})?\Z")
+_NOUGHT = lazy_re(rf"(?:{_UNIT}\s*)?[+-]?0+(?:[.,'\u2019 ]0+)*(?:[.,][-\u2013]*)?(?:\s*{_UNIT})?\Z")
 _SPELT_OUT = {"true": True, "false": False}
 
 
@@ -214,7 +214,7 @@ def _says_no(word: str) -> bool:
     if word.isascii() and "0" not in word and word[-1] not in ".!":
         return False
     word = unicodedata.normalize("NFKC", word).rstrip(".! ")
-    return notation.read_truth(word) is False or _NOUGHT.match(word) is not None
+    return notation.read_truth(word) is False or ("0" in word and _NOUGHT.match(word) is not None)
 
 
 def present(value: Any) -> bool:

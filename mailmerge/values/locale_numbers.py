@@ -98,7 +98,7 @@ class Notation(Struct, frozen=True):
         if len(text) > _LONGEST:
             return None
         text = plainly(text)
-        bare = _BARE(text) is not None
+        bare = _BARE.fullmatch(text) is not None
         found = _pattern(self, _NO_CURRENCY if bare else _CURRENCY)(text)
         if found is None and bare:
             return None
@@ -141,7 +141,7 @@ _NOTHING = lazy_re(f"(?=.*-)-?[ ]*({_CURRENCY})[ ]*-?")
 """An accountant's zero: ``$ -``."""
 
 
-_BARE = re.compile(r"[0-9 ()+,.'eE%-]*").fullmatch
+_BARE = lazy_re(r"[0-9 ()+,.'eE%-]*")
 """Text that names no currency; searching for one takes a pattern of several hundred names."""
 _NO_CURRENCY = "(?!)"
 
@@ -252,8 +252,8 @@ def currency_code(written: str) -> str | None:
     return code if code in _ISO_4217 else None
 
 
-_TWO_DECIMALS = re.compile("([0-9]*)[.]([0-9]{2})").fullmatch
-_EXPONENT = re.compile("[0-9][eE][-+]?[0-9]").search
+_TWO_DECIMALS = lazy_re("([0-9]*)[.]([0-9]{2})")
+_EXPONENT = lazy_re("[0-9][eE][-+]?[0-9]")
 
 
 class NumberColumn:
@@ -282,7 +282,7 @@ class NumberColumn:
             for name, notation in self._fits.items()
             if (amount := notation.parse(text)) is not None and not _looks_like_an_id(amount)
         }
-        if not read or _EXPONENT(text):
+        if not read or _EXPONENT.search(text):
             return False
         if len(read) < len(self._fits):
             self._fits = {name: self._fits[name] for name in read}
@@ -340,7 +340,7 @@ def _looks_like_an_id(amount: Amount) -> bool:
 
 def says_no_moment(text: str) -> bool:
     """Return whether a number with two decimals is neither a time of day nor a day nor a month: ``45.80``."""
-    found = _TWO_DECIMALS(text)
+    found = _TWO_DECIMALS.fullmatch(text)
     return found is not None and not _may_be_a_moment(*found.groups())
 
 

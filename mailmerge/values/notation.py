@@ -11,11 +11,13 @@ import re
 from datetime import date, datetime, time, timedelta
 from decimal import Decimal
 
+from mailmerge.lazy_re import lazy_re
+
 LARGEST_EXPONENT = 1000
 """Numbers beyond ten to this power are written with an exponent, not as a megabyte of zeros."""
 
-_NUMBER = re.compile(r"[+-]?(?:[0-9]+(?:\.[0-9]*)?|\.[0-9]+)\Z").match
-_SCIENTIFIC = re.compile(r"[+-]?(?:[0-9]+(?:\.[0-9]*)?|\.[0-9]+)[eE][+-]?[0-9]{1,3}\Z").match
+_NUMBER = lazy_re(r"[+-]?(?:[0-9]+(?:\.[0-9]*)?|\.[0-9]+)\Z")
+_SCIENTIFIC = lazy_re(r"[+-]?(?:[0-9]+(?:\.[0-9]*)?|\.[0-9]+)[eE][+-]?[0-9]{1,3}\Z")
 _MOMENT = r"([0-9]{4}-[0-9]{2}-[0-9]{2})(?:[ T]([0-9]{2}:[0-9]{2}(?::[0-9]{2}(?:\.[0-9]{1,6})?)?))?\Z"
 _TIME = r"[0-9]{2}:[0-9]{2}(?::[0-9]{2}(?:\.[0-9]{1,6})?)?\Z"
 _DURATION = r"(-?)([0-9]{1,7}):([0-5][0-9])(?::([0-5][0-9])(\.[0-9]{1,6})?)?\Z"
@@ -102,7 +104,7 @@ def _sign(duration: timedelta) -> str:
 def read_number(text: str, *, exponent: bool = False) -> Decimal | None:
     """Read ``1234.50``: digits, a point before decimals, a sign; ``1E-7`` only with *exponent*."""
     text = text.strip()
-    if _NUMBER(text) or (exponent and _SCIENTIFIC(text)):
+    if _NUMBER.match(text) or (exponent and _SCIENTIFIC.match(text)):
         return Decimal(text)
     return None
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from mailmerge.campaign.shared_ledger import server
-from mailmerge.ledger.place import ServerPlace
+from mailmerge.ledger.server_place import ServerPlace
 from reports import complaint
 from servers.command import EVERYBODY, one_error, statuses
 from servers.postgres import CuttingProxy

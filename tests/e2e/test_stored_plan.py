@@ -9,7 +9,7 @@ from campaigns import campaign_toml
 from mailmerge.campaign import Campaign
 from mailmerge.campaign.planning import Planning
 from mailmerge.campaign.unsubscribing import unsubscribe_key
-from mailmerge.ledger.place import ServerPlace
+from mailmerge.ledger.server_place import ServerPlace
 from mailmerge.plan.loading import load
 from mailmerge.postgres import PostgresDatabase
 from servers.command import EVERYBODY, one_error

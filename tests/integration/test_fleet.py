@@ -28,7 +28,7 @@ from mailmerge.sending.runs import Reason, RunEnd
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from mailmerge.ledger.place import ServerPlace
+    from mailmerge.ledger.server_place import ServerPlace
     from mailmerge.postgres import PostgresDatabase
 
 TERMS = SendingTerms(

@@ -14,8 +14,8 @@ from mailmerge.clock import VirtualClock
 from mailmerge.errors import InUseError, LedgerError
 from mailmerge.ledger.attempts import IntentRefusedError, Revision
 from mailmerge.ledger.claims import Slot
-from mailmerge.ledger.place import ServerPlace
 from mailmerge.ledger.reader import _DEFERRED
+from mailmerge.ledger.server_place import ServerPlace
 from mailmerge.ledger.shared_suppression import OptOutTable
 from mailmerge.ledger.slot_writer import SlotWriter
 from mailmerge.ledger.work import (

@@ -20,7 +20,7 @@ from mailmerge.ledger.work import LONGEST_REPLY, QueuedRow, enqueue, recover, se
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from mailmerge.ledger.place import ServerPlace
+    from mailmerge.ledger.server_place import ServerPlace
     from mailmerge.postgres import PostgresDatabase
 
 ROWS, LEASE = 60, 30.0

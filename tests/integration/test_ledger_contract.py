@@ -32,7 +32,7 @@ from ledger_rows import (
     write_list,
 )
 from mailmerge.ledger.attempts import IntentRefusedError, Revision, Settlement
-from mailmerge.ledger.place import FilePlace, ServerPlace
+from mailmerge.ledger.place import FilePlace
 from mailmerge.model import Outcome, Phase, Reply, Scope, Status
 from plans import people
 
@@ -41,6 +41,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from mailmerge.ledger.ledger import Ledger
+    from mailmerge.ledger.server_place import ServerPlace
 
 
 @pytest.fixture(params=["file", "server"])

@@ -20,7 +20,7 @@ from mailmerge.postgres import PostgresDatabase, TableGroup, prepare
 from servers.postgres import PgBouncer
 
 if TYPE_CHECKING:
-    from mailmerge.ledger.place import ServerPlace
+    from mailmerge.ledger.server_place import ServerPlace
     from servers.postgres import Postgres
 
 THINGS = TableGroup("things", 1, "CREATE TABLE mailmerge.thing (id INTEGER)")

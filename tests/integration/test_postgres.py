@@ -12,7 +12,7 @@ from mailmerge.postgres import PostgresDatabase, TableGroup, prepare
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from mailmerge.ledger.place import ServerPlace
+    from mailmerge.ledger.server_place import ServerPlace
 
 THINGS = TableGroup(
     "things", 1, "CREATE TABLE thing (id INTEGER, name TEXT, content BLOB, at REAL, yes BOOLEAN)"

@@ -19,7 +19,7 @@ from mailmerge.campaign.planning import Planning
 from mailmerge.campaign.stored import stored_plan
 from mailmerge.campaign.unsubscribing import unsubscribe_key
 from mailmerge.errors import AttachmentError, LedgerError, PlanDamaged, RowError, SecretLeak
-from mailmerge.ledger.place import ServerPlace
+from mailmerge.ledger.server_place import ServerPlace
 from mailmerge.masking import Secret
 from mailmerge.message.file_search import FileProblem
 from mailmerge.model import FrozenFile, Status

@@ -21,7 +21,7 @@ from mailmerge.model import Rate
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from mailmerge.ledger.place import ServerPlace
+    from mailmerge.ledger.server_place import ServerPlace
     from mailmerge.postgres import PostgresDatabase
 
 HOUR, DAY = 3600.0, 86400.0

@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, Any
 
 from mailmerge.campaign.opening import open_standing
 from mailmerge.campaign.planning import Planning
-from mailmerge.ledger.place import FilePlace, ServerPlace
+from mailmerge.ledger.place import FilePlace
+from mailmerge.ledger.server_place import ServerPlace
 from mailmerge.model import Status
 
 if TYPE_CHECKING:

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 from mailmerge.addresses import Address
 from mailmerge.clock import SystemClock
 from mailmerge.ledger.claims import Slot
-from mailmerge.ledger.place import ServerPlace
+from mailmerge.ledger.server_place import ServerPlace
 from mailmerge.ledger.shared_rates import SharedThrottle
 from mailmerge.ledger.slot_writer import SlotWriter
 from mailmerge.ledger.work import QueuedRow, enqueue

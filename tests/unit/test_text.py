@@ -12,6 +12,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from mailmerge.text import (
+    BLANKS,
     did_you_mean,
     duration,
     excerpt,
@@ -29,6 +30,11 @@ from mailmerge.text import (
     unguarded,
     width,
 )
+
+
+def test_blanks_are_what_python_calls_spaces() -> None:
+    """They are written down, not computed whenever the program starts."""
+    assert "".join(filter(str.isspace, map(chr, range(0x110000)))) == BLANKS
 
 
 def test_unseen_characters_become_escapes() -> None:

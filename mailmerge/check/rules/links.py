@@ -10,6 +10,8 @@ from ipaddress import IPv4Address, IPv6Address
 from typing import TYPE_CHECKING, Final
 from urllib.parse import unquote, urlsplit
 
+from msgspec.structs import replace
+
 from mailmerge.check.html_document import TagReader
 from mailmerge.check.message_view import Finding, about
 from mailmerge.check.rules import each_document, each_message
@@ -94,7 +96,7 @@ def addresses_in_html(view: MessageView) -> Iterator[Finding]:
         place = view.sources.of(written) if written.strip() else None
         if place is None and (column := view.column_in(address)):
             place = Place(cell=column)
-        yield found._replace(place=place)
+        yield replace(found, place=place)
 
 
 def _is_embedded(view: MessageView, address: str) -> bool:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Any
 
+from msgspec.structs import replace
+
 from mailmerge.check.html_document import LINE_BREAK, HtmlDocument, declarations, end_of_tag
 from mailmerge.check.message_view import Finding, about
 from mailmerge.check.rules import each_layout, whole_list
@@ -127,7 +129,7 @@ def hidden_by_mistake(layout: MessageLayout) -> Iterator[Finding]:
         else:
             at, found = _element(html, start)
         if found:
-            yield found._replace(offset=start)
+            yield replace(found, offset=start)
 
 
 def _comment(html: str, start: int) -> tuple[int, Finding | None]:
