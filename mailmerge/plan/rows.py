@@ -9,7 +9,7 @@ many processes made it.
 from __future__ import annotations
 
 import os
-from itertools import islice
+from itertools import chain, islice
 from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 from msgspec import Struct, field
@@ -358,8 +358,8 @@ def _placed(row: _Row, columns: Columns) -> tuple[int, Recipient]:
     return n, Recipient(number, columns, values, key, problems, supersedes)
 
 
-_CELLS_IN_MEMORY = 200_000
-"""Some 20 MB."""
+_CELLS_IN_MEMORY = 100_000
+"""Some 10 MB."""
 _HEAD = 4
 """Octets for the length of a chunk in the file."""
 CHUNK_FORM = Form(Chunk)
@@ -368,8 +368,8 @@ CHUNK_FORM = Form(Chunk)
 class Spool:
     """Keeps the rows of a list between the step that reads all of them and the one that makes their messages.
 
-    Some lists can be read only once, and a workbook takes long to read. Few rows are kept in memory, more
-    rows in a file in the plan's own folder that is gone when the plan is finished.
+    Some lists can be read only once, and a workbook takes long to read. Few rows are kept in memory, more of
+    them, from the first on, in a file in the plan's own folder that is gone when the plan is finished.
 
     Args:
         writer: the plan's, which has a place for the file.
@@ -400,14 +400,22 @@ class Spool:
             return
         if self._stream is None:
             self._stream = self._writer.begin_spool()
+            place = 0
+            for earlier in self._blocks:  # their memory is wanted for what the rows become
+                self._write(place, earlier)
+                place += len(earlier)
+            self._blocks.clear()
+        self._write(first, block)
+
+    def _write(self, first: int, block: Sequence[Recipient]) -> None:
+        assert self._stream is not None
         data = CHUNK_FORM.encode(Chunk.of(enumerate(block, first)))
         self._stream.write(len(data).to_bytes(_HEAD, "big"))
         self._stream.write(data)
 
     def __iter__(self) -> Iterator[Recipient]:
-        for block in self._blocks:
-            yield from block
         if self._stream is None:
+            yield from chain.from_iterable(self._blocks)
             return
         with self._writer.read_spool() as stream:
             while head := stream.read(_HEAD):

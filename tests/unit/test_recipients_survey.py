@@ -167,6 +167,7 @@ def test_rows_come_back_as_they_were(writer: Callable[[Path], PlanWriter], in_me
             spool.add(rows[start : start + 3])
         assert list(spool) == rows
         assert spool.rows == len(rows)
+        assert bool(spool._blocks) == (in_memory == 1000), "rows that are in the file are not in memory, too"
     assert not list(tmp_path.rglob("*.rows"))
 
 
