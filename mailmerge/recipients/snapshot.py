@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import os
 from typing import TYPE_CHECKING, BinaryIO
@@ -15,12 +16,13 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 _BLOCK = 1 << 20
+_PREFIX = "list-"
 
 
 def snapshot(source: Path, folder: Path) -> Path:
     """Copy a list to ``folder/list-<hash><suffix>``, readable by its owner only, and return that path.
 
-    The same content always gets the same name.
+    The same content always gets the same name, and is not copied again: a large list takes long to write.
 
     Raises:
         ListError: it cannot be read, it is a lock file, or it changed while it was copied.
@@ -29,6 +31,8 @@ def snapshot(source: Path, folder: Path) -> Path:
     """
     place = Place(path=str(source))
     refuse_name(source, str(source))
+    if (kept := _kept(source, folder)) is not None:
+        return kept
     with files.folder(folder) as opened, opened.draft() as copy:
         try:
             with source.open("rb") as file:
@@ -37,8 +41,34 @@ def snapshot(source: Path, folder: Path) -> Path:
             raise
         except OSError as error:
             raise ListError(f"{source} cannot be read: {error.strerror}", code="D100", place=place) from error
-        copy.name = f"list-{digest[:12]}{source.suffix.lower()}"
+        copy.name = f"{_PREFIX}{digest[:12]}{source.suffix.lower()}"
     return folder / copy.name
+
+
+def _kept(source: Path, folder: Path) -> Path | None:
+    """Return the copy that an earlier run made of this very content; None: there is none.
+
+    Where something is wrong, copying tells what it is.
+    """
+    with contextlib.suppress(OSError, FileError), source.open("rb") as file:
+        before = _stamp(os.fstat(file.fileno()))
+        for name, found in files.contents(folder).items():
+            is_copy = name.startswith(_PREFIX) and name.endswith(source.suffix.lower())
+            if not is_copy or found.st_size != before[0]:
+                continue
+            file.seek(0)
+            with files.open_own(folder / name) as copy:
+                same = _are_the_same(file, copy)
+            if same and before == _stamp(os.fstat(file.fileno())) == _stamp(source.stat()):
+                return folder / name
+    return None
+
+
+def _are_the_same(one: BinaryIO, other: BinaryIO) -> bool:
+    while (block := one.read(_BLOCK)) == other.read(_BLOCK):
+        if not block:
+            return True
+    return False
 
 
 def sha256(path: Path) -> str:

@@ -240,8 +240,14 @@ def test_snapshot_is_private_and_named_by_content(tmp_path):
         source.read_bytes(),
         digest,
     )
-    assert snapshot(source, folder) == copy
+    made = copy.stat()
+    assert (snapshot(source, folder), copy.stat().st_ino) == (copy, made.st_ino), "it is not made again"
     assert list(folder.iterdir()) == [copy]
+    copy.write_bytes(b"email\nb@x.org\n")
+    assert snapshot(source, folder).read_bytes() == source.read_bytes(), "unless it has become another one"
+    source.write_bytes(b"email\nc@x.org\n")
+    assert snapshot(source, folder).read_bytes() == source.read_bytes()
+    assert len(list(folder.iterdir())) == 2
     if os.name == "posix":
         assert stat.S_IMODE(copy.stat().st_mode) == 0o600
 
