@@ -40,24 +40,27 @@ def processes(root):
         found += [pid for pid, parent in parents.items() if parent == one]
     return found
 
-def peak(pid):
+def memory(pid):
     try:
-        with open(f"/proc/{pid}/status") as status:
-            return next((int(line.split()[1]) for line in status if line.startswith("VmHWM:")), 0)
+        with open(f"/proc/{pid}/smaps_rollup") as shares:
+            return next((int(line.split()[1]) for line in shares if line.startswith("Pss:")), 0)
     except OSError:
         return 0
 
-peaks = {}
+peak = 0
 with tempfile.TemporaryFile("w+") as said:
     command = subprocess.Popen(sys.argv[1:], stdout=subprocess.DEVNULL, stderr=said)
     while command.poll() is None:
-        for pid in processes(command.pid):
-            peaks[pid] = max(peaks.get(pid, 0), peak(pid))
+        peak = max(peak, sum(map(memory, processes(command.pid))))
         time.sleep(0.02)
     said.seek(0)
-    print(json.dumps([command.returncode, said.read()[-400:], sum(peaks.values())]))
+    print(json.dumps([command.returncode, said.read()[-400:], peak]))
 """
-"""Adds up the peaks of a command's processes, in KiB; each counts whenever it had its peak."""
+"""Finds the most memory that a command and its processes had at one moment, in KiB.
+
+The proportional set size (PSS) counts a page that several processes share, such as Python's own code, once in
+all, not once in each of them.
+"""
 
 
 def measure_runs(setting: Setting, network: Network, port: int, results: Results) -> None:
