@@ -404,6 +404,11 @@ class Status(enum.StrEnum):
     DRAFTED = "drafted"
     """In the Drafts folder of the sender's mailbox: whether a person has sent it is not known."""
 
+    @property
+    def words(self) -> str:
+        """Its name wherever people read it: ``in doubt``."""
+        return self.value.replace("_", " ")
+
 
 TO_BE_SENT: Final = frozenset({Status.PENDING, Status.DEFERRED})
 """The states of rows that remain to be sent: what is intended, where all others are what has happened."""

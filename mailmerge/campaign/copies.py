@@ -225,7 +225,7 @@ class SentCopies:
 
         self._ledger.copies.begin(one.attempt for one, _ in known)
         made: list[int] = []
-        untouched = [one.attempt for one, _ in known if not one.begun]
+        untouched = {one.attempt for one, _ in known if not one.begun}
         keyed = self._definition.file.data.key is not None
         look_first = self.place is not None and self.place.keeps_sent
         try:
@@ -236,18 +236,18 @@ class SentCopies:
                 if message is None:
                     self._impossible += 1
                     continue
-                if not ((one.begun or look_first) and folder.contains(one.message_id)):
-                    if one.attempt in untouched:
-                        untouched.remove(one.attempt)
-                    try:
-                        folder.add(with_bcc(message), one.message_id, one.date)
-                    except NotTakenError as error:
-                        untouched.append(one.attempt)
-                        self._refused.append(error)
-                        if len(self._refused) == _MOST_REFUSED:  # the message is not the reason
-                            raise
-                        continue
-                made.append(one.attempt)
+                if (one.begun or look_first) and folder.contains(one.message_id):
+                    made.append(one.attempt)
+                    continue
+                untouched.discard(one.attempt)
+                try:
+                    folder.add(with_bcc(message), one.message_id, one.date)
+                    made.append(one.attempt)
+                except NotTakenError as error:
+                    untouched.add(one.attempt)
+                    self._refused.append(error)
+                    if len(self._refused) == _MOST_REFUSED:  # the message is not the reason
+                        raise
         finally:
             self._ledger.copies.settle(made, untouched)
 

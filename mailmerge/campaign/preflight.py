@@ -55,25 +55,15 @@ def examine(
         CampaignFileError: the account may not send as the From of a message.
 
     """
-    file, summary = definition.file, planned.summary
-    problems = DiagnosticCollector(file.check.ignore)
+    summary = planned.summary
+    problems = DiagnosticCollector(definition.file.check.ignore)
     problems.add(definition.environment.warnings)
     problems.recall(summary.findings)
     if account is not None:
         for sender in planned.summary.senders:
             check_sender(definition, account, sender)
-    most = account.max_size if account else None
-    added = planned.kept.composer.signature_size
-    largest = summary.largest + added if summary.largest else 0
-    join = Join.of_list(
-        file.data,
-        store=store_path(definition.environment),
-        max_size=most if most is not None and largest > most else None,
-        added=added,
-    )
-    if ledger.server is not None:
-        join.suppressed.include(opt_outs(ledger.server, ledger.number))
-    standing = Standing(ledger, planned.reader, join)
+    largest = summary.largest + planned.kept.composer.signature_size if summary.largest else 0
+    standing = Standing(ledger, planned.reader, _join(definition, ledger, planned, account, largest))
     if summary.corrections:
         ledger.correct(summary.corrections)
     standing.reopen_corrected(ledger)
@@ -106,6 +96,22 @@ def examine(
         ),
     )
     return plan, standing
+
+
+def _join(
+    definition: Definition, ledger: Ledger, planned: OpenPlan, account: Account | None, largest: int
+) -> Join:
+    """Return what a plan is joined with when it is read: opt-outs, and the account's limit of size."""
+    most = account.max_size if account else None
+    join = Join.of_list(
+        definition.file.data,
+        store=store_path(definition.environment),
+        max_size=most if most is not None and largest > most else None,
+        added=planned.kept.composer.signature_size,
+    )
+    if ledger.server is not None:
+        join.suppressed.include(opt_outs(ledger.server, ledger.number))
+    return join
 
 
 def _notices(definition: Definition, ledger: Ledger, planned: OpenPlan, counts: Counts) -> Iterator[str]:

@@ -17,10 +17,11 @@ from mailmerge.model import Status
 from mailmerge.text import cut, padded, plural
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
     from mailmerge.campaign import Campaign
-    from mailmerge.campaign.bounces import BounceSummary, Told
+    from mailmerge.campaign.bounces import BounceSummary, Postman, Told
     from mailmerge.sending.runs import StopFlag
 
 _SLICE = 0.2
@@ -95,21 +96,26 @@ def bounces(
         reader = postman(campaign.definition, request, clock=clock, stop=stop.flag)
         stop.begin()
         while True:
-            try:
-                summary = reader.round(tell)
-            except TlsError:
-                raise
-            except SessionError as error:
-                if pause is None or error.exit_code != SessionError.exit_code:
-                    raise
-                show_diagnostics(error.diagnostics)  # the network may be back next time
-            else:
-                if not quiet or summary.sorts or summary.suppressed or summary.halted:
-                    _show_summary(campaign, summary, as_json=as_json)
-                if pause is None and not stop.flag.is_set():
-                    return summary.exit_code
+            summary = _read(reader, tell, again=pause is not None)
+            if summary and (not quiet or summary.sorts or summary.suppressed or summary.halted):
+                _show_summary(campaign, summary, as_json=as_json)
+            if summary and pause is None and not stop.flag.is_set():
+                return summary.exit_code
             if pause is None or not _slept(clock, pause, stop.flag):
                 return stop.code
+
+
+def _read(reader: Postman, tell: Callable[[Told], None], *, again: bool) -> BounceSummary | None:
+    """Read the mail once; None: the network failed, which does not end a command that reads it *again*."""
+    try:
+        return reader.round(tell)
+    except TlsError:
+        raise
+    except SessionError as error:
+        if not again or error.exit_code != SessionError.exit_code:
+            raise
+        show_diagnostics(error.diagnostics)
+        return None
 
 
 def _pause(every: str | None) -> float | None:

@@ -22,7 +22,7 @@ from mailmerge.suggest import login_command, word
 
 if TYPE_CHECKING:
     import subprocess
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Iterator, Mapping
 
     from mailmerge.config.accounts import Account
     from mailmerge.config.environment import Environment
@@ -62,16 +62,7 @@ def find_secret(
         name = next((name for name in SECRET.environment if name in values), None)
         if name and _is_for(values, account):
             return Secret(values[name], origin=f"{name} in {place}", spaces=spaces)
-        if name:
-            notes.append(
-                f"{name} in {place} is not used: the server {account.host} with the user {account.user} "
-                "does not come from there"
-            )
-        notes += (
-            f"{other} in {place} is not read: call it SMTP_AUTH"
-            for other in sorted(values)
-            if name is None and meant(other) == "SMTP_AUTH"
-        )
+        notes += _not_used(values, place, account, name)
     command = account.token_command if account.auth == "token" else account.password_command
     if command:
         return Secret(printed_by(command, give_up), origin=f"the command {command[0]}", spaces=spaces)
@@ -121,6 +112,19 @@ def _keeping(account: Account) -> str:
     if account.source in {"config", "preset"}:
         return login_command(account.name)
     return f'keyring set "{keyring_service(account)}" {word(account.user or "")}'
+
+
+def _not_used(values: Mapping[str, str], place: str, account: Account, name: str | None) -> Iterator[str]:
+    """Yield why no secret of the environment was taken: the one of this *name*, or those misspelt."""
+    if name:
+        yield (
+            f"{name} in {place} is not used: the server {account.host} with the user {account.user} "
+            "does not come from there"
+        )
+        return
+    for other in sorted(values):
+        if meant(other) == "SMTP_AUTH":
+            yield f"{other} in {place} is not read: call it SMTP_AUTH"
 
 
 def _nothing_found(account: Account, what: str, notes: list[str]) -> AuthError:

@@ -24,9 +24,10 @@ from mailmerge.text import HALF_A_CHARACTER, LONE_SURROGATE
 from mailmerge.version import installed_versions
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
     from pathlib import Path
 
+    from mailmerge.documents.typesetting import Typesetter
     from mailmerge.file_system import FileSystem, PrivateFiles
     from mailmerge.folders import Folder
     from mailmerge.model import AttachmentRule, Rendered, RenderedDocument
@@ -35,6 +36,7 @@ _FORMAT = "1"
 """Version of this maker: it changes if the same template would make a different file."""
 _LARGEST_LIST = 1 << 20
 _EXTRAS = {".html": "pdf", ".htm": "pdf", ".typ": "typst"}
+_NEED_IT = {"pdf": "PDF files made from HTML", "typst": "PDF files made by Typst"}
 _SHOWN = ".shown"
 """The end of the name of the list of a page's files."""
 
@@ -72,37 +74,30 @@ class DocumentMaker:
         self._base = base
         self._store = FileStore(files, own)
         self._rules = rules
-        self.extras = tuple(
-            dict.fromkeys(
-                _EXTRAS[suffix]
-                for rule in rules
-                if rule.template is not None and (suffix := rule.template.suffix.lower()) in _EXTRAS
-            )
-        )
+        self.extras = _required(rules)
         """The extras that it requires."""
-        for rule in rules:
-            name = _EXTRAS.get(rule.template.suffix.lower()) if rule.template is not None else None
-            if name is not None:
-                kind = "PDF files made from HTML" if name == "pdf" else "PDF files made by Typst"
-                extras.require(name, kind, place=rule.place)
         used = {one: told for name in self.extras for one, told in extras.EXTRAS[name].distributions.items()}
         self._versions = json.dumps([_FORMAT, installed_versions(used)])
-        self._typesetters = {}
-        for index, rule in enumerate(rules):
-            if rule.template is not None and rule.template.suffix.lower() == ".typ":
-                from mailmerge.documents.typesetting import Typesetter
-
-                try:
-                    self._typesetters[index] = Typesetter(rule.template, base, self)
-                except DocumentError as error:
-                    place = error.place or rule.place
-                    raise AttachmentError(error.message, code="A351", hint=error.hint, place=place) from None
+        self._typesetters = {
+            index: self._typesetter(rule, rule.template)
+            for index, rule in enumerate(rules)
+            if rule.template is not None and rule.template.suffix.lower() == ".typ"
+        }
         self.digest = digest_of(*(setter.digest for setter in self._typesetters.values()))
         """A digest that changes with the files that Typst templates show."""
         self.seconds = 0.0
         """Seconds that making has taken so far."""
         self.rows = 0
         """Number of rows for which files were made, not found."""
+
+    def _typesetter(self, rule: AttachmentRule, template: Path) -> Typesetter:
+        from mailmerge.documents.typesetting import Typesetter
+
+        try:
+            return Typesetter(template, self._base, self)
+        except DocumentError as error:
+            place = error.place or rule.place
+            raise AttachmentError(error.message, code="A351", hint=error.hint, place=place) from None
 
     def find(self, name: str) -> tuple[str, str] | None:
         """Return path and SHA-256 of a file of the campaign's folder, see `Material`."""
@@ -201,6 +196,22 @@ class DocumentMaker:
                 error.hint = error.hint or "set MAILMERGE_CACHE_DIR to a folder that you may write to"
                 raise
         return self._folder
+
+
+def _required(rules: Iterable[AttachmentRule]) -> tuple[str, ...]:
+    """Return the extras that rules require.
+
+    Raises:
+        CampaignFileError: one is not installed.
+
+    """
+    found: dict[str, None] = {}
+    for rule in rules:
+        name = _EXTRAS.get(rule.template.suffix.lower()) if rule.template is not None else None
+        if name is not None:
+            extras.require(name, _NEED_IT[name], place=rule.place)
+            found[name] = None
+    return tuple(found)
 
 
 def _has(folder: Folder, name: str) -> bool:

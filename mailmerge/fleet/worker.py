@@ -40,6 +40,7 @@ if TYPE_CHECKING:
     from mailmerge.fleet.slot import SlotEnd, WorkerAccount, WorkerSettings
     from mailmerge.ledger.claims import Slot
     from mailmerge.ledger.server_place import ServerPlace
+    from mailmerge.ledger.work import FleetView
     from mailmerge.postgres import PostgresDatabase
     from mailmerge.sending.runs import Progress
 
@@ -260,22 +261,30 @@ class FleetWorker:
             view = work.fleet_view(db, order.campaign)
             if view is None or view.state != "running":
                 return
-            if end is not None and end.scope is Scope.CONNECTION:
-                self._rest(account, end)
-                jobs.defer(db, [order])  # for other workers, or for us when we look at jobs again
-            elif end is not None and end.foreign:
-                jobs.defer(db, [replace(order, program=program_of(db, view.plan), plan=view.plan)])
-            elif end is not None and end.reason in {Reason.BREAKER, Reason.FAILED} and end.again is None:
-                work.set_state(db, order.campaign, "paused", by=self._name, note=end.message)
-                self._say("paused", f"the campaign is paused: {end.message}", account, end)
-            elif end is not None and end.again is not None:
-                jobs.defer(db, [order], at=end.again)
-            elif end is None or end.reason is not Reason.FINISHED or view.waiting:
+            if end is None:
                 jobs.defer(db, [order])
-            elif view.next_at is not None:
-                jobs.defer(db, [order], at=view.next_at)
             else:
-                self._finish(db, order.campaign)
+                self._go_on_after(end, account, order, view, db)
+
+    def _go_on_after(
+        self, end: SlotEnd, account: WorkerAccount, order: jobs.Order, view: FleetView, db: PostgresDatabase
+    ) -> None:
+        if end.scope is Scope.CONNECTION:
+            self._rest(account, end)
+            jobs.defer(db, [order])  # for other workers, or for us when we look at jobs again
+        elif end.foreign:
+            jobs.defer(db, [replace(order, program=program_of(db, view.plan), plan=view.plan)])
+        elif end.reason in {Reason.BREAKER, Reason.FAILED} and end.again is None:
+            work.set_state(db, order.campaign, "paused", by=self._name, note=end.message)
+            self._say("paused", f"the campaign is paused: {end.message}", account, end)
+        elif end.again is not None:
+            jobs.defer(db, [order], at=end.again)
+        elif end.reason is not Reason.FINISHED or view.waiting:
+            jobs.defer(db, [order])
+        elif view.next_at is not None:
+            jobs.defer(db, [order], at=view.next_at)
+        else:
+            self._finish(db, order.campaign)
 
     def _finish(self, db: PostgresDatabase, campaign: int | None = None) -> None:
         """Record, also in the campaigns' own records, which of them have nothing left (None: check all).

@@ -218,7 +218,7 @@ def grown(row: PlanRow, new: Sequence[int], status: Status) -> Diagnostic:
     return Diagnostic(
         "D272",
         f"{rows_named(new)} {are} in no message: that of {rows_named(row.rows)} ({row.address}) was "
-        f"{status.value.replace('_', ' ')} before",
+        f"{status.words} before",
         "send the new rows alone as another campaign (another name, and a where that selects them), "
         "or all of them again under another name",
         severity=Severity.WARNING,

@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from mailmerge.model import Columns, Recipient
     from mailmerge.render.documents import DocumentTemplate
     from mailmerge.render.sources import MessageTemplates, SourceMap
+    from mailmerge.render.variants import Variants
     from mailmerge.render.where import GroupBy, Where
 
 _CODES = re.compile(r"\|\s*qr\b")
@@ -86,12 +87,7 @@ class Renderer:
         self._locale = compiler.option("message.locale", templates.locale)
         self._check_locale(compiler, templates.locale)
         self._subject = compiler.option("message.subject", templates.subject)
-        self._headers = tuple(
-            (name, compiler.option(f"message.headers.{name}", value)) for name, value in templates.headers
-        )
-        for name, value in self._headers:
-            if value.constant is not None and (wrong := unfit_for_machines(name, value.constant)):
-                compiler.note(Diagnostic("M513", wrong, place=compiler.sources.place(value.name, 1)))
+        self._headers = tuple(_header_templates(compiler, templates.headers))
         self._fixed_headers: dict[str, tuple[str, str]] = {}
         self._unsubscribing = None
         if templates.unsubscribe:
@@ -103,11 +99,7 @@ class Renderer:
             from mailmerge.render.calendar import EventTemplate
 
             self._event = EventTemplate(compiler, templates.calendar)
-        self._variants = None
-        if is_pattern(templates.text) or is_pattern(templates.html):
-            from mailmerge.render.variants import Variants
-
-            self._variants = Variants(compiler, templates, own or PrivateFiles())
+        self._variants = self._choosing(compiler, templates, own or PrivateFiles())
         self._bodies = Bodies() if self._variants else compile_bodies(compiler, templates)
         compiler.report()
         self._compiler = compiler
@@ -139,6 +131,15 @@ class Renderer:
         else:
             message = f"{what} is not a locale: {quoted(name)}"
         return row_error("D114", message, recipient, heading, hint=hint)
+
+    @staticmethod
+    def _choosing(compiler: Compiler, templates: MessageTemplates, own: PrivateFiles) -> Variants | None:
+        """Return what chooses the bodies of each row; None: all rows have the same."""
+        if not is_pattern(templates.text) and not is_pattern(templates.html):
+            return None
+        from mailmerge.render.variants import Variants
+
+        return Variants(compiler, templates, own)
 
     def _selecting(self, compiler: Compiler, where: str, columns: Columns) -> Where:
         from mailmerge.render.where import Where
@@ -530,6 +531,17 @@ def _documents(compiler: Compiler, templates: MessageTemplates) -> Iterator[tupl
             from mailmerge.render.documents import DocumentTemplate
 
             yield index, DocumentTemplate(compiler, index, rule)
+
+
+def _header_templates(
+    compiler: Compiler, headers: Iterable[tuple[str, str]]
+) -> Iterator[tuple[str, Compiled]]:
+    """Yield the templates of custom headers, by name; note those that can fit no row."""
+    for name, source in headers:
+        value = compiler.option(f"message.headers.{name}", source)
+        if value.constant is not None and (wrong := unfit_for_machines(name, value.constant)):
+            compiler.note(Diagnostic("M513", wrong, place=compiler.sources.place(value.name, 1)))
+        yield name, value
 
 
 def _mailboxes(compiler: Compiler, name: str, sources: Iterable[str]) -> tuple[MailboxTemplate, ...]:

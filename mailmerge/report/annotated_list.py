@@ -217,21 +217,32 @@ def copy_workbook(
         for info in archive.infolist():
             if not macros and _MACROS.search(info.filename):
                 continue
-            entry = zipfile.ZipInfo(info.filename, info.date_time)
-            entry.compress_type = zipfile.ZIP_DEFLATED if info.compress_type else zipfile.ZIP_STORED
-            entry.external_attr = info.external_attr
             name = part_key(info.filename)
-            with archive.open(info) as old, made.open(entry, "w") as new:
+            with archive.open(info) as old, made.open(_entry_like(info), "w") as new:
                 if name == part:
                     _SheetXml(new, header_row, first, marks).copy(old)
-                elif name == _TYPES:
-                    new.write(_content_types(old.read(), macros=macros))
-                elif not macros and name.endswith("workbook.xml.rels"):
-                    new.write(_without(old.read(), b"vbaProject"))
                 else:
-                    while piece := old.read(_PIECE):
-                        new.write(piece)
+                    _copy_part(name, old, new, macros=macros)
     return marks.count
+
+
+def _entry_like(info: zipfile.ZipInfo) -> zipfile.ZipInfo:
+    """Return an entry with the name, date and rights of another."""
+    entry = zipfile.ZipInfo(info.filename, info.date_time)
+    entry.compress_type = zipfile.ZIP_DEFLATED if info.compress_type else zipfile.ZIP_STORED
+    entry.external_attr = info.external_attr
+    return entry
+
+
+def _copy_part(name: str, old: IO[bytes], new: IO[bytes], *, macros: bool) -> None:
+    """Copy a part that is not the sheet; without *macros* nothing may refer to them."""
+    if name == _TYPES:
+        new.write(_content_types(old.read(), macros=macros))
+    elif not macros and name.endswith("workbook.xml.rels"):
+        new.write(_without(old.read(), b"vbaProject"))
+    else:
+        while piece := old.read(_PIECE):
+            new.write(piece)
 
 
 def _free_column(book: XlsxWorkbook, sheet: Sheet, header_row: int) -> int:

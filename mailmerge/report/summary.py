@@ -27,21 +27,14 @@ if TYPE_CHECKING:
 
 REPLIES_NAMED = 8
 WORDS = {
-    Status.ACCEPTED: "accepted",
-    Status.REJECTED: "rejected",
-    Status.DEFERRED: "deferred",
-    Status.EXPIRED: "expired",
-    Status.BOUNCED: "bounced",
-    Status.IN_DOUBT: "in doubt",
-    Status.DRAFTED: "drafted",
-    Status.PENDING: "pending",
-    Status.HANDING_OVER: "handing over",
-    Status.INVALID: "invalid",
-    Status.DUPLICATE: "duplicate",
-    Status.SUPPRESSED: "suppressed",
-    Status.SKIPPED: "skipped",
-}
-"""The name of each state wherever people read it."""
+    status: status.words
+    for status in (
+        Status.ACCEPTED, Status.REJECTED, Status.DEFERRED, Status.EXPIRED, Status.BOUNCED, Status.IN_DOUBT,
+        Status.DRAFTED, Status.PENDING, Status.HANDING_OVER, Status.INVALID, Status.DUPLICATE,
+        Status.SUPPRESSED, Status.SKIPPED,
+    )
+}  # fmt: skip
+"""The names of the states, in the order in which people are shown them."""
 
 _UNSAID = {Status.IN_DOUBT: "the reply was lost after the message had been handed over"}
 _EXPLAINED = (
