@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 ROUNDS = 15
 _UNTIL_RENDERED = """\
 import os, sys
+from mailmerge.__main__ import prepare
+prepare()
 from mailmerge.cli import run
 from mailmerge.render import Renderer
 rendered = Renderer.render

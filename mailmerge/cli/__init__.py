@@ -5,7 +5,6 @@ A command's module, and with it whatever it needs, is imported when it runs.
 
 from __future__ import annotations
 
-import gc
 import os
 import signal
 import sys
@@ -231,8 +230,6 @@ def cli(context: click.Context) -> int | None:
 def run(arguments: Sequence[str]) -> int:
     """Run one command line and return its exit code; only a bug of ours shows a traceback."""
     _use_utf8()
-    # Start-up makes a hundred thousand objects and no cycles; by default Python looks for them after 700.
-    gc.set_threshold(20_000, 10, 10)
     code = 0
     before = _end_on_signals()
     try:

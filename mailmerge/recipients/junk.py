@@ -265,7 +265,7 @@ _FOLLOWING = "".join(char for char, octet in _WESTERN.items() if 0x80 <= octet <
 """What the second octet of a character becomes."""
 _CODE_PAGES = ("cp1250", "cp1251", "cp1254", "mac_roman", "cp850", "cp437", "koi8_r", "cp866")
 _IMPOSSIBLE = lazy_re(
-    "(?<![^\x00-\x7f])[^\x00-\x7f](?![^\x00-\x7f])|[\u2600-\uf8fe\uf900-\ufb00\ufb03-\ufffc\U00010000-\U0010ffff]"
+    "(?<![^\x00-\x7f])[^\x00-\x7f](?![^\x00-\x7f])|[^\x00-\u25ff\uf8ff\ufb01\ufb02\ufffd-\uffff]"
 )
 """A single octet over 0x7F, which UTF-8 does not have, or a character that is in none of these code pages."""
 _BEGINNINGS = "√¬├┬ĂĹĽГВРСОУЦ╨╤п"

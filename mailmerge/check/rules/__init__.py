@@ -7,7 +7,6 @@ function here and the page of its code in ``catalogue.toml``.
 
 from __future__ import annotations
 
-import pkgutil
 from importlib import import_module
 from typing import TYPE_CHECKING
 
@@ -65,5 +64,7 @@ def whole_list(rule: ListRule) -> ListRule:
 
 def load() -> None:
     """Import every module of rules, in alphabetical order."""
+    import pkgutil
+
     for module in pkgutil.iter_modules(__path__):
         import_module(f"{__name__}.{module.name}")
