@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import cache
 from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -88,12 +89,18 @@ def _value_settings(schema: Mapping[str, Any]) -> dict[str, Any]:  # noqa: PLR09
     if "enum" in value:
         return {"type": click.Choice(value["enum"])}
     if "format" in value:
-        return {"type": click.Path(path_type=Path, dir_okay=value["format"] == "path")}
+        return {"type": _path(dir_okay=value["format"] == "path")}
     if value["type"] == "boolean":
         return {"is_flag": True}
     if value["type"] == "integer" and len(forms) == 1 and "minimum" in value:
         return {"type": click.IntRange(value.get("minimum"), value.get("maximum"))}
     return {"type": {"number": click.FLOAT, "integer": click.INT}.get(value["type"], click.STRING)}
+
+
+@cache
+def _path(*, dir_okay: bool) -> click.Path:
+    """Return the type of a path: click looks for translations of its name whenever one is made."""
+    return click.Path(path_type=Path, dir_okay=dir_okay)
 
 
 class _NumberOr(click.IntRange):
