@@ -507,12 +507,19 @@ def column_of(value: Any, line: str, recipient: Recipient | None) -> str | None:
         return None
     pairs = zip(recipient.columns.names, recipient.columns.headings, recipient.values, strict=True)
     found = [
-        (name, name in line or heading in line) for name, heading, cell in pairs if _is_cell(value, cell)
+        (name, _names(line, name) or _names(line, heading))
+        for name, heading, cell in pairs
+        if _is_cell(value, cell)
     ]
     named = [name for name, in_line in found if in_line]
     if named:
         return named[0]
     return found[0][0] if found and isinstance(value, Value) else None
+
+
+def _names(line: str, name: str) -> bool:
+    """Return whether *line* contains *name* by itself: `t` is not named by `total`."""
+    return name in line and re.search(rf"(?<!\w){re.escape(name)}(?!\w)", line) is not None
 
 
 def _is_cell(value: Any, cell: Any) -> bool:

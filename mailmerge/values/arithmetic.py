@@ -73,13 +73,13 @@ _SUMS = frozenset({"+", "-"})
 
 
 def calculate(symbol: str, left: Any, right: Any) -> Any:  # noqa: PLR0911  one return per pair of types
-    """Return ``left + right`` or another operation; if a cell is involved, numbers are exact.
+    """Return ``left + right`` or another operation; numbers are exact, also those written in a template.
 
     Raises:
         BadValue: the operation does not exist for these two, or its result cannot be written.
 
     """
-    if left.__class__ in _PLAIN and right.__class__ in _PLAIN and symbol != "**":
+    if left.__class__ is int and right.__class__ is int and symbol != "**":
         return _OPERATORS[symbol](left, right)
     kinds = kind_of(left), kind_of(right)
     if symbol == "%" and kinds[0] is str:  # "%d rows" % 3
@@ -141,7 +141,7 @@ def rounded(value: Any, digits: int, method: str) -> Any:
     """Round a number to *digits* decimals: *method* is ``common`` (half to even), ``ceil`` or ``floor``."""
     if kind_of(value) is not Number:
         raise not_a(Number, value)
-    if isinstance(value, int | float) and method == "common":
+    if isinstance(value, int) and method == "common":
         return round(value, digits)
     try:
         unit = Decimal(1).scaleb(-digits)

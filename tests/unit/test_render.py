@@ -310,6 +310,21 @@ def test_values_that_cannot_be_used_are_errors_of_the_row(make, source, column, 
     assert (caught.value.line, caught.value.column) == (2, column)
 
 
+@pytest.mark.parametrize(
+    "source", ["{{ last|float }}", "{{ lastly }}{{ last|float }}", "{{ row['last']|int }}"]
+)
+def test_the_column_of_an_error_is_one_that_is_named(source):
+    """A column whose name is a part of another name is not blamed for a cell of the same text."""
+    columns = Columns(
+        ("email", "a", "t", "as", "last", "lastly"), ("email", "a", "t", "as", "last", "lastly")
+    )
+    recipient = Recipient(2, columns, ("a@x.org", "Ann", "Ann", "Ann", "Ann", "1"))
+    body = TemplateSource("message.text", source=source)
+    templates = MessageTemplates(base=Path(), from_="me@x.org", text=body, to=("{{ email }}",), subject="-")
+    with pytest.raises(RowError, match="`last` is not a number"):
+        Renderer(templates, columns).render(recipient)
+
+
 # --- filters --------------------------------------------------------------------------------------------
 
 

@@ -503,6 +503,28 @@ def test_what_has_a_result():
     assert total([Duration(timedelta(hours=1)), Duration(timedelta(hours=2))]).value == timedelta(hours=3)
 
 
+@pytest.mark.parametrize(
+    ("result", "exact"),
+    [
+        (lambda: calculate("+", 0.1, 0.2), "0.3"),
+        (lambda: calculate("-", 0.3, 0.1), "0.2"),
+        (lambda: calculate("*", 1.1, 3), "3.3"),
+        (lambda: calculate("*", calculate("+", 0.1, 0.2), Number(Decimal(99))), "29.7"),
+        (lambda: calculate("/", 1.1, 11), "0.1"),
+        (lambda: calculate("%", 0.3, 0.1), "0.0"),
+        (lambda: total([0.1, 0.2]), "0.3"),
+        (lambda: rounded(2.675, 2, "common"), "2.68"),
+        (lambda: calculate("/", 7, 2), "3.5"),
+    ],
+)
+def test_numbers_written_in_a_template_are_decimal(result, exact):
+    """0.1 + 0.2 is 0.3, whether or not a cell is involved; an integer remains one."""
+    made = result()
+    assert str(made) == exact
+    assert equal(made, float(exact))
+    assert calculate("*", 3, 4).__class__ is calculate("//", 7, 2).__class__ is int
+
+
 def test_python_numbers_of_a_value_are_right_or_refused():
     """A number that does not fit into what is asked for is refused, not bent."""
     seven, long = Number(Decimal(7)), Number(Decimal("12345678901234567890.5"))
