@@ -159,6 +159,11 @@ class PrivateFiles:
         return self._in_folders
 
 
+def stamp_of(found: os.stat_result) -> tuple[int, int, int]:
+    """Return what changes when a file is edited, or replaced by another one."""
+    return found.st_size, found.st_mtime_ns, found.st_ino
+
+
 def _parts(path: str) -> list[str]:
     return path.replace("\\", "/").split("/")
 

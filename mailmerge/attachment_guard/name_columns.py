@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from mailmerge.attachment_guard.words import name_form, plain, word_set, words_of
 
@@ -70,15 +70,12 @@ def name_columns(
     first: dict[str, int] = {}
     last: dict[str, int] = {}
     for place, heading in enumerate(columns.headings):
-        words = [name_form(word) for word in words_of(plain(heading)).words]
-        number = words.pop() if len(words) > 1 and words[-1].isdecimal() else ""
-        joined = "".join(words).rstrip("0123456789")
-        whose = " ".join([number, *words[:-1]]) if len(words) > 1 and joined not in _FIRST | _LAST else number
-        if joined in _FIRST or (len(words) > 1 and words[-1] in _FIRST):
+        part, whose = _part_of_name(heading)
+        if part == "first":
             first.setdefault(whose, place)
-        elif joined in _LAST or (len(words) > 1 and words[-1] in _LAST):
+        elif part == "last":
             last.setdefault(whose, place)
-        elif joined in _FULL or (_NAME & {*words} and not _NO_PERSON & {*words}):
+        elif part == "full":
             found[(place,)] = None
     for place in _people(columns, rows):
         found[(place,)] = None
@@ -119,6 +116,21 @@ class PersonNames:
 def _is_full_name(cell: str) -> bool:
     words = cell.split()
     return _PERSON.fullmatch(cell) is not None and not (words[0][0].islower() or words[-1][0].islower())
+
+
+def _part_of_name(heading: str) -> tuple[Literal["first", "last", "full", ""], str]:
+    """Return which part of a name a column has, by its heading, and whose: ``guest``, ``2``, or nothing."""
+    words = [name_form(word) for word in words_of(plain(heading)).words]
+    number = words.pop() if len(words) > 1 and words[-1].isdecimal() else ""
+    joined = "".join(words).rstrip("0123456789")
+    whose = " ".join([number, *words[:-1]]) if len(words) > 1 and joined not in _FIRST | _LAST else number
+    if joined in _FIRST or (len(words) > 1 and words[-1] in _FIRST):
+        return "first", whose
+    if joined in _LAST or (len(words) > 1 and words[-1] in _LAST):
+        return "last", whose
+    if joined in _FULL or (_NAME & {*words} and not _NO_PERSON & {*words}):
+        return "full", whose
+    return "", whose
 
 
 def _people(columns: Columns, rows: Sequence[Sequence[str]]) -> Iterator[int]:

@@ -19,6 +19,7 @@ from msgspec import Struct
 
 from mailmerge.campaign.workspace import ledger_of
 from mailmerge.errors import LedgerError, ListError, MailmergeError, PlanDamaged
+from mailmerge.file_system import stamp_of
 from mailmerge.ledger.ledger import Ledger
 from mailmerge.plan.composer import Composer, recipe
 from mailmerge.plan.facts import Facts, premises
@@ -227,7 +228,7 @@ class Planning:
         """Return what was looked at; if a copy of the list was made, its contents are what was parsed."""
         if self._source is not None:
             path = str(self._definition.source)
-            before, after = _stamp(self._source), _stamp(self._look_at_list())
+            before, after = stamp_of(self._source), stamp_of(self._look_at_list())
             if before != after:
                 raise ListError(
                     f"{path} changed while it was being read",
@@ -289,10 +290,6 @@ def list_of(planned: OpenPlan) -> RecipientList | None:
         if facts and any(one.path == wanted and one.sha256 == now for one in facts.looked_at.paths):
             return None
     return planned_rows(kept.recipients, lambda: ((row.row, row.cells) for row in planned.reader.rows()))
-
-
-def _stamp(found: os.stat_result) -> tuple[int, int, int]:
-    return found.st_size, found.st_mtime_ns, found.st_ino
 
 
 def _is_last_plan(owner: PlanOwner, name: str) -> bool:

@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from mailmerge.campaign.scaffold import Scaffold
+    from mailmerge.recipients import RecipientList
 
 _PATH = click.Path(path_type=Path)
 
@@ -60,7 +61,6 @@ def init(*, folder: Path, kind: Any, copy_list: bool, **options: Any) -> int:
         Sending,
         make_campaign,
         refuse_campaign,
-        refuse_without_addresses,
         sample_list,
     )
     from mailmerge.campaign.standard_input import MARK, passing
@@ -72,15 +72,12 @@ def init(*, folder: Path, kind: Any, copy_list: bool, **options: Any) -> int:
     reading["types"] = types_of(options["types"])
     source: Path | None = options["data_source"]
     with ExitStack() as stack:
-        recipients = None
+        recipients: RecipientList | None
         if source is not None and source.name == MARK:
-            given, shown = stack.enter_context(passing(user_cache_folder(os.environ), "people"))
-            recipients, copy_list = opened(given, shown, reading), True
-        elif source is not None:
-            recipients = opened(source, None, reading)
-            refuse_without_addresses(recipients)
-        elif interactive():
-            recipients = ask_list(reading)
+            source, shown = stack.enter_context(passing(user_cache_folder(os.environ), "people"))
+            recipients, copy_list = opened(source, shown, reading), True
+        else:
+            recipients = _list_of(source, reading)
         told = _Details(kind, sender, options["message_subject"], options["account"])
         if interactive():
             told = _asked(told, design)
@@ -105,6 +102,17 @@ class _Details(NamedTuple):
     sender: str | None
     subject: str | None
     account: str | None
+
+
+def _list_of(source: Path | None, reading: dict[str, Any]) -> RecipientList | None:
+    """Open the list that was named, or ask for one; None: it is neither, and nobody can be asked."""
+    from mailmerge.campaign.scaffold import refuse_without_addresses
+
+    if source is None:
+        return ask_list(reading) if interactive() else None
+    recipients = opened(source, None, reading)
+    refuse_without_addresses(recipients)
+    return recipients
 
 
 def _asked(told: _Details, design: Path | None) -> _Details:

@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING
 from msgspec import Struct
 from msgspec.structs import replace
 
-from mailmerge.file_system import FileSystem
+from mailmerge.file_system import FileSystem, stamp_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Container, Iterable, Iterator
@@ -362,7 +362,7 @@ def _state(facts: os.stat_result, *, of_folder: bool = False) -> _State:
     if of_folder:
         return kind, 0, facts.st_mtime_ns, facts.st_ino
     # What is in a folder is another question.
-    return (kind, facts.st_size, facts.st_mtime_ns, facts.st_ino) if stat.S_ISREG(kind) else (kind, 0, 0, 0)
+    return (kind, *stamp_of(facts)) if stat.S_ISREG(kind) else (kind, 0, 0, 0)
 
 
 def _look(path: str | bytes, *, of_folder: bool = False) -> _State:

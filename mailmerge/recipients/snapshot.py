@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, BinaryIO
 
 from mailmerge import files
 from mailmerge.errors import FileError, ListError
+from mailmerge.file_system import stamp_of
 from mailmerge.model import Place
 from mailmerge.recipients.kinds import refuse_name
 
@@ -51,7 +52,7 @@ def _kept(source: Path, folder: Path) -> Path | None:
     Where something is wrong, copying tells what it is.
     """
     with contextlib.suppress(OSError, FileError), source.open("rb") as file:
-        before = _stamp(os.fstat(file.fileno()))
+        before = stamp_of(os.fstat(file.fileno()))
         for name, found in files.contents(folder).items():
             is_copy = name.startswith(_PREFIX) and name.endswith(source.suffix.lower())
             if not is_copy or found.st_size != before[0]:
@@ -59,7 +60,7 @@ def _kept(source: Path, folder: Path) -> Path | None:
             file.seek(0)
             with files.open_own(folder / name) as copy:
                 same = _are_the_same(file, copy)
-            if same and before == _stamp(os.fstat(file.fileno())) == _stamp(source.stat()):
+            if same and before == stamp_of(os.fstat(file.fileno())) == stamp_of(source.stat()):
                 return folder / name
     return None
 
@@ -78,13 +79,13 @@ def sha256(path: Path) -> str:
 
 
 def _copy(file: BinaryIO, target: BinaryIO, source: Path) -> str:
-    before = _stamp(os.fstat(file.fileno()))
+    before = stamp_of(os.fstat(file.fileno()))
     sha = hashlib.sha256()
     while block := file.read(_BLOCK):
         sha.update(block)
         target.write(block)
     # The name is checked too: many programs save by replacing the old file with a new one.
-    if not before == _stamp(os.fstat(file.fileno())) == _stamp(source.stat()):
+    if not before == stamp_of(os.fstat(file.fileno())) == stamp_of(source.stat()):
         raise ListError(
             f"{source} changed while it was being read",
             code="D125",
@@ -92,7 +93,3 @@ def _copy(file: BinaryIO, target: BinaryIO, source: Path) -> str:
             place=Place(path=str(source)),
         )
     return sha.hexdigest()
-
-
-def _stamp(status: os.stat_result) -> tuple[int, int, int]:
-    return status.st_size, status.st_mtime_ns, status.st_ino

@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Protocol
 from msgspec import Struct
 
 from mailmerge.errors import ListError, MailmergeError
+from mailmerge.file_system import stamp_of
 from mailmerge.folders import read_plain
 from mailmerge.lazy_re import lazy_re
 from mailmerge.model import Diagnostic, Place
@@ -491,7 +492,7 @@ def _stamp(path: Path, *, needed: bool = True) -> tuple[int, int, int] | None:
         raise _unreadable(path, "it is not a regular file")
     if found.st_size > _MAX_SIZE:
         raise _unreadable(path, f"it has more than {_MAX_SIZE >> 20} MB")
-    return found.st_mtime_ns, found.st_size, found.st_ino
+    return stamp_of(found)
 
 
 def _unreadable(path: Path, reason: str, hint: str = "") -> ListError:
