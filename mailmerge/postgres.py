@@ -53,7 +53,7 @@ _TYPES: Final = (
     (re.compile(r"\bREAL\b"), "DOUBLE PRECISION"),
     (re.compile(r"\bBLOB\b"), "BYTEA"),
 )
-_EVERY_ROW = re.compile(r"\+(?=(d\.)?campaign\b)")
+_EVERY_ROW = re.compile(r"\+(?=(\w\.)?campaign\b)")
 """How SQLite is told to read a table in sequence; PostgreSQL's planner knows how large the tables are."""
 _LIST = re.compile(r"json_each\(([^)]*)\)")
 

@@ -41,7 +41,10 @@ _ROW = 600
 """Octets of a row that was contacted once: 530 were measured, with addresses and replies of usual length."""
 _LOG_ROW, _LOG = 1000, 16 << 20
 """Octets that a row adds to the write-ahead log, and the log's largest size."""
-_HANDING_OVER = "SELECT key, attempt FROM delivery WHERE +campaign = ? AND status = 'handing_over'"
+_TO_REPAIR = """
+SELECT key, attempt, status = 'handing_over'{} FROM delivery
+WHERE +campaign = ? AND (status = 'handing_over' OR superseded_by <> '')
+"""
 # What a fleet is handing over is left to the leases of its slots.
 _OF_NO_FLEET = """ AND NOT EXISTS (SELECT 1 FROM attempt a JOIN slot s ON s.epoch = a.epoch
     WHERE a.id = delivery.attempt AND s.ended IS NULL AND s.lost IS NULL)"""
@@ -62,7 +65,7 @@ UPDATE delivery SET superseded_by = ?3 WHERE +campaign = ?1 AND (key = ?2 OR sup
 _SOMEBODY_ELSE = """
 SELECT 1 FROM delivery d WHERE d.campaign = ?1 AND d.key = ?2
     AND d.status IN ('accepted', 'bounced', 'drafted', 'in_doubt', 'handing_over')
-    AND NOT EXISTS (SELECT 1 FROM delivery o WHERE o.campaign = ?1 AND o.superseded_by = ?2)
+    AND NOT EXISTS (SELECT 1 FROM delivery o WHERE +o.campaign = ?1 AND o.superseded_by = ?2)
 """
 _SUPERSEDED = """
 UPDATE delivery SET status = 'duplicate', next_at = NULL, note = 'superseded by ' || superseded_by
@@ -339,11 +342,13 @@ class Ledger(LedgerReader):
             repaired, which = recover(self.server).doubts, _OF_NO_FLEET
         now = self._now().timestamp()
         with self._db.transaction():
-            held = self._db.rows(f"{_HANDING_OVER}{which}", (self._id,))
+            found = self._db.rows(_TO_REPAIR.format(which), (self._id,))
+            held = [row for row in found if row[2]]
             keys, attempts = (json.dumps([row[place] for row in held]) for place in (0, 1))
             self._db.execute(_DOUBT_ATTEMPTS, (now, attempts))
             repaired += int(self._db.execute(_DOUBT, (self._id, now, keys)).rowcount)
-            if self._db.execute(_SUPERSEDED, (self._id,)).rowcount or repaired:
+            superseded = found != held and self._db.execute(_SUPERSEDED, (self._id,)).rowcount
+            if superseded or repaired:
                 self._db.execute(_FORGET_COUNTS, (self._id,))
             return repaired
 

@@ -133,6 +133,26 @@ def test_what_is_asked_for_is_what_reading_every_row_finds(ledger: Ledger, seed:
     assert "k99" in {delivery.key for delivery in ledger.contacted(Status.IN_DOUBT)}
 
 
+@pytest.mark.parametrize("killed", [False, True], ids=["accepted", "killed"])
+def test_repair_finds_rows_that_a_corrected_one_has_superseded(ledger: Ledger, killed: bool) -> None:
+    """Also where the run that sent the corrected one came to no end."""
+    fill(ledger, 3)
+    send(ledger, 2, REJECTED)
+    send(ledger, 4, REJECTED)
+    ledger.correct({"k2": "k3", "k4": "k9"})
+    if killed:
+        ledger.attempts.record_intent([attempt(3)])
+    else:
+        send(ledger, 3)
+
+    assert (ledger.repair(), ledger.repair()) == (int(killed), 0)
+    found = Status.IN_DOUBT if killed else Status.ACCEPTED
+    assert ledger.statuses(["k2", "k3", "k4"]) == {
+        "k2": Status.DUPLICATE, "k3": found, "k4": Status.REJECTED,
+    }  # fmt: skip
+    assert ledger.superseded(["k2", "k4"]) == {"k2": "k3"}
+
+
 def test_what_the_server_said_is_kept(ledger: Ledger) -> None:
     """The report sees reply, code, phase, Date and Message-ID of the last attempt."""
     fill(ledger, 1)
