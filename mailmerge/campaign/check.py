@@ -88,11 +88,7 @@ def check(
             plan.problems.add(error.diagnostics)
         about = [unusable] if unusable else []
         if account is not None:
-            waiting = sum(plan.counts[status] for status in TO_BE_SENT)
-            about += longer_than_a_day(waiting, account.quota)
-            about += _envelope_sender(account)
-            if account.preset is not None and not account.dkim and _one_click(definition):
-                about += unsigned_unsubscribe(account.preset)
+            about += _about_account(account, plan, definition)
         plan.problems.add(diagnostic(finding) for finding in about)
         if online and online.lookup:
             _ask_dns(plan, standing, online.lookup, account)
@@ -107,6 +103,15 @@ def check(
         found = online.links.look(_links(definition))
         plan.problems.add(diagnostic(finding) for finding in found)
     return plan
+
+
+def _about_account(account: Account, plan: Plan, definition: Definition) -> Iterator[Finding]:
+    """Yield what the account means for this campaign: its quota, its return path, what its server signs."""
+    waiting = sum(plan.counts[status] for status in TO_BE_SENT)
+    yield from longer_than_a_day(waiting, account.quota)
+    yield from _envelope_sender(account)
+    if account.preset is not None and not account.dkim and _one_click(definition):
+        yield from unsigned_unsubscribe(account.preset)
 
 
 def _due(plan: Plan, standing: Standing) -> int:

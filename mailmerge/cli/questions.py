@@ -190,21 +190,31 @@ def opened(source: Path, shown: str | None, reading: dict[str, Any]) -> Recipien
             reading["encoding"] = _ask_encoding(shown or str(source), error.likely)
             asks -= 1
         except (CampaignFileError, ListError) as error:
-            if asks and (wrong := _wrong_name(error)):
-                show_diagnostics(error.diagnostics)
-                reading[wrong] = (
-                    asked(f"{wrong.capitalize()} (Enter: the one that is found; Ctrl-C quits)") or None
-                )
-                asks -= 1
-                continue
-            choices = _choices(error) if asks else []
-            if not choices:
+            if not asks:
                 raise
-            name, answer = _ask(error.message, choices)
-            reading[name] = int(answer) if name == "header" else answer
+            _ask_about(error, reading)
             asks -= 1
         else:
             return recipients
+
+
+def _ask_about(error: CampaignFileError | ListError, reading: dict[str, Any]) -> None:
+    """Ask what was wrong with how a list is read, and put the answer there.
+
+    Raises:
+        CampaignFileError, ListError: the error itself, which no answer can cure.
+
+    """
+    if wrong := _wrong_name(error):
+        show_diagnostics(error.diagnostics)
+        answer = asked(f"{wrong.capitalize()} (Enter: the one that is found; Ctrl-C quits)")
+        reading[wrong] = answer or None
+        return
+    choices = _choices(error)
+    if not choices:
+        raise error
+    name, answer = _ask(error.message, choices)
+    reading[name] = int(answer) if name == "header" else answer
 
 
 def _wrong_name(error: InputError) -> str | None:

@@ -520,11 +520,9 @@ def _fill_server(draft: _UnfinishedAccount, provider: Provider | None) -> None:
     values.setdefault("tls", _TLS_BY_PORT.get(values["port"], unusual))
 
 
-def _fill_user(
-    draft: _UnfinishedAccount, provider: Provider | None, environment: Environment, campaign_from: str | None
-) -> None:
-    values = draft.values
-    problems = TomlProblems()
+def _read_sender(draft: _UnfinishedAccount, environment: Environment) -> bool:
+    """Read who signs in from the environment; return whether a user or a secret for this server is there."""
+    values, problems = draft.values, TomlProblems()
     named = False
     for place in (environment.real, environment.file):
         if not applies_to_host(place, values["host"], draft.source):
@@ -536,6 +534,14 @@ def _fill_user(
                 named = named or key == "user"
         named = named or any(name in place for name in SECRET.environment)
     problems.raise_if_any()
+    return named
+
+
+def _fill_user(
+    draft: _UnfinishedAccount, provider: Provider | None, environment: Environment, campaign_from: str | None
+) -> None:
+    values = draft.values
+    named = _read_sender(draft, environment)
     _fill_auth(draft, provider, named=named)
     if values["auth"] in {"none", "certificate"} or "user" in values:
         return
