@@ -127,7 +127,7 @@ def send(  # noqa: PLR0913  who watches, stops and is informed
     Raises:
         ValueError: the plan is another campaign's.
         MailmergeError: nothing was sent.
-        Exception: what *on_outcome* raised first, after everything was recorded and reported.
+        BaseException: what *on_outcome* raised first, after everything was recorded and reported.
 
     """
     kept = None if given is None else given.handle

@@ -100,9 +100,11 @@ def object_cell(given: Any) -> Cell:
     value = given.item() if hasattr(given, "item") else given  # a NumPy scalar
     if isinstance(value, datetime) and value != value:  # noqa: PLR0124  pandas' NaT
         return ""
-    if isinstance(value, float | Decimal) and not math.isfinite(value):
-        return "" if math.isnan(value) else str(value)
+    if isinstance(value, Decimal) and not value.is_finite():
+        return "" if value.is_nan() else str(value)
     if isinstance(value, float):
+        if not math.isfinite(value):
+            return "" if math.isnan(value) else str(value)
         number = exact_number(value)
         return str(value) if number is None else Number(number)
     return str.__str__(str(value)) if kind_of(value) in {None, str} else value_of(value)

@@ -343,7 +343,7 @@ class OutcomeListener:
     """Reports every outcome to the calling program, once it is durable.
 
     Args:
-        on_outcome: called with each; an exception from it is kept, to be raised when the run has ended and
+        on_outcome: called with each; an exception from it, or Ctrl-C in it, is kept, to be raised when the run has ended and
             its report is written. Until then it is still called for all that are recorded.
         log: gets a line for each at INFO; None: nobody listens.
 
@@ -352,7 +352,7 @@ class OutcomeListener:
     def __init__(
         self, on_outcome: Callable[[Settlement], None] | None, log: logging.Logger | None = None
     ) -> None:
-        self.failure: Exception | None = None
+        self.failure: BaseException | None = None
         self._log = log
         self._each = log is not None and log.isEnabledFor(_INFO)
         self._on_outcome = on_outcome
@@ -367,7 +367,7 @@ class OutcomeListener:
         for settlement in settled:
             try:
                 self._on_outcome(settlement)
-            except Exception as error:  # noqa: BLE001  raised again when everything is recorded and reported
+            except BaseException as error:  # noqa: BLE001  raised again when all is recorded and reported
                 self.failure = self.failure or error
 
     def warn(self, run: RunDecision, why: object) -> None:

@@ -383,8 +383,21 @@ def value_of(value: Any) -> Value:
         raise BadValue("D113", f"is not a number ({value})", value, "test it first, or give a default")
     if kind is Number and isinstance(value, float):
         number = number.to_integral_value() if number == number.to_integral_value() else number
-    found: Value = kind(number)
+    found: Value = kind(number if number.__class__ in _KINDS else _without_subclass(number))
     return found
+
+
+def _without_subclass(value: Any) -> Any:
+    """Return the same value in Python's own type, which can be stored: a pandas Timestamp is a datetime."""
+    if isinstance(value, Decimal):
+        return Decimal(value)
+    if isinstance(value, datetime):
+        return datetime.combine(date(value.year, value.month, value.day), value.timetz())
+    if isinstance(value, date):
+        return date(value.year, value.month, value.day)
+    if isinstance(value, time):
+        return time(value.hour, value.minute, value.second, value.microsecond, value.tzinfo, fold=value.fold)
+    return timedelta(value.days, value.seconds, value.microseconds)
 
 
 def same(left: Any, right: Any) -> bool:

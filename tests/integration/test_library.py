@@ -5,10 +5,12 @@ from __future__ import annotations
 import gc
 import logging
 import math
+import quopri
 import sys
 import traceback
 from datetime import date, datetime, time, timedelta
 from decimal import Decimal
+from enum import IntEnum
 from uuid import UUID
 
 import numpy as np
@@ -195,6 +197,38 @@ def test_the_values_of_rows_are_cells():
     assert [str(cell) for cell in last.fields.values()] == ["<b>", "1.10", "", "TRUE", "", str(UUID(int=7))]
     assert type(last.fields["email"]) is str
     assert people.blank_rows == 2
+
+
+class _Whole(IntEnum):
+    THREE = 3
+
+
+class _Amount(Decimal):
+    """A number of a program of its own."""
+
+
+@pytest.mark.parametrize(
+    ("given_", "shown"),
+    [
+        (pd.Timestamp("2026-03-05 09:30"), "2026-03-05 09:30"),
+        (pd.Timestamp("2026-03-05 09:30:15.123456789", tz="UTC"), "2026-03-05 09:30:15+00:00"),
+        (pd.Timedelta(hours=26, minutes=30), "26:30"),
+        (_Whole.THREE, "3"),
+        (_Amount("1.50"), "1.50"),
+        (Decimal("sNaN"), "-"),
+        (Decimal("-Infinity"), "-Infinity"),
+    ],
+)
+def test_values_of_derived_types_are_sent(given_, shown, account, tmp_path):
+    """Rows of pandas and other libraries have types of their own, derived from Python's."""
+    rows = [{"email": "a@example.org", "name": given_}]
+    campaign = spring(
+        rows, subject="s", text="Dear {{ name or '-' }}.", account=account, state=tmp_path / "s"
+    )
+    plan = campaign.plan()
+    (message,) = plan.messages()
+    assert f"Dear {shown}." in quopri.decodestring(b"".join(message.segments)).decode()
+    assert campaign.send(plan).counts[Status.ACCEPTED] == 1
 
 
 def test_rows_do_not_change_after_they_were_given():
@@ -524,12 +558,13 @@ def test_on_outcome_is_told_what_is_durable(account, tmp_path):
     assert told == [(row["email"], Status.ACCEPTED) for row in ROWS]
 
 
-def test_a_failing_on_outcome_ends_the_run_and_loses_nothing(account, sandbox, tmp_path):
+@pytest.mark.parametrize("base", [ListError, KeyboardInterrupt, SystemExit])
+def test_a_failing_on_outcome_ends_the_run_and_loses_nothing(base, account, sandbox, tmp_path):
     """What it raises comes out of send, after what was in flight is recorded and the report is written."""
     rows = [{"email": f"a{number}@example.org", "name": "A"} for number in range(50)]
     campaign = spring(rows, account=account, state=tmp_path / "s")
 
-    class BrokenError(ListError):
+    class BrokenError(base):
         """Of a kind that a run takes for its own, too."""
 
     def on_outcome(_settlement):
