@@ -194,6 +194,10 @@ def requeue(*, rows: str | None, failed: Path | None, accepted: bool, yes: bool,
         note("Nothing was changed.")
         return 2
     count = campaign.requeue(rows, failed=failed, accepted=accepted)
+    if not count:
+        which = "accepted" if accepted else "rejected, expired or bounced"
+        out(f"Requeued 0 {campaign.definition.counted}s. None of them is {which}.")
+        return 0
     going = campaign.continuation(rows)
     out(f"Requeued {plural(count, going.counted)}. Next: {going.again}   {going.remaining}")
     return 0

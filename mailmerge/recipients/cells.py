@@ -100,14 +100,17 @@ def object_cell(given: Any) -> Cell:
     value = given.item() if hasattr(given, "item") else given  # a NumPy scalar
     if isinstance(value, datetime) and value != value:  # noqa: PLR0124  pandas' NaT
         return ""
-    if isinstance(value, Decimal) and not value.is_finite():
-        return "" if value.is_nan() else str(value)
-    if isinstance(value, float):
-        if not math.isfinite(value):
-            return "" if math.isnan(value) else str(value)
-        number = exact_number(value)
-        return str(value) if number is None else Number(number)
+    if isinstance(value, float | Decimal):
+        return _number_cell(value)
     return str.__str__(str(value)) if kind_of(value) in {None, str} else value_of(value)
+
+
+def _number_cell(value: float | Decimal) -> Cell:
+    kind = Decimal(value)
+    if not kind.is_finite():
+        return "" if kind.is_nan() else str(value)
+    exact = exact_number(value) if isinstance(value, float) else value
+    return value_of(exact)
 
 
 def uncalculated() -> CellError:

@@ -343,8 +343,8 @@ class OutcomeListener:
     """Reports every outcome to the calling program, once it is durable.
 
     Args:
-        on_outcome: called with each; an exception from it, or Ctrl-C in it, is kept, to be raised when the run has ended and
-            its report is written. Until then it is still called for all that are recorded.
+        on_outcome: called with each; an exception from it, or Ctrl-C, is kept, to be raised when the run has
+            ended and its report is written. Until then it is still called for all that are recorded.
         log: gets a line for each at INFO; None: nobody listens.
 
     """
