@@ -146,6 +146,21 @@ class Secret:
         raise TypeError("a secret is not pickled")
 
 
+def secret_of(given: object) -> object:
+    """Return a string that a program gave as a `Secret`; a function that returns one, or None, as it is.
+
+    Raises:
+        AuthError: it is neither, or no sign-in can carry the string.
+
+    """
+    if isinstance(given, str):
+        return Secret(given, origin="the account")
+    if given is None or isinstance(given, Secret) or callable(given):
+        return given
+    wrong = f"must be a string or a function that returns one, not {type(given).__name__}"
+    raise AuthError(f"the account's secret {wrong}", code="S604")
+
+
 class Unsent:
     """A string that no message may contain while something refers to this object; it is never shown."""
 

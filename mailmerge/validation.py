@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from msgspec import Struct
 
+from mailmerge.errors import CampaignFileError
 from mailmerge.lazy_re import lazy_re
 from mailmerge.model import UNITS, Rate
 from mailmerge.schedule import Hours, moment_of
@@ -107,6 +108,21 @@ _WORDS: tuple[tuple[tuple[type, ...], str], ...] = (
 def wrong_type(expected: str, value: object, hint: str | None = None) -> ValidationError:
     """Return the error for a value of another type."""
     return ValidationError(ValidationIssue(f"must be {expected}, not {describe(value)}", "C404", hint))
+
+
+def require_types(made: object, types: Mapping[str, ValueType[Any]], what: str) -> None:
+    """Check attributes of *made*, which a program may have given as no file may; *what* names it.
+
+    Raises:
+        CampaignFileError: one of them is not of its type.
+
+    """
+    for key, kind in types.items():
+        try:
+            kind.read(getattr(made, key))
+        except ValidationError as error:
+            hint = error.issues[0].hint
+            raise CampaignFileError(f"`{key}` of {what} {error}", code="C405", hint=hint) from None
 
 
 # --- strings ----------------------------------------------------------------------------------------

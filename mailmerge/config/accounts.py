@@ -31,13 +31,13 @@ from mailmerge.config.toml_document import (
 from mailmerge.errors import CampaignFileError
 from mailmerge.files import replace_text
 from mailmerge.folders import read_plain
-from mailmerge.masking import MASK, Secret
+from mailmerge.masking import MASK, secret_of
 from mailmerge.option_types import fields_of
 from mailmerge.options import ACCOUNT, CONFIG_FILE, PLANNED, SECRET, AccountOptions
 from mailmerge.providers import get_provider, near_providers, provider_for_address, provider_for_host
 from mailmerge.suggest import login_command
 from mailmerge.text import near, quoted, toml_key
-from mailmerge.validation import ValidationError, ValidationIssue, parse_toml, read_typed
+from mailmerge.validation import ValidationError, ValidationIssue, parse_toml, read_typed, require_types
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -57,6 +57,8 @@ _LARGEST_CONFIG: Final = 50_000_000
 _SERVER_KEYS: Final = ("host", "port", "tls")
 """Keys that only the place that names the server may set: nobody else may weaken them."""
 _SENDER_KEYS: Final = ("user", "from")
+_CHECKED: Final = {key: ACCOUNT[key].type for key in ("port", "tls", "auth", "pipeline")}
+"""What a program may have written as no file may: a word for TLS that is none of ours is not "none"."""
 
 
 class Account(AccountOptions):
@@ -65,9 +67,9 @@ class Account(AccountOptions):
     One that a program makes is complete by itself: nothing is looked up or filled in from a provider.
 
     Raises:
-        AuthError: *secret* is empty, or contains a line break or NUL.
-        CampaignFileError: host, user or EHLO name could inject something into the session, or a password
-            would cross the network unencrypted.
+        AuthError: *secret* is empty, contains a line break or NUL, or is neither a string nor a function.
+        CampaignFileError: port, tls, auth or pipeline cannot be that; host, user or EHLO name could inject
+            something into the session, or a password would cross the network unencrypted.
 
     """
 
@@ -83,8 +85,8 @@ class Account(AccountOptions):
     """The same in words, for messages."""
 
     def __post_init__(self) -> None:
-        if isinstance(self.secret, str):
-            force_setattr(self, "secret", Secret(self.secret, origin="the account"))
+        require_types(self, _CHECKED, "an account")
+        force_setattr(self, "secret", secret_of(self.secret))
         if not self.name:
             force_setattr(self, "name", self.host)
         if not is_host(self.host):

@@ -11,6 +11,7 @@ import traceback
 from datetime import date, datetime, time, timedelta
 from decimal import Decimal
 from enum import IntEnum
+from typing import Any
 from uuid import UUID
 
 import numpy as np
@@ -101,6 +102,34 @@ def test_a_text_that_can_be_no_secret_is_refused_where_it_is_given(secret):
     """The program learns it when it makes the account, not when it sends."""
     with pytest.raises(AuthError, match="the secret from the account"):
         Account(host="smtp.example.org", user="me", secret=secret)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (
+            {"tls": "ssl", "auth": "none"},
+            '`tls` of an account must be one of "starttls", "tls", "none", not "ssl"',
+        ),
+        ({"tls": True}, "`tls` of an account must be one of"),
+        ({"auth": "login"}, "`auth` of an account must be one of"),
+        ({"pipeline": "yes"}, "`pipeline` of an account must be one of"),
+        ({"port": "587"}, "`port` of an account must be a whole number, not "),
+        ({"port": 0}, "`port` of an account must be from 1 to 65535"),
+    ],
+)
+def test_an_account_that_cannot_be_meant_is_refused_where_it_is_made(options, message):
+    """Above all a word for TLS that is none of ours, which must not mean no encryption."""
+    with pytest.raises(CampaignFileError) as caught:
+        Account(**{"host": "smtp.example.org", "user": "me@example.org", **options})
+    assert caught.value.message.startswith(message)
+
+
+def test_a_secret_is_a_string_or_returns_one():
+    """Anything else is refused where it is given."""
+    number: Any = 5
+    with pytest.raises(AuthError, match="must be a string or a function that returns one, not int"):
+        Account(host="smtp.example.org", user="me", secret=number)
 
 
 def test_send_message_signs_in_with_the_account_s_secret(account, sandbox, tmp_path, monkeypatch):
