@@ -346,7 +346,7 @@ _AS_THEY_ARE = frozenset({str, int, bool})
 
 
 def displayed(value: Any) -> Any:
-    """Return the displayed text; what is neither cell nor plain value (markup, a list) is returned unchanged.
+    """Return the displayed text; of a list or table, one that contains displayed texts; markup is unchanged.
 
     Raises:
         BadValue: it cannot be shown: None, NaN or infinity.
@@ -359,8 +359,23 @@ def displayed(value: Any) -> Any:
         return value.displayed
     if value is None:
         raise BadValue("D113", "is empty (None)", value, "test it first, or give a default")
+    if kind in _CONTAINERS:
+        return _with_texts(value)
     found = kind_of(value)
     return value if found is None or found is str else value_of(value).displayed
+
+
+_CONTAINERS = frozenset({list, tuple, dict})
+
+
+def _with_texts(value: Any) -> Any:
+    """Return a list or table whose cells are their texts: Python prints what is inside as it keeps it."""
+    kind = value.__class__
+    if kind is dict:
+        return {_with_texts(key): _with_texts(item) for key, item in value.items()}
+    if kind in _CONTAINERS:
+        return kind(map(_with_texts, value))
+    return value.displayed if isinstance(value, Value) else value
 
 
 def canonical(value: Any) -> str:

@@ -15,7 +15,7 @@ from mailmerge.model import AttachmentRule, Columns, Place, Recipient
 from mailmerge.recipients import from_rows
 from mailmerge.render import MessageTemplates, Renderer, TemplateSource
 from mailmerge.render.filters import Filters
-from mailmerge.values import displayed
+from mailmerge.values import Number, displayed
 
 HEADINGS = ("First Name", "email", "plan", "amount", "due")
 NAMES = ("first_name", "email", "plan", "amount", "due")
@@ -308,6 +308,23 @@ def test_values_that_cannot_be_used_are_errors_of_the_row(make, source, column, 
     assert caught.value.message.startswith(message)
     assert (caught.value.code in {"D114", "D117"}, caught.value.row) == (True, 12)
     assert (caught.value.line, caught.value.column) == (2, column)
+
+
+@pytest.mark.parametrize(
+    ("source", "shown"),
+    [
+        ("{{ [amount, 1] }}", "['1,234.50', 1]"),
+        ("{{ {'a': [amount]} }}", "{'a': ['1,234.50']}"),
+        ("{{ (amount,) ~ '!' }}", "('1,234.50',)!"),
+        ("{{ [amount]|unique|list }}", "['1,234.50']"),
+        ("{{ [[amount]]|string|upper }}", "[['1,234.50']]"),
+        ("{{ [[amount]]|join }}", "['1,234.50']"),
+    ],
+)
+def test_a_list_shows_its_values_as_the_sheet_does(text, source, shown):
+    """A list that is printed by mistake shows nothing of how cells are kept."""
+    amount = Number(Decimal("1234.5"), "1,234.50")
+    assert text(source, row("Kim", "k@x.org", "gold", amount)) == shown
 
 
 @pytest.mark.parametrize(
