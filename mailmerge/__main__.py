@@ -8,9 +8,12 @@ import sys
 
 def main() -> None:
     """Run the command line and exit with its code."""
-    prepare()
-    from mailmerge.cli import run  # the import is part of what an interrupt may cut short
-
+    try:
+        prepare()
+        from mailmerge.cli import run
+    except KeyboardInterrupt:  # later ones are `run`'s
+        print("interrupted", file=sys.stderr)
+        sys.exit(130)
     sys.exit(run(sys.argv[1:]))
 
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import re
+import subprocess
+import sys
 
 import faultd
 from faultd import FaultServer
@@ -73,3 +75,19 @@ def test_what_the_interpreter_reads_when_it_starts_needs_a_new_process(mailmerge
         assert server.serves(mailmerge.environ)
         for change in ({"PYTHONPATH": os.curdir}, {"LC_ALL": "C"}, {"COVERAGE_PROCESS_START": "other"}):
             assert not server.serves({**mailmerge.environ, **change})
+
+
+def test_an_interrupt_while_it_starts_is_no_traceback(mailmerge, tmp_path):
+    """Ctrl-C is answered in the same way before the command line has been loaded."""
+    (tmp_path / "click.py").write_text("raise KeyboardInterrupt\n")
+    code = "from mailmerge.__main__ import main; main()"
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        env=mailmerge.environ | {"PYTHONPATH": str(tmp_path)},
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+    assert (done.returncode, done.stdout, done.stderr) == (130, "", "interrupted\n")
