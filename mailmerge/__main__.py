@@ -12,7 +12,7 @@ def main() -> None:
         prepare()
         from mailmerge.cli import run
     except KeyboardInterrupt:  # later ones are `run`'s
-        print("interrupted", file=sys.stderr)
+        sys.stderr.write("interrupted\n")
         sys.exit(130)
     sys.exit(run(sys.argv[1:]))
 
