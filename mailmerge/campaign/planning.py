@@ -124,8 +124,12 @@ class Planning:
 
     def find(self, stack: ExitStack) -> OpenPlan | None:
         """Return a plan that was made before and is still valid, open until *stack* is closed."""
-        found = plan_cache(self._definition).find(self._premises.digest(), datetime.now(UTC))
+        cache = plan_cache(self._definition)
+        found = cache.find(self._premises.digest(), datetime.now(UTC))
         if found is None:
+            with cache.latest() or contextlib.nullcontext() as last:
+                facts = Facts.decode(last.facts) if last else None
+            self._changes = tuple(facts.changed_premises(self._premises, _CHANGES_TOLD)) if facts else ()
             return None
         with contextlib.ExitStack() as own:  # one that is not valid is released, and can be swept
             reader = own.enter_context(found)

@@ -113,6 +113,13 @@ class PlanCache:
                 reader.close()
         return None
 
+    def latest(self) -> PlanReader | None:
+        """Open the plan that was used last and can be trusted, whatever it was made from; None: none."""
+        for place in self._places():
+            with contextlib.suppress(PlanDamaged):
+                return SqlitePlanReader(self.folder / place)
+        return None
+
     def _places(self) -> list[str]:
         """Return what the names of this campaign's plans begin with, the one that was used last first."""
         try:

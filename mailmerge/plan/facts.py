@@ -20,6 +20,7 @@ import hashlib
 import json
 import os
 import sys
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -128,6 +129,10 @@ class Facts(Struct, frozen=True):
     def _changes(self, now: Premises) -> Iterator[str]:
         yield from _premise_changes(self.premises, now)
         yield from (change.text for change in path_changes(self.looked_at, self.premises.folder))
+
+    def changed_premises(self, now: Premises, most: int) -> list[str]:
+        """Return a description of what differs from today's premises, at most so many of them."""
+        return list(islice(_premise_changes(self.premises, now), most))
 
     def changed_rows(self, now: Premises, most: int) -> frozenset[int] | None:
         """Return the numbers of the rows that would differ, if the others would be the same.

@@ -21,6 +21,21 @@ def test_the_second_command_finds_the_plan_of_the_first(mailmerge):
     assert "3 of 3 rows can be sent." in third.out
 
 
+def test_an_option_that_changed_is_named(mailmerge):
+    """In the campaign's file and on the command line; back to what it was, its plan is found again."""
+    folder = mailmerge.campaign(people_csv=PEOPLE)
+    mailmerge("check", "spring")
+    chosen = mailmerge("check", "spring", "--where", "name == 'Bo'")
+    again = mailmerge("check", "spring")
+    config = folder / "campaign.toml"
+    config.write_text(re.sub(r'subject = "[^"]*', 'subject = "Another', config.read_text("utf-8")), "utf-8")
+    renamed = mailmerge("check", "spring")
+
+    assert "planned now (option data.where changed)\n" in chosen.err
+    assert re.search(r"planned \d\d:\d\d, nothing has changed since\n", again.err)
+    assert "planned now (option message.subject changed)\n" in renamed.err
+
+
 def test_verbose_check_says_what_the_plan_was_made_of(mailmerge):
     """Where it is kept, its options, the files that were looked at, and the versions of what made it."""
     mailmerge.campaign(people_csv=PEOPLE)
