@@ -159,9 +159,9 @@ class Mistakes:
         self._values = {
             heading: spelt
             for heading, spelt in self._spelt.items()
-            if heading.lstrip("-+ ")[:1].isdigit() or heading in _CONSTANTS
+            if heading.lstrip("-+ ")[:1].isdigit() or heading in _CONSTANTS or heading.endswith(",")
         }
-        """Headings that read as a number or as a constant of Jinja."""
+        """Headings that read as a number, as a constant of Jinja, or, with a comma, as a list of one value."""
 
     # --- templates that cannot be read --------------------------------------------------------------
 
@@ -428,11 +428,13 @@ class Mistakes:
                 yield Mistake(line, first, message, f"write {_one_line(meant)}"), names
 
     def of_values(self, source: str) -> Iterator[Mistake]:
-        """Yield the tags that print a constant which is also the heading of a column: ``{{ 2024 }}``."""
+        """Yield the tags that are headings of a column and print something else: ``{{ 2024 }}``."""
         for tag in self._tags(source) if self._values else ():
             said = normalize("NFC", tag.text[2:-2].partition("|")[0].strip())
             heading = said if said in self._values else said.strip("-+ \t\n")  # a sign may be the tag's
-            if tag.text.startswith("{{") and heading in self._values and not self._names(tag.text):
+            if not tag.text.startswith("{{") or heading not in self._values:
+                continue
+            if self._names(tag.text) <= {self._values[heading]}:
                 line = source.count("\n", 0, tag.start) + 1
                 meant = tag.text.replace(heading, self._values[heading], 1)
                 yield self._column_mistake(line, tag.text.partition("\n")[0], heading, meant)

@@ -210,6 +210,8 @@ def test_what_is_wrong_with_a_condition_is_said_plainly(tmp_path, where, message
 @example("False")
 @example("none")
 @example("a\xad")
+@example("a,")
+@example("Anrede, ")
 @example("0\uf900")  # another character in NFC
 def test_whatever_a_column_is_called_its_fix_works(tmp_path_factory, heading):
     """The tag with any heading prints the cell, or the one problem's hint is a tag that does."""
