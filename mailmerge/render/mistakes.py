@@ -161,7 +161,7 @@ class Mistakes:
             for heading, spelt in self._spelt.items()
             if heading.lstrip("-+ ")[:1].isdigit() or heading in _CONSTANTS or heading.endswith(",")
         }
-        """Headings that read as a number, as a constant of Jinja, or, with a comma, as a list of one value."""
+        """Headings that read as a number, a constant of Jinja or, with a comma, a list of one value."""
 
     # --- templates that cannot be read --------------------------------------------------------------
 
