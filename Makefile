@@ -139,10 +139,9 @@ $(CHECK)/venv/installed: pyproject.toml
 	@touch $@
 
 # Peers get an environment of their own each, where import names or languages clash.
-bench: BENCH_ARGS += --write
 bench bench-quick: $(BENCH)/installed
 	@$(BENCH)/venv/bin/python $(PIP) install --no-build-isolation --force-reinstall --no-deps .
-	@$(BENCH)/venv/bin/python benchmarks $(if $(filter bench-quick,$@),--quick) $(BENCH_ARGS)
+	@$(BENCH)/venv/bin/python benchmarks $(if $(filter bench-quick,$@),--quick,--write) $(BENCH_ARGS)
 
 $(BENCH)/installed: pyproject.toml benchmarks/peers/package.json
 	@mkdir -p $(BENCH)/node
