@@ -305,9 +305,7 @@ def guarded(text: str) -> str:
 
 def guarded_row(cells: Iterable[str | int | None]) -> list[str | int | None]:
     """Return the cells of a row for a CSV file, its texts `guarded`."""
-    return [
-        cell if not isinstance(cell, str) or _HARMLESS.fullmatch(cell) else guarded(cell) for cell in cells
-    ]
+    return [guarded(cell) if isinstance(cell, str) else cell for cell in cells]
 
 
 def unguarded(text: str) -> str:

@@ -85,7 +85,6 @@ class Lint:
     ) -> None:
         self._sources = sources or SourceLocator()
         self._ignore = frozenset(ignore)
-        self._unsubscribe = unsubscribe
         self._tally = ListTally(self._sources, unsubscribe)
         self._examined: set[tuple[str, ...]] = set()
         self._shapes: set[tuple[Shape | None, Shape | None]] = set()
@@ -146,18 +145,17 @@ class Lint:
         """Return what was found in the layout of a row, if it is one of the list's first few layouts."""
         if layout.digest in self._known or len(self._known) >= MOST_LAYOUTS:
             return ()
-        self.recall(KnownLayout(layout.digest, row, layout.constructs))
+        self.recall([KnownLayout(layout.digest, row, layout.constructs)])
         return layout.findings
 
-    def recall(self, layout: KnownLayout) -> None:
-        """Add a layout that is known from an earlier pass."""
-        self._known[layout.digest] = layout
+    def recall(self, layouts: Iterable[KnownLayout]) -> None:
+        """Add layouts that are known already, from an earlier pass or another process."""
+        self._known.update((layout.digest, layout) for layout in layouts)
 
     def another(self) -> Lint:
         """Return a lint for some of the rows that are left: what this one has learnt, it need not learn."""
-        lint = Lint(self._sources, ignore=self._ignore, unsubscribe=self._unsubscribe)
-        for layout in self._known.values():
-            lint.recall(layout)
+        lint = Lint(self._sources, ignore=self._ignore, unsubscribe=self._tally.unsubscribe)
+        lint.recall(self.layouts)
         return lint
 
     @property
@@ -179,7 +177,7 @@ class Lint:
 
     def take_counts(self) -> RowCounts:
         """Return the counts of the rows that were checked since the last call, and reset them."""
-        tally, self._tally = self._tally, ListTally(self._sources, self._unsubscribe)
+        tally, self._tally = self._tally, ListTally(self._sources, self._tally.unsubscribe)
         return RowCounts(tally.rows, dict(tally.programs), tally.unsubscribe_values)
 
     def add_counts(self, counts: RowCounts) -> None:

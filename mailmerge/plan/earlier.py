@@ -70,9 +70,7 @@ class EarlierPlan:
         """
         if any(group.first.code in _OF_OTHER_ROWS for group in self._summary.findings.groups):
             raise DiffersError
-        for layout in self._summary.layouts:
-            if layout.row not in self.anew:
-                lint.recall(layout)
+        lint.recall(layout for layout in self._summary.layouts if layout.row not in self.anew)
         values = self._summary.unsubscribe_values.items()
         kept = {value: row for value, row in values if row not in self.anew}
         lint.add_counts(RowCounts(unsubscribe_values=kept))

@@ -149,8 +149,7 @@ def serve(orders: BinaryIO, answer: Callable[[bytes], object]) -> None:
     columns, log = Columns(wanted.headings, wanted.names), PathLog()
     composer = Composer(read_recipe(wanted.recipe), columns, list_name=wanted.list_name, files=log)
     lint = composer.lint()
-    for layout in wanted.layouts:
-        lint.recall(layout)
+    lint.recall(wanted.layouts)
     maker = ChunkMaker(composer, lint, wanted.dictionary)
     answer(frame(composer.version.encode("ascii")))
     for content in frames:
